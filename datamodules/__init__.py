@@ -1,0 +1,1 @@
+"""The datasets that come with semisup, one a file; each arrives through the entry-point group `semisup.datamodules`."""

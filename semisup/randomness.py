@@ -1,0 +1,97 @@
+"""Randomness as a function: every draw is computed from what it is for, and no generator keeps a state.
+
+Sample order is a function of (seed, stream, epoch), augmentation of (seed, stream, step, place in the global batch),
+dropout of (seed, step, rank). So a run that is stopped and resumed draws what it would have drawn, and one process and
+two draw the same for the same samples.
+
+Numbers come from a counter-based generator: the key and the counter go through the 64-bit finaliser of SplitMix64
+(Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", figure 16).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _signed(value: int) -> int:
+    """The same 64 bits read as a signed integer, which is what an int64 tensor holds."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def key(*parts: int | str) -> int:
+    """A 63-bit key of some whole numbers and names, in this order; the same on every machine."""
+    state = 0
+    for part in parts:
+        value = crc32(part.encode()) if isinstance(part, str) else part
+        state = (state ^ (value & _MASK)) + _GOLDEN & _MASK
+        state = (state ^ (state >> 30)) * _M1 & _MASK
+        state = (state ^ (state >> 27)) * _M2 & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right; torch's own copies the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def bits(key_: int, counter: Tensor) -> Tensor:
+    """64 random bits (int64, the shape of `counter`) for every counter (int64) under a key."""
+    x = counter * _signed(_GOLDEN) + key_
+    x = (x ^ _shift(x, 30)) * _signed(_M1)
+    x = (x ^ _shift(x, 27)) * _signed(_M2)
+    return x ^ _shift(x, 31)
+
+
+def permutation(count: int, *parts: int | str) -> Tensor:
+    """A permutation of `range(count)` (int64, (count,), on the CPU) that depends on `parts` alone."""
+    generator = torch.Generator().manual_seed(key(*parts))
+    return torch.randperm(count, generator=generator)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where the random numbers of one batch come from.
+
+    Attributes:
+        seed: the run's seed.
+        step: global step, counted from 0.
+        stream: name of the stream and view, such as `"labeled/weak"`.
+        place: (B,) int64, each sample's place in the global batch (over all ranks).
+        size: number of samples in the global batch.
+    """
+
+    seed: int
+    step: int
+    stream: str
+    place: Tensor
+    size: int
+
+    def _bits(self, what: str, place: Tensor, count: int) -> Tensor:
+        columns = torch.arange(count, device=place.device)
+        counter = place[:, None] * count + columns  # (B, count)
+        return bits(key(self.seed, self.stream, self.step, what), counter)
+
+    def uniform(self, what: str, count: int = 1, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """(B, count) float32, uniform in [low, high), on the device of `place`; `what` names the purpose."""
+        unit = _shift(self._bits(what, self.place, count), 40).float() * 2.0**-24
+        return low + (high - low) * unit
+
+    def integers(self, what: str, high: int, count: int = 1) -> Tensor:
+        """(B, count) int64, uniform in 0..high-1, on the device of `place`."""
+        return _shift(self._bits(what, self.place, count), 33) * high >> 31
+
+    def half(self, what: str) -> Tensor:
+        """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
+        everyone = torch.arange(self.size, device=self.place.device)
+        order = self._bits(what, everyone, 1)[:, 0].argsort(stable=True)
+        chosen = torch.zeros(self.size, dtype=torch.bool, device=self.place.device)
+        chosen[order[: self.size // 2]] = True
+        return chosen[self.place]

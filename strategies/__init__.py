@@ -1,0 +1,1 @@
+"""The strategies that come with semisup, one a file; each arrives through the entry-point group `semisup.strategies`."""
