@@ -80,7 +80,11 @@ class Draw:
         return bits(key(self.seed, self.stream, self.step, what), counter)
 
     def uniform(self, what: str, count: int = 1, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """(B, count) float32, uniform in [low, high), on the device of `place`; `what` names the purpose."""
+        """(B, count) float32, uniform from `low` to `high`, on the device of `place`; `what` names the purpose.
+
+        0 to 1 is [0, 1) in steps of 2^-24; with other bounds the rounding to float32 may reach `high` itself. The same
+        purpose gives the same numbers, whatever they are used for: give two things two names.
+        """
         unit = _shift(self._bits(what, self.place, count), 40).float() * 2.0**-24
         return low + (high - low) * unit
 
@@ -92,6 +96,4 @@ class Draw:
         """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
         everyone = torch.arange(self.size, device=self.place.device)
         order = self._bits(what, everyone, 1)[:, 0].argsort(stable=True)
-        chosen = torch.zeros(self.size, dtype=torch.bool, device=self.place.device)
-        chosen[order[: self.size // 2]] = True
-        return chosen[self.place]
+        return order[self.place] < self.size // 2  # of a random permutation, exactly so many values

@@ -1,0 +1,135 @@
+"""The views that a strategy can ask for by name, each a function of uint8 images and of a `Draw`.
+
+A view takes (B, C, H, W) uint8 and gives (B, C, H, W) float32 in [0, 1]. What it draws comes from the `Draw` alone, so
+the same samples at the same step look the same on one device and on two, and after a resume.
+
+To add a view, write such a function and name it in `VIEWS`.
+
+`course` is the augmentation of the course on STL-10, whose five parts each made further training images: translation by
+up to 10 %, rotation by up to 20 degrees, scaling up, scaling down, and mirroring half of the images. Its sizes were in
+pixels of 96x96 images; here they are fractions, for images of any size. Each part is a view as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from semisup.augment import geometry
+from semisup.errors import InputError, did_you_mean
+from semisup.randomness import Draw
+
+View = Callable[[Tensor, Draw], Tensor]
+
+TRANSLATION = 0.1  # of the image's size, either way along each axis
+ROTATION = 20.0  # degrees, either way
+SCALE_UP = 96 / 87  # the central 87x87 of 96x96 pixels fill the image
+SCALE_DOWN = 86 / 96  # the image shrinks to 86x86 of 96x96 pixels, amid zeros
+
+
+def none(images: Tensor, draw: Draw) -> Tensor:
+    """The images as they are."""
+    return _unit(images)
+
+
+def weak(images: Tensor, draw: Draw) -> Tensor:
+    """Mirrors each image with probability one half, then shifts it: the weak view of FixMatch (arXiv 2001.07685)."""
+    mirror = draw.uniform("flip")[:, 0] < 0.5
+    return shift(geometry.flip(images, mirror), draw)
+
+
+def shift(images: Tensor, draw: Draw) -> Tensor:
+    """Moves each image by whole pixels, up to an eighth of its shorter side along each axis, and never mirrors it.
+
+    For digits and letters, whose mirror image is another thing. What comes in at the edge is reflected, as in `weak`:
+    the margin of MNIST's digits is empty, so there it brings in the same zeros as padding with zeros would.
+    """
+    padding = min(images.shape[-2:]) // 8
+    dy, dx = draw.integers("crop", 2 * padding + 1, 2).unbind(1)
+    return _unit(geometry.crop(images, dy, dx, padding))
+
+
+def course(images: Tensor, draw: Draw) -> Tensor:
+    """All five parts of the course at once, composed into a single resampling.
+
+    Exactly half of the global batch is mirrored; then every image is scaled by a factor that is uniform between
+    `SCALE_DOWN` and `SCALE_UP`, rotated and translated as in `rotate` and `translate`. Zeros lie beyond the image.
+    """
+    scale = draw.uniform("scale", low=SCALE_DOWN, high=SCALE_UP)[:, 0]
+    return _resample(images, _angle(draw), *_translation(images, draw), scale, draw.half("flip"))
+
+
+def translate(images: Tensor, draw: Draw) -> Tensor:
+    """Moves each image along both axes, uniformly up to `TRANSLATION` of its width and height; zeros come in."""
+    zero = _zeros(draw)
+    return _resample(images, zero, *_translation(images, draw), zero + 1)
+
+
+def rotate(images: Tensor, draw: Draw) -> Tensor:
+    """Turns each image about its centre, uniformly up to `ROTATION` degrees either way; zeros come in."""
+    zero = _zeros(draw)
+    return _resample(images, _angle(draw), zero, zero, zero + 1)
+
+
+def scale_up(images: Tensor, draw: Draw) -> Tensor:
+    """Enlarges each image about its centre by `SCALE_UP`; what grows beyond the edge is lost."""
+    zero = _zeros(draw)
+    return _resample(images, zero, zero, zero, zero + SCALE_UP)
+
+
+def scale_down(images: Tensor, draw: Draw) -> Tensor:
+    """Shrinks each image about its centre by `SCALE_DOWN`; zeros surround it."""
+    zero = _zeros(draw)
+    return _resample(images, zero, zero, zero, zero + SCALE_DOWN)
+
+
+def flip_half(images: Tensor, draw: Draw) -> Tensor:
+    """Mirrors exactly half of the global batch left to right (of an odd number, the smaller half)."""
+    return _unit(geometry.flip(images, draw.half("flip")))
+
+
+VIEWS: dict[str, View] = {
+    view.__name__: view for view in (none, weak, shift, course, translate, rotate, scale_up, scale_down, flip_half)
+}
+
+
+def find_view(name: str) -> View:
+    """The view of that name.
+
+    Raises:
+        InputError: there is no such view; the message names the nearest one.
+    """
+    if name not in VIEWS:
+        raise InputError(f"there is no view {name!r}{did_you_mean(name, VIEWS)}")
+    return VIEWS[name]
+
+
+def _unit(images: Tensor) -> Tensor:
+    """uint8 to float32 in [0, 1]."""
+    if images.dtype != torch.uint8:
+        raise TypeError(f"a view takes uint8 images, not {images.dtype}: images stay uint8 until they are augmented")
+    return images.float().div_(255)
+
+
+def _zeros(draw: Draw) -> Tensor:
+    return torch.zeros(len(draw.place), device=draw.place.device)
+
+
+def _angle(draw: Draw) -> Tensor:
+    return draw.uniform("angle", low=-ROTATION, high=ROTATION)[:, 0]
+
+
+def _translation(images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Pixels to the right and down, (B,) each."""
+    x, y = draw.uniform("translation", 2, -TRANSLATION, TRANSLATION).unbind(1)
+    return x * images.shape[-1], y * images.shape[-2]
+
+
+def _resample(
+    images: Tensor, angle: Tensor, right: Tensor, down: Tensor, scale: Tensor, mirror: Tensor | None = None
+) -> Tensor:
+    matrix = geometry.affine_matrix(angle, right, down, scale, mirror=mirror)
+    # The four weights of a bilinear value may add up to a little more than 1.
+    return geometry.affine(_unit(images), matrix).clamp_(0, 1)

@@ -1,0 +1,163 @@
+"""Normalisation of the images as the first layer of the model, so that a saved model takes raw images.
+
+The course work on STL-10 compared two: none (raw pixels, which did better), and Torch7's usual preprocessing in YUV.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semisup.errors import require
+
+Kind = Literal["none", "channel", "yuv"]
+
+_YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))  # rows Y, U, V over R, G, B
+_CHUNK = 256  # images that are float64 at one time
+_CONSTANT = 1e-6  # a standard deviation below this is that of a constant channel, and rounding
+
+
+class Normalization(nn.Module):
+    """Normalises images in [0, 1]; what it learns from the training images is in its `state_dict`.
+
+    - `none`: the raw pixels.
+    - `channel`: each channel by the training images' mean and standard deviation.
+    - `yuv`: RGB -> YUV; Y by `local_contrast`, image for image; U and V by the training images' mean and standard
+      deviation. The course's baseline.
+
+    Before `fit` the mean is 0 and the standard deviation 1.
+
+    Args:
+        kind: `none`, `channel` or `yuv`.
+        in_channels: channels of the images; 3 for `yuv`.
+
+    Attributes:
+        mean: float32, (in_channels,) for `channel`, (2,) for `yuv` (of U and V); absent for `none`.
+        std: the same of the standard deviation (over all pixels, not Bessel-corrected).
+
+    Raises:
+        InputError: an unknown kind, or `yuv` of images that are not RGB.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, kind: Kind, in_channels: int) -> None:
+        super().__init__()
+        kinds = get_args(Kind)
+        require(kind in kinds, f"there is no normalization {kind!r}; there are: {', '.join(kinds)}")
+        require(
+            kind != "yuv" or in_channels == 3,
+            f"normalization yuv needs 3 channels (RGB), these images have {in_channels}; "
+            "type --model.normalization channel",
+        )
+        self.kind = kind
+        self.in_channels = in_channels
+        if kind != "none":
+            learned = in_channels if kind == "channel" else 2
+            self.register_buffer("mean", torch.zeros(learned))
+            self.register_buffer("std", torch.ones(learned))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) floats in [0, 1] -> the same shape and dtype, normalised."""
+        if self.kind == "none":
+            return x
+        if self.kind == "channel":
+            return self._standardize(x)
+        yuv = rgb_to_yuv(x.float())
+        return torch.cat([local_contrast(yuv[:, :1]), self._standardize(yuv[:, 1:])], dim=1).to(x.dtype)
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Tensor]) -> None:
+        """Learns `mean` and `std` from the training images, batch by batch, in float64; `none` reads no image.
+
+        A channel that is constant gets a standard deviation of 1.
+
+        Args:
+            images: (B, C, H, W) uint8 batches of any size.
+
+        Raises:
+            InputError: there are no images, or they are not uint8 with the right number of channels.
+        """
+        if self.kind == "none":
+            return
+        count = 0
+        total, squares = torch.zeros(2, len(self.mean), dtype=torch.float64)
+        for batch in images:
+            require(
+                batch.dtype == torch.uint8 and batch.ndim == 4 and batch.shape[1] == self.in_channels,
+                f"normalization needs uint8 images of shape (B, {self.in_channels}, H, W), "
+                f"got {batch.dtype} of {tuple(batch.shape)}",
+            )
+            for chunk in torch.split(batch, _CHUNK):
+                x = chunk.double() / 255  # (b, C, H, W)
+                if self.kind == "yuv":
+                    x = rgb_to_yuv(x)[:, 1:]
+                count += x.numel() // x.shape[1]
+                total += x.sum(dim=(0, 2, 3)).cpu()
+                squares += x.square().sum(dim=(0, 2, 3)).cpu()
+        require(count > 0, f"normalization {self.kind} needs training images to learn from, there are none")
+        mean = total / count
+        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std < _CONSTANT, 1.0, std))
+
+    def _standardize(self, x: Tensor) -> Tensor:
+        return (x - self.mean.to(x.dtype)[:, None, None]) / self.std.to(x.dtype)[:, None, None]
+
+    def extra_repr(self) -> str:
+        """What `print` shows of the layer."""
+        return f"{self.kind}, in_channels={self.in_channels}"
+
+
+def rgb_to_yuv(x: Tensor) -> Tensor:
+    """RGB to YUV as Torch7's `image.rgb2yuv` does it (BT.601, analogue; Y in [0, 1], U in +-.436, V in +-.615).
+
+    Args:
+        x: (B, 3, H, W) floats in [0, 1].
+
+    Returns:
+        (B, 3, H, W) floats; Y, U, V.
+    """
+    red, green, blue = x.unbind(dim=1)
+    # Sums of products, not a matrix product: that may run in TF32, which has 10 bits.
+    return torch.stack([r * red + g * green + b * blue for r, g, b in _YUV], dim=1)
+
+
+def local_contrast(y: Tensor, size: int = 7, threshold: float = 1e-4) -> Tensor:
+    """Subtracts the local mean, then divides by the local standard deviation, under a Gaussian window.
+
+    Torch7's `nn.SpatialContrastiveNormalization(1, image.gaussian1D(size))`, with its ways: the window is separable,
+    has a standard deviation of a quarter of its size and sums to 1; outside of the image is 0, which both estimates
+    make good by dividing by the window's mass inside of the image (the standard deviation, too, by the mass and not by
+    its root); a standard deviation below `threshold` counts as `threshold`.
+
+    Args:
+        y: (B, 1, H, W) float32 or float64.
+        size: of the window, in pixels; odd.
+        threshold: the least standard deviation to divide by.
+
+    Returns:
+        (B, 1, H, W), same dtype.
+    """
+    window = [math.exp(-(((i - size // 2) / (size / 4)) ** 2) / 2) for i in range(size)]
+    window = [weight / sum(window) for weight in window]
+    mass = _blur(torch.ones_like(y[:1]), window)  # (1, 1, H, W)
+    centered = y - _blur(y, window) / mass
+    # The threshold comes before the root, whose gradient at 0, in a flat patch, would be infinite.
+    variance = torch.maximum(_blur(centered.square(), window), (threshold * mass).square())
+    return centered * mass / variance.sqrt()
+
+
+def _blur(x: Tensor, window: list[float]) -> Tensor:
+    """Same-size correlation of (B, 1, H, W) with a separable odd window; outside of the image is 0."""
+    # Not conv2d: that may run in TF32, whose rounding exceeds the threshold that flat patches are divided by.
+    radius, (height, width) = len(window) // 2, x.shape[-2:]
+    x = F.pad(x, (radius, radius, radius, radius))
+    x = torch.stack([weight * x[..., i : i + width] for i, weight in enumerate(window)]).sum(dim=0)
+    return torch.stack([weight * x[..., i : i + height, :] for i, weight in enumerate(window)]).sum(dim=0)
