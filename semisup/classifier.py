@@ -1,0 +1,215 @@
+"""The classifier: a backbone with a linear head, trained by whatever loss its strategy owns. Read this file first.
+
+A step: the datamodule hands over a `Batch` of augmented images (semisup/data/datamodule.py), `training_step` asks the
+strategy for the loss (strategies/<name>.py), Lightning does the rest.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from semisup import backbones, optim
+from semisup.batch import Batch, Samples
+from semisup.console import say
+from semisup.data.datamodule import DataModule, DataSpec
+from semisup.errors import InputError
+from semisup.losses import cross_entropy
+from semisup.metrics import Evaluation, Scores
+from semisup.normalization import Normalization
+from semisup.randomness import key
+from semisup.strategy import Composition, Loss, LossStrategy
+
+_FORMAT = 1  # of what the checkpoint says of the model; raised when an older reader would misread it
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The network.
+
+    Args:
+        backbone: its name (semisup list backbones), torchvision:NAME, or auto, by the size of the images.
+        normalization: of the input: none (raw pixels in [0, 1]), channel (zero mean and unit variance over the labeled
+            training images), or yuv (brightness contrast-normalised locally, colours by channel).
+        decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
+    """
+
+    backbone: str = "auto"
+    normalization: Literal["none", "channel", "yuv"] = "channel"
+    decay_norm_and_bias: bool = False
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """An optimiser of torch.optim, by name, and its own parameters."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+SGD = OptimizerOptions("sgd", {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
+
+
+class Classifier(pl.LightningModule):
+    """Backbone and linear head, trained by a strategy.
+
+    Args:
+        spec: the dataset's classes and image size.
+        strategy: what the unlabeled images teach; supervised training where no part of it owns the loss.
+        model: the network.
+        optimizer: an optimiser of torch.optim.
+        lr_scheduler: factor of the learning rate at every step.
+        seed: chooses the initial weights and the dropout.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        strategy: Composition | None = None,
+        model: ModelOptions | None = None,
+        optimizer: OptimizerOptions = SGD,
+        lr_scheduler: optim.Schedule | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.spec, self.strategy, self.seed = spec, strategy or Composition({}), seed
+        self.options, self.optimizer = model or ModelOptions(), optimizer
+        self.schedule = lr_scheduler or optim.Cosine()
+        name = self.options.backbone
+        self.backbone_name = backbones.choose(spec.image_size) if name == "auto" else name
+        with torch.random.fork_rng():
+            torch.manual_seed(key(seed, "initial weights"))
+            self.normalization = Normalization(self.options.normalization, spec.channels)
+            self.backbone: nn.Module = backbones.build(self.backbone_name, spec.channels, spec.image_size)
+            self.head = nn.Linear(self.backbone.num_features, len(spec.class_names))  # type: ignore[arg-type]
+        self.evaluations = nn.ModuleDict({stage: Evaluation(spec.class_names) for stage in ("val", "test")})
+        self.scores: dict[str, Scores] = {}
+
+    # ---- the step
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) float in [0, 1]."""
+        return self.head(self.backbone(self.normalization(images)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The strategy's loss of one batch."""
+        torch.manual_seed(key(self.seed, "dropout", batch.step, self.global_rank))
+        loss, metrics = self._loss(batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labeled))
+        self.log_dict({f"train/{name}": value for name, value in metrics.items()}, batch_size=len(batch.labeled))
+        return loss
+
+    def _loss(self, batch: Batch) -> Loss:
+        if isinstance(self.strategy.owner, LossStrategy):
+            return self.strategy.owner.loss(self, batch)
+        return cross_entropy(self(batch.labeled.views["weak"]), batch.labeled.target), {}
+
+    # ---- evaluation
+
+    def validation_step(self, batch: Samples, batch_idx: int) -> None:
+        """Scores a batch of the validation pool."""
+        self._evaluation("val").update(self(batch.views["none"]), batch.target)
+
+    def test_step(self, batch: Samples, batch_idx: int) -> None:
+        """Scores a batch of the test pool."""
+        self._evaluation("test").update(self(batch.views["none"]), batch.target)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the scores of the validation pool."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the scores of the test pool."""
+        self._finish("test")
+
+    def _evaluation(self, stage: str) -> Evaluation:
+        evaluation = self.evaluations[stage]
+        assert isinstance(evaluation, Evaluation)
+        return evaluation
+
+    def _finish(self, stage: str) -> None:
+        self.scores[stage] = scores = self._evaluation(stage).compute()
+        scalars = {f"{stage}/{name}": value for name, value in scores.scalars.items()}
+        # Already the same on every rank; sync_dist only tells Lightning so.
+        for name, value in scalars.items():
+            self.log(name, value, prog_bar=name.endswith("/accuracy"), sync_dist=True, batch_size=1)
+
+    # ---- set-up
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """The strategy's parts, in their order."""
+        return list(self.strategy.parts.values())
+
+    def setup(self, stage: str) -> None:
+        """Tells the datamodule what the strategy needs, and fits the input normalisation to the labeled images.
+
+        A resumed run restores the normalisation over it afterwards.
+        """
+        if stage == "fit":
+            data = self.datamodule
+            data.needs = self.strategy.needs
+            self.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
+            million = sum(p.numel() for p in self.parameters()) / 1e6
+            why = " (by the size of the images)" if self.options.backbone == "auto" else ""
+            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters, {self.options.normalization} input")
+
+    @property
+    def datamodule(self) -> DataModule:
+        """The datamodule that the trainer was given.
+
+        Raises:
+            InputError: it was given something else.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DataModule):
+            raise InputError(
+                f"the trainer was given {type(data).__name__}, and a Classifier is served by a semisup DataModule; "
+                f"type trainer.fit(classifier, datamodule=...)"
+            )
+        return data
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, and its learning rate as a function of the step."""
+        name, parameters = self.optimizer.name, self.optimizer.parameters
+        optimizer = optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
+        total, steps = int(self.trainer.estimated_stepping_batches), self.datamodule.steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: self.schedule.factor(k, total, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # ---- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
+        model = {**asdict(self.options), "backbone": self.backbone_name}
+        spec = {**asdict(self.spec), "class_names": list(self.spec.class_names)}
+        checkpoint["semisup"] = {"format": _FORMAT, "spec": spec, "model": model, "strategy": self.strategy.name}
+
+    @classmethod
+    def from_checkpoint(cls, path: Path) -> Classifier:
+        """The classifier that a checkpoint of a run holds, ready to predict.
+
+        Raises:
+            InputError: the file is not a checkpoint that semisup wrote, or is cut short.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError) as error:
+            first = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
+        known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
+        if not isinstance(known, dict) or known.get("format") != _FORMAT:
+            raise InputError(f"{path} was not written by this version of semisup; give a run directory of `semisup fit`")
+        spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
+        module = cls(spec, model=ModelOptions(**known["model"]))
+        weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
+        module.load_state_dict(weights)
+        return module

@@ -1,0 +1,227 @@
+"""The base of every datamodule: pools, their residency, and the loaders and views that a strategy's needs ask for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from semisup.augment.views import find_view
+from semisup.batch import Batch, Needs, Samples
+from semisup.console import say
+from semisup.data.audit import Audit
+from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
+from semisup.data.pool import Pool
+from semisup.errors import InputError, require
+from semisup.randomness import Draw
+
+Augmentation = Literal["auto", "none", "shift", "weak", "course"]
+_LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network must know of a dataset.
+
+    Attributes:
+        name: the dataset's name.
+        class_names: one for each class, in the order of the labels.
+        channels: of every image.
+        image_size: height and width in pixels.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channels: int
+    image_size: int
+
+
+@dataclass
+class Pools:
+    """The images of a dataset, by what they may be used for.
+
+    Attributes:
+        labeled: the images to train on whose labels the strategy is given.
+        unlabeled: the images to train on without labels; None where there are none.
+        val: to choose on.
+        test: to report on.
+        train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
+            few labels and with many take the same number of steps.
+        truth: true classes of the unlabeled pool, where known; for the audit alone.
+    """
+
+    labeled: Pool
+    unlabeled: Pool | None
+    val: Pool | None
+    test: Pool | None
+    train_size: int
+    truth: np.ndarray | None = None
+
+
+class DataModule(pl.LightningDataModule, ABC):
+    """Serves the pools of one dataset as a strategy needs them.
+
+    A subclass says what the dataset is (`spec`), reads it (`read`), and which light augmentation suits it.
+
+    Args:
+        batch_size: labeled images in a global batch, over all devices.
+        eval_batch_size: images in a batch of validation, test, prediction and pseudo-labeling, on each device.
+        labels_per_class: labels given to the strategy for each class; all of them by default.
+        steps_per_epoch: batches in an epoch; by default one pass over the training images that have a label in the
+            dataset, whatever labels_per_class is, and at least 50.
+        augmentation: the light augmentation of training images: none, shift (reflect-pad crop), weak (flip and crop),
+            course (translate, rotate, scale up and down, flip half of the batch), or auto, the dataset's own.
+        residency: where images are kept as uint8: host (memory map), device, or auto, the device where they take less
+            than half of its free memory.
+        seed: chooses the labeled images, the order of samples and the augmentation.
+    """
+
+    default_augmentation: str = "weak"
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        labels_per_class: int | None = None,
+        steps_per_epoch: int | None = None,
+        augmentation: Augmentation = "auto",
+        residency: Literal["auto", "device", "host"] = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "labels_per_class": labels_per_class}
+        for name, value in {**counts, "steps_per_epoch": steps_per_epoch}.items():
+            require(value is None or value >= 1, f"data.{name} is {value}, but must be at least 1")
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
+        self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
+        self.residency, self.seed = residency, seed
+        self.needs = Needs()
+        self.relabeled = Relabeled()
+        self.audit: Audit | None = None
+        self._pools: Pools | None = None
+
+    @property
+    @abstractmethod
+    def spec(self) -> DataSpec:
+        """What the dataset is; cheap, and known before `setup`.
+
+        Raises:
+            InputError: the dataset's files are missing or not what they should be.
+        """
+
+    @abstractmethod
+    def read(self) -> Pools:
+        """Opens the dataset's files.
+
+        Raises:
+            InputError: the dataset's files are missing or not what they should be.
+        """
+
+    @property
+    def pools(self) -> Pools:
+        """The dataset's images, opened when first asked for."""
+        if self._pools is None:
+            self._pools = self.read()
+            truth = self._pools.truth
+            self.audit = None if truth is None else Audit(truth, len(self.spec.class_names))
+        return self._pools
+
+    def setup(self, stage: str) -> None:
+        """Opens the files and says what was found."""
+        pools = self.pools
+        if stage == "fit":
+            count = {"labeled": pools.labeled, "unlabeled": pools.unlabeled, "val": pools.val, "test": pools.test}
+            sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
+            say(f"data: {self.spec.name}, {sizes}; batch {self.batch_size} labeled in all{self._on_each_device()}")
+
+    def _on_each_device(self) -> str:
+        world = self.trainer.world_size if self.trainer else 1
+        require(
+            self.batch_size % world == 0,
+            f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be split "
+            f"evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
+        )
+        return f", {self.batch_size // world} on each of {world} devices" if world > 1 else ""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return self.steps_per_epoch or max(_LEAST_STEPS, self.pools.train_size // self.batch_size)
+
+    def train_dataloader(self) -> TrainLoader:
+        """Batches as `needs` asks for them.
+
+        Raises:
+            InputError: the strategy needs unlabeled images and there are none.
+        """
+        pools, needs = self.pools, self.needs
+        if needs.unlabeled_ratio and not pools.unlabeled:
+            raise InputError(
+                f"the strategy needs unlabeled images and {self.spec.name} has none here; add some, give fewer labels "
+                f"(--data.labels_per_class N), or type --strategy supervised"
+            )
+        unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
+        self._make_resident([pool for pool in (pools.labeled, unlabeled) if pool])
+        return TrainLoader(
+            pools.labeled,
+            self.batch_size,
+            self.steps,
+            self.seed,
+            unlabeled,
+            needs.unlabeled_ratio,
+            self.relabeled if needs.unlabeled == "relabeled" else None,
+            *self.rank,
+        )
+
+    def val_dataloader(self) -> EvaluationLoader | list[Any]:
+        """The validation pool in order; empty where the split holds nothing out."""
+        return self._evaluation(self.pools.val)
+
+    def test_dataloader(self) -> EvaluationLoader | list[Any]:
+        """The test pool in order."""
+        return self._evaluation(self.pools.test)
+
+    def _evaluation(self, pool: Pool | None) -> EvaluationLoader | list[Any]:
+        return EvaluationLoader(pool, self.eval_batch_size, *self.rank) if pool else []
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """This process's rank, and the number of ranks."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _make_resident(self, pools: list[Pool]) -> None:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        on_device = self.residency == "device"
+        if self.residency == "auto" and device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            on_device = sum(pool.nbytes for pool in pools) < free / 2
+            say(f"data: images stay {'on the device' if on_device else 'in the memory map'} (--data.residency auto)")
+        if on_device:
+            for pool in pools:
+                pool.make_resident(device)
+
+    def transfer_batch_to_device(self, batch: Batch | Samples, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves a batch; what is resident already stays where it is."""
+        return batch.to(device)
+
+    def on_after_batch_transfer(self, batch: Batch | Samples, dataloader_idx: int) -> Any:
+        """Augments on the device: the views that the strategy needs, or the plain images for evaluation."""
+        if isinstance(batch, Samples):
+            self._augment(batch, "evaluation", ("none",), 0, len(batch))
+            return batch
+        self._augment(batch.labeled, "labeled", self.needs.labeled_views, batch.step, self.batch_size)
+        if batch.unlabeled is not None:
+            size = self.batch_size * self.needs.unlabeled_ratio
+            self._augment(batch.unlabeled, "unlabeled", self.needs.unlabeled_views, batch.step, size)
+        return batch
+
+    def _augment(self, samples: Samples, stream: str, views: tuple[str, ...], step: int, size: int) -> None:
+        for name in views:
+            draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
+            view = find_view(self.augmentation if name == "weak" else name)
+            samples.views[name] = view(samples.image, draw)

@@ -1,0 +1,157 @@
+"""Index loaders: which images a step sees is a function of (seed, epoch, step, rank), and nothing else.
+
+They replace torch's DataLoader: no worker processes, no per-image calls, one gather a batch, and a state of one number,
+so that a run resumes in the middle of an epoch with exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semisup import randomness
+from semisup.batch import Batch, Samples
+from semisup.data.pool import Pool
+
+
+def order(seed: int, stream: str, epoch: int, count: int, first: int, size: int) -> Tensor:
+    """Pool rows (size,) int64 at positions `first`, `first + 1`, ... of a stream in an epoch.
+
+    A stream goes through its pool of `count` images in a random order, each image once, and then again in another.
+    """
+    position = torch.arange(first, first + size)
+    passes = position // count
+    rows = [
+        _shuffled(count, seed, stream, epoch, n)[position[passes == n] % count]
+        for n in range(int(passes[0]), int(passes[-1]) + 1)
+    ]
+    return torch.cat(rows)
+
+
+@lru_cache(maxsize=4)  # the current pass of either stream and the next; drawing one anew each step would cost O(pool)
+def _shuffled(count: int, seed: int, stream: str, epoch: int, number: int) -> Tensor:
+    return randomness.permutation(count, seed, stream, epoch, number)
+
+
+class Relabeled:
+    """Rows of the unlabeled pool to which a strategy has given targets; none at first.
+
+    Attributes:
+        rows: (n,) int64, distinct rows of the unlabeled pool.
+        targets: (n,) int64 classes or (n, classes) float32 probabilities.
+    """
+
+    def __init__(self) -> None:
+        self.rows = torch.empty(0, dtype=torch.int64)
+        self.targets = torch.empty(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def assign(self, rows: Tensor, targets: Tensor) -> None:
+        """Forgets the former targets and takes these, on the CPU; loaders see them from the next epoch on."""
+        self.rows, self.targets = rows.cpu(), targets.cpu()
+
+
+class TrainLoader:
+    """Batches of labeled and unlabeled images, `steps` of them an epoch, on one rank.
+
+    Args:
+        labeled: the labeled pool.
+        batch_size: labeled images of a *global* batch.
+        steps: batches in an epoch.
+        seed: the run's seed.
+        unlabeled: the unlabeled pool, or None where no unlabeled image is to be served.
+        ratio: unlabeled images per labeled one.
+        relabeled: None to serve the whole unlabeled pool. Otherwise the only rows to serve, with their targets; while
+            it is empty, batches carry no unlabeled images.
+        rank: which slice of the global batch to serve.
+        world: in how many slices the global batch is cut.
+    """
+
+    def __init__(
+        self,
+        labeled: Pool,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        unlabeled: Pool | None = None,
+        ratio: int = 0,
+        relabeled: Relabeled | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.labeled, self.unlabeled, self.ratio, self.relabeled = labeled, unlabeled, ratio, relabeled
+        self.batch_size, self.steps, self.seed, self.rank, self.world = batch_size, steps, seed, rank, world
+        self.epoch = 0
+        self._next = 0  # step of the epoch to serve next
+
+    def __len__(self) -> int:
+        return self.steps
+
+    @property
+    def sampler(self) -> TrainLoader:
+        """Lightning tells a loader the epoch through `loader.sampler.set_epoch`, and leaves such a loader alone."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the start of an epoch; stays where it is in the epoch that a run resumes in."""
+        if epoch != self.epoch:
+            self.epoch, self._next = epoch, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands."""
+        return {"epoch": self.epoch, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the saved loader stood."""
+        self.epoch, self._next = state["epoch"], state["next"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self._next, self.steps):
+            self._next = step + 1
+            yield self._batch(step)
+
+    def _batch(self, step: int) -> Batch:
+        labeled = self._samples("labeled", self.labeled, step, self.batch_size, None)
+        unlabeled = None
+        if self.unlabeled is not None and (self.relabeled is None or len(self.relabeled)):
+            size = self.ratio * self.batch_size
+            unlabeled = self._samples("unlabeled", self.unlabeled, step, size, self.relabeled)
+        return Batch(self.epoch * self.steps + step, labeled, unlabeled)
+
+    def _samples(self, stream: str, pool: Pool, step: int, size: int, relabeled: Relabeled | None) -> Samples:
+        """This rank's slice of a stream's global batch of `size` images."""
+        local = size // self.world
+        place = torch.arange(self.rank * local, (self.rank + 1) * local)
+        count = len(pool) if relabeled is None else len(relabeled)
+        chosen = order(self.seed, stream, self.epoch, count, step * size, size)[place]
+        index = chosen if relabeled is None else relabeled.rows[chosen]
+        target = pool.labels[chosen] if relabeled is None else relabeled.targets[chosen]
+        return Samples(index, place, pool.gather(index), target)
+
+
+class EvaluationLoader:
+    """A pool in order, every image once, whatever the number of ranks.
+
+    Args:
+        pool: the images.
+        batch_size: images in a batch.
+        rank: which of every `world` batches to serve.
+        world: number of ranks.
+    """
+
+    def __init__(self, pool: Pool, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.pool, self.batch_size, self.rank, self.world = pool, batch_size, rank, world
+
+    def __len__(self) -> int:
+        batches = -(-len(self.pool) // self.batch_size)
+        return len(range(self.rank, batches, self.world))
+
+    def __iter__(self) -> Iterator[Samples]:
+        for index, images in self.pool.chunks(self.batch_size, self.rank, self.world):
+            yield Samples(index, index, images, self.pool.labels[index])

@@ -1,0 +1,81 @@
+"""A pool: uint8 images that stay in a memory-mapped file or on the device, and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semisup.batch import UNLABELED
+
+_UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
+
+
+class Pool:
+    """Some rows of an array of images, with their labels.
+
+    Args:
+        images: (N, C, H, W) uint8; a memory map, or any view of one (transposed axes cost nothing).
+        labels: (len(rows),) classes, `UNLABELED` where there is none; None for a pool without labels.
+        rows: (n,) rows of `images` that belong to the pool, in the pool's order; None for all.
+        names: (n,) what to call each image in `predictions.csv`; None to call them by their row.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+        names: list[str] | None = None,
+    ) -> None:
+        self._images = images
+        self.rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.names = names
+        labels = np.full(len(self.rows), UNLABELED) if labels is None else labels
+        self.labels = torch.as_tensor(np.asarray(labels, dtype=np.int64))
+        self._resident: Tensor | None = None
+        assert len(self.labels) == len(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        channels, height, width = self._images.shape[1:]
+        return channels, height, width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pool takes when it is resident on a device."""
+        return len(self) * int(np.prod(self.shape))
+
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` returns its images."""
+        return torch.device("cpu") if self._resident is None else self._resident.device
+
+    def name(self, index: int) -> str:
+        """What `predictions.csv` calls an image: its file's name, or its row in the dataset's file."""
+        return self.names[index] if self.names else str(self.rows[index])
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Images (B, C, H, W) uint8 of pool rows `index` (B,) int64, on the pool's device."""
+        if self._resident is not None:
+            return self._resident[index.to(self._resident.device)]
+        return torch.from_numpy(np.ascontiguousarray(self._images[self.rows[index.numpy()]]))
+
+    def make_resident(self, device: torch.device) -> None:
+        """Copies the pool's images to `device`, once; `gather` reads them there from now on."""
+        if self._resident is None:
+            resident = torch.empty((len(self), *self.shape), dtype=torch.uint8, device=device)
+            for index in torch.arange(len(self)).split(_UPLOAD):
+                resident[index[0] : index[-1] + 1] = self.gather(index).to(device)
+            self._resident = resident
+
+    def chunks(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pool in order, as (index (B,) int64, images (B, C, H, W) uint8); each rank sees every `world`-th chunk."""
+        for index in torch.arange(len(self)).split(size)[rank::world]:
+            yield index, self.gather(index)

@@ -1,0 +1,50 @@
+"""Which images are labeled: stratified splits that depend on a seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semisup import randomness
+from semisup.errors import InputError
+
+
+def _by_class(labels: np.ndarray, *parts: int | str) -> list[np.ndarray]:
+    """Rows of every class, each class in a random order that depends on `parts`."""
+    rows = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rows.append(members[randomness.permutation(len(members), "split", int(label), *parts).numpy()])
+    return rows
+
+
+def holdout(labels: np.ndarray, count: int, *parts: int | str) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into (kept, held out), both sorted, every class held out in proportion.
+
+    Args:
+        labels: (N,) classes.
+        count: rows to hold out in all.
+        parts: what the split depends on besides the labels, such as a seed and a name.
+    """
+    shuffled = _by_class(labels, *parts)
+    # A row's rank within its class, as a fraction, interleaves the classes in proportion to their sizes.
+    rows = np.concatenate(shuffled)
+    fraction = np.concatenate([(np.arange(len(members)) + 0.5) / len(members) for members in shuffled])
+    ranked = rows[np.argsort(fraction, kind="stable")]
+    return np.sort(ranked[count:]), np.sort(ranked[:count])
+
+
+def pick(labels: np.ndarray, per_class: int, class_names: tuple[str, ...], *parts: int | str) -> np.ndarray:
+    """`per_class` rows of every class, sorted.
+
+    A larger `per_class` under the same `parts` contains the rows of a smaller one.
+
+    Raises:
+        InputError: a class has fewer images than that.
+    """
+    count = np.bincount(labels, minlength=len(class_names))
+    if per_class < 1 or per_class > count.min():
+        raise InputError(
+            f"data.labels_per_class is {per_class}, but must be from 1 to {count.min()}, the number of labeled images "
+            f"of class {class_names[int(count.argmin())]!r}"
+        )
+    return np.sort(np.concatenate([members[:per_class] for members in _by_class(labels, *parts)]))

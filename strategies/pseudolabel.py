@@ -1,0 +1,177 @@
+"""Pseudo-labels in rounds: predict the unlabeled pool, keep the most confident images, train on them as if labeled.
+
+    python -m semisup fit --strategy pseudolabel
+    python -m semisup fit --strategy pseudolabel --pseudolabel.rule top_k_per_class --pseudolabel.top_k 1000
+
+After the warm-up, and every few epochs from then on, the whole pool is predicted without augmentation. The confidence
+of an image is its largest class probability. The rules:
+
+    threshold         every image at least `threshold` confident
+    top_k_overall     the `top_k` most confident images
+    top_k_per_class   the `top_k` most confident images of every predicted class
+    percentile        the most confident 20 %, in the next round 40 %, and so on up to all: curriculum labeling
+                      (Cascante-Bonilla et al. 2020, arXiv 2001.06001; here without restarting the weights)
+
+The loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its images, alpha rising linearly from 0 to
+`weight` (Lee 2013, "Pseudo-Label", equations 15 and 16).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from semisup import selection
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.console import say
+from semisup.errors import require
+from semisup.inference import predict, synchronize_buffers
+from semisup.losses import cross_entropy, linear_ramp
+from semisup.strategy import Loss, LossStrategy
+
+_PERCENT = 20  # of the pool that every round of the curriculum adds
+_BINS = 10  # of the confidence histogram
+
+
+class PseudoLabel(LossStrategy):
+    """Pseudo-labels in rounds over the unlabeled pool (Lee 2013), by threshold, top-k or curriculum.
+
+    Args:
+        rule: threshold, top_k_overall, top_k_per_class or percentile.
+        threshold: least confidence of a pseudo-labeled image, for the rule threshold.
+        top_k: images that a round selects, overall or of each class, for the rules top_k_*.
+        soft: train on the predicted probabilities rather than on the most probable class.
+        weight: final weight of the pseudo-labeled images in the loss.
+        ramp_start: step after the first round at which their weight starts to rise from 0.
+        ramp_end: step after the first round at which their weight is reached.
+        ratio: pseudo-labeled images for every truly labeled one in a batch. Every batch holds data.batch_size truly
+            labeled images, however many are pseudo-labeled.
+        warmup_epochs: epochs on labeled images alone, before the first round.
+        every_n_epochs: epochs from one round to the next.
+    """
+
+    def __init__(
+        self,
+        rule: Literal["threshold", "top_k_overall", "top_k_per_class", "percentile"] = "threshold",
+        threshold: float = 0.95,
+        top_k: int = 1000,
+        soft: bool = False,
+        weight: float = 1.0,
+        ramp_start: int = 0,
+        ramp_end: int = 500,
+        ratio: int = 1,
+        warmup_epochs: int = 5,
+        every_n_epochs: int = 5,
+    ) -> None:
+        require(0 <= threshold <= 1, f"pseudolabel.threshold is {threshold}, but must be from 0 to 1")
+        require(weight >= 0, f"pseudolabel.weight is {weight}, but must be at least 0")
+        least_one = {"top_k": top_k, "ratio": ratio, "warmup_epochs": warmup_epochs, "every_n_epochs": every_n_epochs}
+        for name, value in least_one.items():
+            require(value >= 1, f"pseudolabel.{name} is {value}, but must be at least 1")
+        require(
+            0 <= ramp_start <= ramp_end,
+            f"pseudolabel.ramp_start is {ramp_start} and pseudolabel.ramp_end {ramp_end}, "
+            f"but they must be 0 <= ramp_start <= ramp_end",
+        )
+        self.rule, self.threshold, self.top_k, self.soft = rule, threshold, top_k, soft
+        self.weight, self.ramp_start, self.ramp_end, self.ratio = weight, ramp_start, ramp_end, ratio
+        self.warmup_epochs, self.every_n_epochs = warmup_epochs, every_n_epochs
+        self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
+        self.rows_ = torch.empty(0, dtype=torch.int64)
+        self.targets_ = torch.empty(0, dtype=torch.int64)
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        if unlabeled is None:  # no round yet, or one that selected nothing
+            return cross_entropy(module(labeled.views["weak"]), labeled.target), {}
+        # One forward pass over both, so that batch normalisation sees one population.
+        logits = module(torch.cat([labeled.views["weak"], unlabeled.views["weak"]]))
+        supervised = cross_entropy(logits[: len(labeled)], labeled.target)
+        pseudo = cross_entropy(logits[len(labeled) :], unlabeled.target)
+        since = batch.step - self.warmup_epochs * module.datamodule.steps
+        alpha = self.weight * linear_ramp(since, self.ramp_start, self.ramp_end)
+        return supervised + alpha * pseudo, {"loss_labeled": supervised, "loss_pseudo": pseudo}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a top_k that the pool can't fill."""
+        assert isinstance(pl_module, Classifier)
+        pool = pl_module.datamodule.pools.unlabeled
+        if stage == "fit" and pool and self.rule.startswith("top_k"):
+            require(
+                self.top_k <= len(pool),
+                f"pseudolabel.top_k is {self.top_k:,}, but the unlabeled pool has {len(pool):,} images; "
+                f"type --pseudolabel.top_k N with N up to that",
+            )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Serves the pseudo-labels that a resumed run had."""
+        assert isinstance(pl_module, Classifier)
+        pl_module.datamodule.relabeled.assign(self.rows_, self.targets_)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A round, where one is due."""
+        rounds, rest = divmod(trainer.current_epoch + 1 - self.warmup_epochs, self.every_n_epochs)
+        if rounds >= 0 and rest == 0:
+            assert isinstance(pl_module, Classifier)
+            self._round(pl_module, rounds)
+
+    def _round(self, module: Classifier, number: int) -> None:
+        """Predicts the unlabeled pool and gives new targets to the images that the rule selects."""
+        data, classes = module.datamodule, len(module.spec.class_names)
+        pool = data.pools.unlabeled
+        assert pool is not None
+        p = torch.zeros(len(pool), classes, device=module.device)
+        synchronize_buffers(module)
+        for index, probabilities in predict(module, pool, data.eval_batch_size, *data.rank):
+            p[index.to(module.device)] = probabilities
+        p = module.trainer.strategy.reduce(p, reduce_op="sum")  # the ranks' parts, disjoint, together
+        confidence, predicted = p.max(1)
+        rows = self._select(confidence, predicted, number, classes)
+        self.rows_, self.targets_ = rows.cpu(), (p if self.soft else predicted)[rows].cpu()
+        data.relabeled.assign(self.rows_, self.targets_)
+        self._report(module, number, confidence.cpu(), predicted[rows].cpu())
+
+    def _select(self, confidence: Tensor, predicted: Tensor, number: int, classes: int) -> Tensor:
+        match self.rule:
+            case "threshold":
+                return selection.over_threshold(confidence, self.threshold)
+            case "top_k_overall":
+                return selection.top_overall(confidence, self.top_k)
+            case "top_k_per_class":
+                return selection.top_per_class(confidence, predicted, self.top_k, classes)
+            case "percentile":
+                return selection.top_overall(confidence, min(100, _PERCENT * (number + 1)) * len(confidence) // 100)
+
+    def _report(self, module: Classifier, number: int, confidence: Tensor, predicted: Tensor) -> None:
+        """Logs a round: how many images, which classes, how confident, and how right where the truth is known."""
+        names, audit = module.spec.class_names, module.datamodule.audit
+        counts = predicted.bincount(minlength=len(names))
+        histogram = torch.histc(confidence, _BINS, 0, 1) / len(confidence)
+        metrics: dict[str, float] = {"count": len(predicted)}
+        metrics |= {f"count/{name}": float(count) for name, count in zip(names, counts, strict=True)}
+        metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(histogram)}
+        line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {len(confidence):,} images"
+        if audit and len(predicted):
+            precision, per_class = audit.precision(self.rows_, self.targets_)
+            metrics |= {"precision": precision}
+            metrics |= {f"precision/{n}": v for n, v, c in zip(names, per_class, counts, strict=True) if c}
+            line += f", {100 * precision:.1f} % of them rightly"
+        if len(predicted) == 0:
+            line += "; training goes on with the labeled images alone"
+        elif counts.max() > len(predicted) / 2:
+            line += f"; more than half of them, {int(counts.max()):,}, as {names[int(counts.argmax())]!r}"
+        say(line)
+        module.log_dict({f"pseudolabel/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The current pseudo-labels."""
+        return {"rows": self.rows_, "targets": self.targets_}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the pseudo-labels of the run that is resumed."""
+        self.rows_, self.targets_ = state_dict["rows"], state_dict["targets"]

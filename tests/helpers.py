@@ -1,0 +1,68 @@
+"""What several test files share: a dataset that fits into a second, and a fit without files or noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from semisup.classifier import Classifier
+from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.pool import Pool
+from semisup.strategy import Composition, Strategy
+
+
+class Blobs(DataModule):
+    """Three classes of noisy 8x8 pictures, each bright in one third: 12 labeled, 90 unlabeled, 30 val, 30 test."""
+
+    default_augmentation = "none"
+
+    def __init__(self, truth: str = "right", **kwargs: Any) -> None:
+        super().__init__(**{"batch_size": 12, "eval_batch_size": 16, "steps_per_epoch": 4, **kwargs})
+        self.truth = truth
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec("blobs", ("left", "middle", "right"), channels=1, image_size=8)
+
+    def read(self) -> Pools:
+        rng = np.random.default_rng(0)
+        labels = np.arange(162) % 3
+        images = rng.integers(0, 120, (162, 1, 8, 8))
+        for row, label in enumerate(labels):
+            images[row, 0, :, 3 * label : 3 * label + 2] += 100
+        images = images.astype(np.uint8)
+        rows = np.arange(162)
+        truth = {"right": labels[12:102], "permuted": rng.permutation(labels[12:102]), "unknown": None}[self.truth]
+        return Pools(
+            labeled=Pool(images, labels[:12], rows[:12]),
+            unlabeled=Pool(images, rows=rows[12:102]),
+            val=Pool(images, labels[102:132], rows[102:132]),
+            test=Pool(images, labels[132:], rows[132:]),
+            train_size=12,
+            truth=truth,
+        )
+
+
+def classifier(data: DataModule, strategy: Strategy | None = None, name: str = "strategy", **kwargs: Any) -> Classifier:
+    """A small classifier for a datamodule."""
+    return Classifier(data.spec, Composition({name: strategy} if strategy else {}), **kwargs)
+
+
+def trainer(epochs: int, **kwargs: Any) -> pl.Trainer:
+    """A quiet trainer on the CPU that writes no files unless asked to."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options = {**quiet, "enable_model_summary": False, "accelerator": "cpu", "devices": 1, **kwargs}
+    return pl.Trainer(max_epochs=epochs, **options)
+
+
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of every parameter and buffer."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of weights are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())

@@ -1,0 +1,40 @@
+"""Losses against naive versions of themselves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from semisup.errors import InputError
+from semisup.losses import cross_entropy, linear_ramp
+
+
+def test_cross_entropy_of_hard_and_soft_targets() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(9, 4, generator=generator)
+    hard = torch.randint(0, 4, (9,), generator=generator)
+    soft = torch.rand(9, 4, generator=generator).softmax(1)
+
+    def naive(weights: list[list[float]]) -> float:
+        total = 0.0
+        for row, weight in zip(logits.tolist(), weights, strict=True):
+            log_sum = math.log(sum(math.exp(x) for x in row))
+            total -= sum(w * (x - log_sum) for w, x in zip(weight, row, strict=True))
+        return total / len(logits)
+
+    one_hot = torch.nn.functional.one_hot(hard, 4).tolist()
+    assert cross_entropy(logits, hard).item() == pytest.approx(naive(one_hot), rel=1e-5)
+    assert cross_entropy(logits, soft).item() == pytest.approx(naive(soft.tolist()), rel=1e-5)
+
+
+def test_ramp_of_lee_2013() -> None:
+    alpha = [3 * linear_ramp(t, 100, 600) for t in (0, 99, 100, 225, 350, 600, 9999)]
+    assert alpha == pytest.approx([0, 0, 0, 0.75, 1.5, 3, 3])
+    assert linear_ramp(0, 0, 0) == 1
+
+
+def test_ramp_must_rise() -> None:
+    with pytest.raises(InputError, match="must have 0 <= start <= end"):
+        linear_ramp(5, 10, 3)
