@@ -1,0 +1,200 @@
+"""Run directories: `root/<data>/<strategy>/<time>-s<seed>/`, what lies in them, and how to find a checkpoint.
+
+    config.yaml  environment.txt  metrics.csv  checkpoints/best.ckpt  checkpoints/last.ckpt  wandb/
+
+Standard library only: the command line's light verbs use it without waiting for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from semisup.errors import InputError
+
+RUN_DIR_VARIABLE = "SEMISUP_RUN_DIR"
+Which = Literal["best", "last"]
+_PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
+_SECRET_NAME = re.compile(r"(?i)(?:^|[._-])\w*(?:key|token|password|passwd|secret|credentials?|auth)$")
+_SECRET_VALUE = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)"  # user:password@ in an address
+    r"|\b(?:sk-|hf_|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA|wandb_v\d_)[\w-]{8,}"  # prefixes of well-known services
+    r"|(?<![A-Za-z0-9])(?=[A-Za-z]*\d)[A-Za-z0-9]{40,}"  # W&B's own keys, and whatever else is as long and as random
+)
+
+
+def new_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
+    """Creates a directory that no other run has, `root/<data>/<strategy>/<YYYYmmdd-HHMMSS>-s<seed>`.
+
+    A second run in the same second, or after the clock went back, gets `-2`, `-3`, ... at the end.
+    """
+    parent = Path(root) / data / strategy
+    parent.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
+    for number in count(1):
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()  # fails where the directory exists, so that of two processes only one gets it
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable")
+
+
+def current_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
+    """The directory of this run: a new one on rank 0, and rank 0's on the ranks that it launches.
+
+    Rank 0 leaves it in the environment together with its process id; another rank takes it only from its own parent
+    process, so that a variable left over from another launch is never believed.
+
+    Raises:
+        InputError: this process is another rank, but was not launched by rank 0 of this run.
+    """
+    rank = os.environ.get("LOCAL_RANK", "0")
+    if rank != "0":
+        parent, _, inherited = os.environ.get(RUN_DIR_VARIABLE, "").partition(":")
+        if parent != str(os.getppid()):
+            raise InputError(
+                f"LOCAL_RANK is {rank}, but rank 0 of this run did not start this process, so the run directory is "
+                f"unknown; start one process, with LOCAL_RANK unset, and type --trainer.devices for the number of ranks"
+            )
+        return Path(inherited)
+    path = new_run_dir(root, data, strategy, seed).absolute()
+    os.environ[RUN_DIR_VARIABLE] = f"{os.getpid()}:{path}"
+    return path
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run directory: it holds `environment.txt` or `checkpoints/`."""
+    return (path / "environment.txt").is_file() or (path / "checkpoints").is_dir()
+
+
+def run_of(path: Path) -> Path | None:
+    """The run directory that a run's path, or the path of a checkpoint or another file in it, belongs to."""
+    path = Path(path).absolute()
+    return next((folder for folder in (path, *path.parents[:2]) if is_run(folder)), None)
+
+
+def find_checkpoint(path: Path, which: Which = "best") -> Path:
+    """The checkpoint that a path means.
+
+    Args:
+        path: a checkpoint, or a run directory.
+        which: of a run directory, `"best"` takes `checkpoints/best.ckpt`, or `last.ckpt` where there is none (nothing
+            was validated yet); `"last"` takes `checkpoints/last.ckpt` and nothing else.
+
+    Raises:
+        InputError: there is no such checkpoint.
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt" and path.exists():
+        return path
+    names = ("best.ckpt", "last.ckpt") if which == "best" else ("last.ckpt",)
+    expected = " or ".join(f"checkpoints/{name}" for name in names)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; type the path of a run directory or of a checkpoint (*.ckpt)")
+    if path.is_file():
+        raise InputError(f"{path} is not a checkpoint; type the path of a *.ckpt file or of a run with {expected}")
+    folder = path if path.name == "checkpoints" else path / "checkpoints"
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"{path} holds no {expected}; {_advice(path, folder)}")
+
+
+def _advice(path: Path, folder: Path) -> str:
+    """What was found where a checkpoint was expected, and what to type instead."""
+    runs = sorted(
+        (run for depth in ("*", "*/*", "*/*/*") for run in path.glob(depth) if is_run(run)), key=lambda run: run.name
+    )
+    if runs and not is_run(path):
+        return f"found {len(runs)} run(s) in it; name one of them, the newest is {runs[-1]}"
+    if checkpoints := sorted(folder.glob("*.ckpt")):
+        return f"found {', '.join(found.name for found in checkpoints)}; type the path of one, such as {checkpoints[0]}"
+    found = ", ".join(sorted(child.name for child in path.iterdir())) or "nothing"
+    return f"found {found}; type the path of a run that has saved one, or of a *.ckpt file"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file aside and moves it into place: a reader sees the old text or the new, never a half."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def redacted(argv: Iterable[str]) -> list[str]:
+    """A command line's words, with `***` for every value that is, or is named as, a key, a token or a password."""
+    words, hide = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        secret = _SECRET_NAME.search(name) is not None and (bool(equals) or name.startswith("-"))
+        if hide and not word.startswith("--"):
+            words.append("***")
+        elif secret and equals:
+            words.append(f"{name}=***")
+        else:
+            words.append(_SECRET_VALUE.sub("***", word))
+        hide = secret and not equals
+    return words
+
+
+def write_environment(run_dir: Path) -> None:
+    """Writes what a run needs to be understood later to `environment.txt`; a resumed run adds to it.
+
+    Date, command line, Python, platform, package versions, git commit, CPUs, and GPUs where torch is loaded. Secrets
+    in the command line are redacted, and environment variables are not written.
+    """
+    facts = {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": shlex.join(redacted([sys.executable, *sys.argv])),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **_versions(),
+        "git": _git_commit(),
+        "cpus": str(os.cpu_count()),
+        "gpus": ", ".join(_gpu_names()) or "none seen",
+    }
+    path = Path(run_dir) / "environment.txt"
+    earlier = path.read_text(encoding="utf-8") + "\n" if path.exists() else ""
+    write_atomically(path, earlier + "".join(f"{name}: {fact}\n" for name, fact in facts.items()))
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _git_commit() -> str:
+    """Commit of the working directory, and whether the files differ from it."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "no commit"
+    return commit.stdout.strip() + (" with uncommitted changes" if changes.stdout.strip() else "")
+
+
+def _gpu_names() -> list[str]:
+    torch = sys.modules.get("torch")
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch else []

@@ -1,0 +1,162 @@
+"""Writes what a run measures: always to `metrics.csv`, to W&B unless disabled, to TensorBoard on request.
+
+    loggers = make_loggers(TrackingOptions(), run_dir, data="digits", labels="100", strategy="pseudolabel", seed=0, ...)
+    trainer = Trainer(logger=loggers, callbacks=[ContinueRecord(), ...])
+    trainer.fit(...)
+    finish(loggers)
+
+Nothing heavy is imported before `make_loggers` is called, so that the command line can ask for the options.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semisup.errors import InputError
+from semisup.runs import write_atomically
+from semisup.tracking import login
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+Mode = Literal["auto", "online", "offline", "disabled"]
+ID_FILE = "wandb_id.txt"
+
+
+@dataclass
+class TrackingOptions:
+    """Where a run's metrics go beside its `metrics.csv`.
+
+    Args:
+        mode: W&B: `auto` is online when you are logged in and the server answers, else offline; `offline` needs neither
+            key nor network, and `wandb sync` uploads later; `disabled` leaves W&B out. `auto` obeys WANDB_MODE.
+        project: W&B project.
+        entity: W&B user or team; by default your own.
+        tensorboard: also write TensorBoard files, into the run directory.
+    """
+
+    mode: Mode = "auto"
+    project: str = "semisup"
+    entity: str | None = None
+    tensorboard: bool = False
+
+
+def make_loggers(
+    options: TrackingOptions,
+    run_dir: Path,
+    data: str,
+    labels: str,
+    strategy: str,
+    seed: int,
+    config: dict[str, Any],
+    tags: list[str],
+) -> list[Logger]:
+    """The loggers of a run, the same ones on every rank; only rank 0's write.
+
+    On a resumed run, CSV and W&B go on where the run directory says that they were.
+
+    Args:
+        options: where to write.
+        run_dir: an existing run directory; W&B's and TensorBoard's files lie in it as well.
+        data: name of the dataset; with `labels` it groups runs that may be compared.
+        labels: how many labels, or which split.
+        strategy: the job type.
+        seed: in the run's name.
+        config: everything that was configured; W&B filters and compares runs by it.
+        tags: W&B tags.
+
+    Raises:
+        InputError: something was asked for by name that isn't installed, or W&B online without being logged in.
+    """
+    from semisup.tracking.record import MetricsCSV
+
+    loggers: list[Logger] = [MetricsCSV(run_dir)]
+    mode = _resolve(options.mode)
+    if mode != "disabled":
+        from semisup.tracking.guarded_wandb import GuardedWandb
+
+        loggers.append(
+            GuardedWandb(
+                run_dir,
+                mode,
+                id=_run_id(run_dir),
+                name=f"{strategy}-s{seed}",
+                group=f"{data}-{labels}",
+                job_type=strategy,
+                project=options.project,
+                entity=options.entity,
+                tags=tags,
+                config=config,
+            )
+        )
+    if options.tensorboard:
+        if not (_installed("tensorboard") or _installed("tensorboardX")):
+            raise InputError("--tracking.tensorboard: it isn't installed; type: pip install tensorboard")
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False))
+    return loggers
+
+
+def finish(loggers: Iterable[Logger], exit_code: int = 0) -> None:
+    """Closes W&B at the end of a run, within a bounded time; what isn't uploaded by then stays on disk.
+
+    Args:
+        loggers: what `make_loggers` returned.
+        exit_code: 0 marks the run as finished, anything else as failed.
+    """
+    from semisup.tracking.guarded_wandb import GuardedWandb
+
+    for logger in loggers:
+        if isinstance(logger, GuardedWandb):
+            logger.finish(exit_code)
+
+
+def _resolve(mode: Mode) -> Mode:
+    """What a mode comes to on this machine. `"auto"` stays where the login and the server decide."""
+    if mode == "auto":
+        wished = login.setting("mode")
+        # "dryrun" is W&B's older word for offline, and WANDB_DISABLED its older switch.
+        if wished == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
+            return "disabled"
+        if wished in ("offline", "dryrun"):
+            mode = "offline"
+        if not _installed("wandb"):
+            from semisup.console import say
+
+            say("W&B is not installed, so metrics go to metrics.csv only (pip install wandb)")
+            return "disabled"
+    elif mode != "disabled" and not _installed("wandb"):
+        raise InputError(f"--tracking.mode {mode}: wandb isn't installed; type: pip install wandb")
+    if mode == "online" and not login.logged_in():
+        raise InputError(
+            f"--tracking.mode online: not logged in to {login.base_url()}; type: wandb login, or --tracking.mode auto"
+        )
+    return mode
+
+
+def _installed(distribution: str) -> bool:
+    """Whether a distribution is installed; a mere folder of that name (W&B leaves a `wandb/`) doesn't count."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _run_id(run_dir: Path) -> str:
+    """The W&B id of a run: made once, on rank 0, and kept in the run directory, so that resuming continues it."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    path = Path(run_dir) / ID_FILE
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip()
+    name = secrets.token_hex(4)  # not from a generator that a seed determines: two runs of one seed are two runs
+    rank_zero_only(write_atomically)(path, name + "\n")
+    return name
