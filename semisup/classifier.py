@@ -95,7 +95,8 @@ class Classifier(pl.LightningModule):
     # ---- the step
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float in [0, 1]."""
+        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1]."""
+        images = images.to(self.dtype)  # changes something only in a "true" precision, such as 64-true
         return self.head(self.backbone(self.normalization(images)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -158,7 +159,9 @@ class Classifier(pl.LightningModule):
             self.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
             million = sum(p.numel() for p in self.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
-            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters, {self.options.normalization} input")
+            say(
+                f"model: {self.backbone_name}{why}, {million:.2f} million parameters, {self.options.normalization} input"
+            )
 
     @property
     def datamodule(self) -> DataModule:
@@ -179,9 +182,25 @@ class Classifier(pl.LightningModule):
         """The optimiser, and its learning rate as a function of the step."""
         name, parameters = self.optimizer.name, self.optimizer.parameters
         optimizer = optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
-        total, steps = int(self.trainer.estimated_stepping_batches), self.datamodule.steps
+        total, steps = self._total_steps(), self.datamodule.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: self.schedule.factor(k, total, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole training.
+
+        `Trainer.estimated_stepping_batches` would build the training loader before a resumed run has restored its
+        place in it, which would then be lost.
+        """
+        trainer, batches = self.trainer, self.datamodule.steps
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        ends = [trainer.max_steps] if trainer.max_steps > 0 else []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
+        if not ends:
+            raise InputError("the learning rate's schedule needs an end; type --trainer.max_epochs N")
+        return max(1, min(ends))
 
     # ---- checkpoints
 
@@ -207,9 +226,36 @@ class Classifier(pl.LightningModule):
             raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
         known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
         if not isinstance(known, dict) or known.get("format") != _FORMAT:
-            raise InputError(f"{path} was not written by this version of semisup; give a run directory of `semisup fit`")
+            raise InputError(
+                f"{path} was not written by this version of semisup; give a run directory of `semisup fit`"
+            )
         spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
         module = cls(spec, model=ModelOptions(**known["model"]))
         weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
         module.load_state_dict(weights)
         return module
+
+    @staticmethod
+    def epochs_of(path: Path) -> int:
+        """Epochs of training that a checkpoint has had.
+
+        Raises:
+            InputError: as `from_checkpoint`.
+        """
+        epoch: int = _load(path)["epoch"]
+        return epoch + 1
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, without running any code that may be in it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError) as error:
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
+    known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
+    if not isinstance(known, dict) or known.get("format") != _FORMAT:
+        raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
+    return dict(checkpoint)

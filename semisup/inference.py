@@ -42,13 +42,13 @@ def synchronize_buffers(module: nn.Module) -> None:
 def predict(
     module: Classifier, pool: Pool, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Class probabilities of a pool's images, in order: pairs of rows (B,) int64 and probabilities (B, classes) float32.
+    """Class probabilities of a pool's images, in order: rows (B,) int64 and probabilities (B, classes) float32.
 
     Args:
         module: the classifier; the weights that evaluate are used, in the precision that it trains in.
         pool: the images.
         batch_size: images in a batch.
-        rank: which of every `world` batches to predict.
+        rank: whose share of the pool to predict.
         world: number of ranks that share the work.
     """
     trainer = module._trainer

@@ -16,8 +16,8 @@ A strategy is a Lightning callback. It says once what it needs from the data (`n
 
         def loss(self, module, batch):
             supervised = F.cross_entropy(module(batch.labeled.views["weak"]), batch.labeled.target)
-            p = module(batch.unlabeled.views["weak"]).softmax(1)
-            entropy = -(p * p.log()).sum(1).mean()
+            logits = module(batch.unlabeled.views["weak"])
+            entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
             return supervised + self.weight * entropy, {"entropy": entropy}
 
 Learned state belongs into the checkpoint: modules and buffers are attached to the classifier in `setup`, so that
@@ -54,6 +54,10 @@ class Strategy(pl.Callback, ABC):
     def state_key(self) -> str:
         """Names this strategy's state in the checkpoint."""
         return type(self).__qualname__
+
+    def summary(self) -> str:
+        """A line on what the strategy did, for the table at the end of a run; empty for none."""
+        return ""
 
 
 class LossStrategy(Strategy, ABC):
@@ -105,18 +109,3 @@ class Composition:
     def needs(self) -> Needs:
         """The needs of the strategy that owns the loss; the others act between steps and take no part in a batch."""
         return self.owner.needs if self.owner else Needs()
-
-
-def split_names(strategy: str) -> list[str]:
-    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`.
-
-    Raises:
-        InputError: a name is missing or stands twice.
-    """
-    names = strategy.split("+")
-    if "" in names or len(set(names)) < len(names):
-        raise InputError(
-            f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', such as "
-            f"kmeans+pseudolabel"
-        )
-    return names

@@ -1,1 +1,1 @@
-"""The strategies that come with semisup, one a file; each arrives through the entry-point group `semisup.strategies`."""
+"""The strategies that come with semisup, one a file; each arrives by the entry-point group `semisup.strategies`."""

@@ -166,7 +166,11 @@ class PseudoLabel(LossStrategy):
         elif counts.max() > len(predicted) / 2:
             line += f"; more than half of them, {int(counts.max()):,}, as {names[int(counts.argmax())]!r}"
         say(line)
-        module.log_dict({f"pseudolabel/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+        module.log_dict({f"pseudolabel/{name}": value for name, value in metrics.items()}, sync_dist=True)
+
+    def summary(self) -> str:
+        """How many pseudo-labels the last round gave."""
+        return f"{len(self.rows_):,} unlabeled images have a pseudo-label after the last round"
 
     def state_dict(self) -> dict[str, Any]:
         """The current pseudo-labels."""

@@ -1,6 +1,6 @@
 """Supervised training: the arm that every semi-supervised strategy is compared with.
 
-    python -m semisup fit --strategy supervised
+python -m semisup fit --strategy supervised
 """
 
 from __future__ import annotations

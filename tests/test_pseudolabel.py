@@ -39,7 +39,7 @@ def test_the_last_round_selects_by_its_rule(rule: Any) -> None:
     expected = {
         "threshold": [row for row in range(90) if confidence[row] >= 0.5],
         "top_k_overall": sorted(ranked[:7]),
-        "top_k_per_class": sorted(sum(([r for r in ranked if predicted[r] == k][:7] for k in range(3)), [])),
+        "top_k_per_class": sorted(r for k in range(3) for r in [r for r in ranked if predicted[r] == k][:7]),
         "percentile": sorted(ranked[:36]),  # the second round: 40 % of 90
     }[rule]
     assert strategy.rows_.tolist() == expected
@@ -53,16 +53,16 @@ def test_soft_targets_are_the_predicted_probabilities() -> None:
 
 
 def test_rounds_come_when_due() -> None:
-    class Counting(PseudoLabel):
-        epochs: list[tuple[int, int]] = []
+    rounds: list[tuple[int, int]] = []
 
+    class Counting(PseudoLabel):
         def _round(self, module: Any, number: int) -> None:
-            self.epochs.append((module.current_epoch, number))
+            rounds.append((module.current_epoch, number))
             super()._round(module, number)
 
     data = Blobs()
     trainer(8).fit(classifier(data, Counting(warmup_epochs=3, every_n_epochs=2)), data)
-    assert Counting.epochs == [(2, 0), (4, 1), (6, 2)]
+    assert rounds == [(2, 0), (4, 1), (6, 2)]
 
 
 @pytest.mark.parametrize("step", [0, 8, 10, 12, 100])

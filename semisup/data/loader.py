@@ -141,7 +141,7 @@ class EvaluationLoader:
     Args:
         pool: the images.
         batch_size: images in a batch.
-        rank: which of every `world` batches to serve.
+        rank: whose share of the pool to serve.
         world: number of ranks.
     """
 
@@ -149,8 +149,7 @@ class EvaluationLoader:
         self.pool, self.batch_size, self.rank, self.world = pool, batch_size, rank, world
 
     def __len__(self) -> int:
-        batches = -(-len(self.pool) // self.batch_size)
-        return len(range(self.rank, batches, self.world))
+        return -(-len(self.pool.share(self.rank, self.world)) // self.batch_size)
 
     def __iter__(self) -> Iterator[Samples]:
         for index, images in self.pool.chunks(self.batch_size, self.rank, self.world):

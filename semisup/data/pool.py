@@ -75,7 +75,11 @@ class Pool:
                 resident[index[0] : index[-1] + 1] = self.gather(index).to(device)
             self._resident = resident
 
+    def share(self, rank: int, world: int) -> Tensor:
+        """Pool rows (n,) int64 that are one rank's when `world` of them go through the pool together."""
+        return torch.arange(rank * len(self) // world, (rank + 1) * len(self) // world)
+
     def chunks(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """The pool in order, as (index (B,) int64, images (B, C, H, W) uint8); each rank sees every `world`-th chunk."""
-        for index in torch.arange(len(self)).split(size)[rank::world]:
+        """A rank's share of the pool, in order: index (B,) int64 and images (B, C, H, W) uint8, `size` at a time."""
+        for index in self.share(rank, world).split(size):
             yield index, self.gather(index)

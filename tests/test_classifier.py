@@ -1,0 +1,152 @@
+"""The classifier: what it normalises by, what its checkpoints hold, and that a resumed run is the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers import Blobs, classifier, same, trainer, weights
+from torch import nn
+
+from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
+from semisup.errors import InputError
+from semisup.inference import evaluation_mode, predict
+from strategies.pseudolabel import PseudoLabel
+
+DROPOUT = ModelOptions(backbone="sample")  # has dropout, so that its draws are tested as well
+
+
+class SaveAt(pl.callbacks.Checkpoint):  # Lightning runs these after all other callbacks
+    """Saves a checkpoint after the given step, in the middle of an epoch or at its end."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step and self.step % 4:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def run(epochs: int, ckpt_path: Path | None = None, **kwargs: Any) -> Classifier:
+    data = Blobs(augmentation="weak")
+    strategy = PseudoLabel(threshold=0.4, warmup_epochs=2, every_n_epochs=2, ramp_end=4)
+    module = classifier(data, strategy, model=DROPOUT)
+    trainer(epochs, **kwargs).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+@pytest.mark.parametrize("step", [3, 8, 14, 16, 19])
+def test_a_resumed_run_ends_with_the_same_weights(step: int, tmp_path: Path) -> None:
+    whole = run(6, enable_checkpointing=True, callbacks=[SaveAt(step, tmp_path / "x.ckpt")])
+    torch.rand(7)  # whatever the global generator did in between must not matter
+    resumed = run(6, tmp_path / "x.ckpt")
+    assert same(weights(whole), weights(resumed))
+    ours, theirs = (m.strategy.owner for m in (whole, resumed))
+    assert isinstance(ours, PseudoLabel) and isinstance(theirs, PseudoLabel)
+    assert len(ours.rows_) > 0 and torch.equal(ours.rows_, theirs.rows_) and torch.equal(ours.targets_, theirs.targets_)
+
+
+def test_a_run_repeats_itself_and_another_seed_does_not() -> None:
+    def fit(seed: int) -> dict[str, torch.Tensor]:
+        data = Blobs(augmentation="weak", seed=seed)
+        module = classifier(data, model=DROPOUT, seed=seed)
+        trainer(1).fit(module, data)
+        return weights(module)
+
+    assert same(fit(1), fit(1)) and not same(fit(1), fit(2))
+
+
+def test_the_input_is_normalised_by_the_labeled_training_images_alone() -> None:
+    data = Blobs()
+    module = classifier(data)
+    trainer(1).fit(module, data)
+    images = data.pools.labeled.gather(torch.arange(12)).double() / 255
+    assert module.normalization.mean.flatten().item() == pytest.approx(images.mean().item(), rel=1e-5)
+    assert module.normalization.std.flatten().item() == pytest.approx(images.std(correction=0).item(), rel=1e-5)
+
+
+def test_scores_are_those_of_the_predictions() -> None:
+    data = Blobs()
+    module, fit = classifier(data), trainer(3)
+    fit.fit(module, data)
+    logged = fit.test(module, data, verbose=False)[0]
+    assert data.pools.test is not None
+    p = torch.cat([p for _, p in predict(module, data.pools.test, 7)])
+    right = p.argmax(1) == data.pools.test.labels
+    assert logged["test/accuracy"] == pytest.approx(right.float().mean().item())
+    assert module.scores["test"].confusion.sum() == 30
+
+
+def test_predictions_do_not_depend_on_the_batch_and_leave_the_modes_as_they_were() -> None:
+    data = Blobs()
+    module = classifier(data, model=DROPOUT)
+    module.backbone.eval()
+    before = [part.training for part in module.modules()]
+    assert data.pools.test is not None
+    big, small = (torch.cat([p for _, p in predict(module, data.pools.test, size)]) for size in (30, 4))
+    assert torch.allclose(big, small, atol=1e-6)
+    assert [part.training for part in module.modules()] == before
+    with evaluation_mode(module):
+        assert not module.training and not torch.is_grad_enabled()
+    assert module.training and torch.is_grad_enabled()
+
+
+def test_a_checkpoint_predicts_as_the_run_did(tmp_path: Path) -> None:
+    data = Blobs()
+    module, fit = classifier(data, PseudoLabel()), trainer(2)
+    fit.fit(module, data)
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    restored = Classifier.from_checkpoint(tmp_path / "x.ckpt")
+    assert restored.spec == data.spec and restored.backbone_name == "small"
+    assert data.pools.test is not None
+    ours, theirs = (torch.cat([p for _, p in predict(m, data.pools.test, 30)]) for m in (module, restored))
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", "truncated", "foreign"])
+def test_what_is_not_our_checkpoint_is_one_error(content: bytes | str, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "foreign":
+        torch.save({"state_dict": nn.Linear(2, 2).state_dict()}, path)
+    else:
+        data = Blobs()
+        module, fit = classifier(data), trainer(1)
+        fit.fit(module, data)
+        fit.save_checkpoint(path)
+        path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(InputError, match=r"x.ckpt (is not a checkpoint|was not written by this version)"):
+        Classifier.from_checkpoint(path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"semisup": Evil()}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="is not a checkpoint"):
+        Classifier.from_checkpoint(tmp_path / "x.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_learning_rate_follows_the_schedule_of_steps() -> None:
+    rates = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    data = Blobs()
+    sgd = OptimizerOptions("SGD", {"lr": 0.5, "momentum": 0.9})
+    trainer(2, callbacks=[Watch()]).fit(classifier(data, optimizer=sgd), data)
+    assert rates == pytest.approx([0.5 * np.cos(7 * np.pi * k / (16 * 8)) for k in range(8)])

@@ -1,0 +1,222 @@
+"""The verbs as a user types them: what a run leaves behind, and that its figures are those of its predictions."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from datamodules.digits import Digits
+from semisup.classifier import Classifier
+from semisup.cli.front import main
+from semisup.inference import predict
+from semisup.tracking.reading import read_metrics
+
+TESTS = Path(__file__).parent
+SHORT = [
+    *("--strategy", "pseudolabel", "--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "1"),
+    *("--pseudolabel.threshold", "0.5", "--data", "digits", "--data.steps_per_epoch", "5"),
+    *("--tracking.mode", "disabled", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+]
+
+
+def fit(*arguments: str) -> Path:
+    """Runs `fit` in this process and returns its run directory."""
+    assert main(["fit", *SHORT, "--trainer.max_epochs", "3", *arguments]) == 0
+    return max(Path("runs").glob("*/*/*"), key=lambda path: path.stat().st_mtime)
+
+
+def shell(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "semisup", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be read only."""
+    folder = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder / fit("--tracking.mode", "offline")
+
+
+def test_a_run_directory_holds_what_it_should(run: Path) -> None:
+    assert re.fullmatch(r"runs/digits/pseudolabel/\d{8}-\d{6}-s0", str(run.relative_to(run.parents[3])))
+    names = {path.name for path in run.iterdir()}
+    expected = {"config.yaml", "checkpoints", "metrics.csv", "environment.txt", "predictions.csv", "wandb"}
+    assert expected < names
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert yaml.safe_load((run / "config.yaml").read_text())["pseudolabel"]["threshold"] == 0.5
+
+
+def test_predictions_are_the_best_checkpoints_and_give_the_reported_accuracy(run: Path) -> None:
+    data, written = Digits(), rows(run / "predictions.csv")
+    assert data.pools.test is not None
+    module = Classifier.from_checkpoint(run / "checkpoints" / "best.ckpt")
+    p = torch.cat([p for _, p in predict(module, data.pools.test, 256)])
+    assert [line["class"] for line in written] == [str(k) for k in p.argmax(1).tolist()]
+    assert [line["id"] for line in written] == [str(row) for row in data.pools.test.rows]
+    assert np.allclose([float(line["confidence"]) for line in written], p.max(1).values, atol=1e-5)
+    right = np.mean([int(line["class"]) == k for line, k in zip(written, data.pools.test.labels, strict=True)])
+    assert read_metrics(run)[-1]["best/test_accuracy"] == pytest.approx(right)
+
+
+def test_best_is_chosen_on_validation_and_last_is_reported_beside_it(run: Path) -> None:
+    metrics = read_metrics(run)
+    validation = [row["val/accuracy"] for row in metrics if "val/accuracy" in row]
+    assert len(validation) == 3
+    assert metrics[-1]["best/val_accuracy"] == pytest.approx(max(validation))
+    assert metrics[-1]["last/val_accuracy"] == pytest.approx(validation[-1])
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == int(np.argmax(validation))
+
+
+def test_test_and_validate_say_what_the_run_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, stage in (("validate", "val"), ("test", "test")):
+        assert main([verb, "--ckpt_path", str(run), "--trainer.accelerator", "cpu"]) == 0
+        said = re.search(rf"{stage}/accuracy +([\d.]+) %", capsys.readouterr().out)
+        assert said and float(said[1]) == pytest.approx(100 * read_metrics(run)[-1][f"best/{stage}_accuracy"], abs=0.01)
+
+
+def test_predict_writes_where_it_is_told(run: Path, tmp_path: Path) -> None:
+    last = str(run / "checkpoints" / "last.ckpt")
+    out = tmp_path / "hand-in.csv"
+    options = ["--out", str(out), "--format", "kaggle", "--on", "unlabeled"]
+    assert main(["predict", "--ckpt_path", last, "--trainer.accelerator", "cpu", *options]) == 0
+    written = rows(out)
+    assert list(written[0]) == ["id", "class"] and len(written) == 1217
+
+
+def test_the_first_and_the_last_line_say_which_data_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument for argument in SHORT if argument not in ("--data", "digits")]
+    assert main(["fit", *arguments, "--trainer.max_epochs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in (lines[0], lines[-1]):
+        assert "digits" in line and "no STL-10 in ./data" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "9999"], "the unlabeled pool has 1,217 images"),
+        (["--pseudolabel.top_k", "-3"], "pseudolabel.top_k is -3"),
+        (["--data.batch_size", "0"], "data.batch_size is 0"),
+        (["--data.labels_per_class", "126"], "data.labels_per_class is 126"),
+        (["--optimizer.lr", "-1"], "lr"),
+        (["--model.backbone", "solution"], "solution"),
+        (["--ckpt_path", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *SHORT, *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("semisup: error: ") and message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_other_classes_is_refused_by_both_names(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.ckpt"
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["semisup"]["spec"]["class_names"][9] = "nine"
+    torch.save(checkpoint, path)
+    assert main(["test", "--ckpt_path", str(path), "--data", "digits"]) == 2
+    error = capsys.readouterr().err
+    assert "8, nine" in error and "8, 9" in error and "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    arguments = [*SHORT, "--trainer.max_epochs", "4"]
+    killed = shell("fit", *arguments, "--trainer.callbacks", "helpers.KillAfter", "--trainer.callbacks.epochs", "2")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (cut,) = Path("runs").glob("*/*/*")
+    cut = cut.rename("cut")
+    assert main(["fit", *arguments]) == 0
+    (whole,) = Path("runs").glob("*/*/*")
+    assert main(["fit", *arguments, "--ckpt_path", str(cut)]) == 0
+    ours, theirs = (torch.load(p / "checkpoints" / "last.ckpt", weights_only=True) for p in (cut, whole))
+    assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+    assert all(torch.equal(x, theirs["state_dict"][name]) for name, x in ours["state_dict"].items())
+    for name in ("predictions.csv", "config.yaml"):
+        assert (cut / name).read_text() == (whole / name).read_text()
+    first, second = (read_metrics(p) for p in (cut, whole))
+    for row in (first[-1], second[-1]):
+        del row["seconds"]
+    assert first == second
+
+
+@pytest.mark.slow
+def test_two_processes_select_what_one_selects(tmp_path: Path) -> None:
+    # In double precision rounding can't tip a choice; with batch norm over all ranks the two compute the same.
+    options = ["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "300", "--trainer.precision", "64-true"]
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.sync_batchnorm", "true"]
+    selected = []
+    for number, arguments in enumerate(([], two)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        done = shell("fit", *SHORT, *options, "--trainer.max_epochs", "4", *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        (path,) = folder.glob("runs/*/*/*/checkpoints/last.ckpt")
+        checkpoint = torch.load(path, weights_only=True)
+        (metrics,) = (read_metrics(path.parents[1]),)
+        selected.append((checkpoint["callbacks"]["PseudoLabel"], checkpoint["state_dict"], metrics[-1]))
+    (one, weights, scores), (other, others, other_scores) = selected
+    assert len(one["rows"]) == 300
+    assert torch.equal(one["rows"], other["rows"]) and torch.equal(one["targets"], other["targets"])
+    assert all(torch.allclose(x, others[name], rtol=1e-9) for name, x in weights.items())
+    assert scores["last/test_accuracy"] == other_scores["last/test_accuracy"]
+
+
+@pytest.mark.slow
+def test_a_strangers_package_arrives_by_the_same_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    (package / "stranger").mkdir(parents=True)
+    (package / "stranger" / "__init__.py").touch()
+    shutil.copy(TESTS / "stranger_strategy.py", package / "stranger" / "entropy.py")
+    (package / "pyproject.toml").write_text(
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+        "[project]\nname = 'stranger'\nversion = '1'\n"
+        "[project.entry-points.'semisup.strategies']\nentropy = 'stranger.entropy:Entropy'\n"
+        "[tool.setuptools]\npackages = ['stranger']\n"
+    )
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(site), str(package)], check=True, capture_output=True)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    listed = shell("list", "strategies", cwd=tmp_path)
+    assert re.search(r"entropy +Cross-entropy, and confident predictions", listed.stdout), listed.stdout + listed.stderr
+    arguments = ["--strategy", "entropy", "--entropy.weight", "0.25", "--data.steps_per_epoch", "5"]
+    done = shell("fit", *arguments, "--trainer.max_epochs", "2", "--tracking.mode", "disabled", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.glob("runs/digits/entropy/*")
+    assert yaml.safe_load((run / "config.yaml").read_text())["entropy"]["weight"] == 0.25
+    assert any("train/entropy" in row for row in read_metrics(run))
