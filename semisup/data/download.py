@@ -1,0 +1,154 @@
+"""Fetches and unpacks large archives: resumed where a connection broke, checked before use, never outside its folder.
+
+Standard library and a progress bar only, so that downloading doesn't wait for torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+from tqdm import tqdm
+
+from semisup.errors import InputError, require
+
+_BLOCK = 1 << 20  # bytes read at once
+_ATTEMPTS = 5  # connections, before the user is asked to try again
+_TIMEOUT = 30  # seconds without a byte
+
+
+def download(url: str, path: Path, size: int, md5: str) -> None:
+    """Fetches a file; what an earlier attempt left in `path.part` is continued.
+
+    Args:
+        url: https only, wherever it leads.
+        path: where the file appears once it is complete and right.
+        size: expected bytes.
+        md5: expected MD5, in hexadecimal.
+
+    Raises:
+        InputError: the server can't be reached, the disk is too small, or what arrived is not what was expected.
+    """
+    require(url.startswith("https://"), f"{url} is not an https address, and nothing else is fetched")
+    opener = urllib.request.OpenerDirector()  # knows no http, so that a redirection to it fails
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    fetch(url, path, size, md5, opener)
+
+
+def fetch(url: str, path: Path, size: int, md5: str, opener: urllib.request.OpenerDirector) -> None:
+    """`download` by the protocols that `opener` knows."""
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, _ATTEMPTS + 1):
+        have = part.stat().st_size if part.exists() else 0
+        if have >= size:
+            break
+        require_space(path.parent, size - have)
+        try:
+            _append(url, part, have, size, opener)
+        except OSError as error:  # URLError and a broken connection are among them
+            if attempt == _ATTEMPTS or isinstance(error, HTTPError):
+                have = part.stat().st_size if part.exists() else 0
+                raise InputError(
+                    f"{url} broke off after {have:,} of {size:,} bytes ({error}); what arrived is kept, type the same "
+                    f"command to go on"
+                ) from error
+    found, checksum = part.stat().st_size, file_md5(part)
+    if found < size:
+        raise InputError(f"{url} broke off after {found:,} of {size:,} bytes; type the same command to go on")
+    if (found, checksum) != (size, md5):
+        part.unlink()
+        raise InputError(
+            f"{url} brought {found:,} bytes with md5 {checksum}, not {size:,} with {md5}; they were removed, type the "
+            f"same command to fetch it anew"
+        )
+    os.replace(part, path)
+
+
+def _append(url: str, part: Path, have: int, size: int, opener: urllib.request.OpenerDirector) -> None:
+    """Reads from byte `have` on into `part`; from the start where the server can't skip."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with opener.open(request, timeout=_TIMEOUT) as response:
+        have = have if response.status == 206 else 0
+        quiet = not sys.stderr.isatty()
+        with (
+            part.open("ab" if have else "wb") as file,
+            tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=quiet) as bar,
+        ):
+            # One byte more than expected shows that it is not the file that was meant; the checksum will say so.
+            while block := response.read(min(_BLOCK, size + 1 - file.tell())):
+                file.write(block)
+                bar.update(len(block))
+
+
+def file_md5(path: Path) -> str:
+    """MD5 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raises InputError where a folder's disk has fewer than `size` bytes left."""
+    free = shutil.disk_usage(folder).free
+    require(free >= size, f"{folder} has {free:,} bytes of disk left, and {size:,} are needed; give another --root")
+
+
+def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000) -> None:
+    """Unpacks a tar archive of plain files and folders; nothing appears in `into` before everything is unpacked.
+
+    Args:
+        path: the archive, compressed or not.
+        into: an existing folder; files in it that the archive holds too are replaced.
+        most_bytes: an archive that unpacks to more than that is refused.
+        most_members: an archive of more files and folders than that is refused.
+
+    Raises:
+        InputError: a member is a link or a device, or lies outside of the folder, or the archive is damaged or too big.
+    """
+    aside = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
+    try:
+        with tarfile.open(path) as archive:
+            total = 0
+            for count, member in enumerate(archive, start=1):
+                target = aside / member.name
+                total += member.size
+                inside = target.resolve().is_relative_to(aside.resolve())
+                require(inside, f"{path} holds {member.name!r}, which lies outside of its folder; it is not unpacked")
+                require(member.isreg() or member.isdir(), f"{path} holds {member.name!r}, which is not a plain file")
+                require(count <= most_members, f"{path} holds more than {most_members:,} files; it is not unpacked")
+                require(total <= most_bytes, f"{path} unpacks to more than {most_bytes:,} bytes; it is not unpacked")
+                _write_member(archive, member, target)
+        for file in [found for found in aside.rglob("*") if found.is_file()]:
+            target = into / file.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{path} can't be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = archive.extractfile(member)
+    assert source is not None  # only links and devices have no content
+    with source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, _BLOCK)
