@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -27,3 +28,48 @@ def require(condition: bool, message: str) -> None:
     """Raises `InputError(message)` unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+def unknown_option(key: str, valid: Iterable[str], dashes: str = "") -> str:
+    """The message for an option that there isn't, with the nearest one that there is, or all of its group.
+
+    Args:
+        key: the option as given, such as `pseudolabel.topk`.
+        valid: every option there is, such as `pseudolabel.top_k`.
+        dashes: what options are written with where this one stands: `--` on the command line.
+    """
+    options = sorted(valid, key=lambda option: (-option.count("."), option))  # in `by_name`, the shortest wins
+    group, _, name = key.partition(".")
+    siblings = [option for option in options if option.startswith(f"{group}.")]
+    if siblings and not name:
+        return f"{dashes}{key} is a group of options; there are: {', '.join(dashes + option for option in siblings)}"
+    # Compared without their group, which would make every two options of a group look alike.
+    by_name = {
+        option.removeprefix(f"{group}.") if siblings else option.rpartition(".")[2]: option for option in options
+    }
+    by_name = {short: option for short, option in by_name.items() if not siblings or option in siblings}
+    close = get_close_matches(name if siblings else key.rpartition(".")[2], by_name, n=1, cutoff=0.6)
+    if close:
+        return f"there is no option {dashes}{key}; did you mean {dashes}{by_name[close[0]]}?"
+    if siblings:
+        return f"there is no option {dashes}{key}; there are: {', '.join(dashes + option for option in siblings)}"
+    return f"there is no option {dashes}{key}; `semisup fit --help` lists them"
+
+
+def wrong_value(report: str) -> tuple[str, str]:
+    """The option that jsonargparse reports a wrong value of ("" where it names none), and the report on one line."""
+    found = re.match(r'(?:Parser key "([^"]+)":|argument --([\w.]+):)\s*(.*)', report, flags=re.DOTALL)
+    if not found:
+        return "", " ".join(report.split())
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", found[3]).replace("NoneType", "None")
+    text = re.sub(r"Literal\[(.*?)\]", r"one of \1", text)
+    union = re.search(r"Subtypes: [\[(](.*?),?[\])]\n", text)
+    value = re.search(r"(?:Got value|Given value): (.*)", text)
+    if problem := re.search(r"Problem with given class_path '([^']+)':\s*(.*)", text):
+        text = f"{problem[1]}: {problem[2]}"
+    elif union and value:
+        kinds = re.split(r", (?![^\[]*\])(?!')", union[1])
+        text = f"expected {' or '.join(kind for kind in kinds if kind != 'Tensor')}, got {value[1]!r}"
+    elif expected := re.match(r"Expected an? (.*)\. Got value: (.*)", text):
+        text = f"expected {expected[1]}, got {expected[2]!r}"
+    return found[1] or found[2], " ".join(text.split())

@@ -12,34 +12,20 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import resolve_name
 from typing import Any
 
-from semisup.errors import InputError, did_you_mean
+from semisup.errors import InputError, did_you_mean, require
 
 STRATEGIES, DATAMODULES, BACKBONES = "semisup.strategies", "semisup.datamodules", "semisup.backbones"
 _KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone"}
 _TRAINER_STRATEGIES = ("ddp", "fsdp", "deepspeed", "ddp_spawn", "ddp_find_unused_parameters_true", "dp")
-
-
-@dataclass(frozen=True)
-class Option:
-    """One parameter of a plugin, as its source declares it."""
-
-    name: str
-    type: str
-    default: str
-    help: str
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a plugin's source says of it: the first line of its docstring, and its parameters."""
-
-    summary: str
-    options: tuple[Option, ...]
+# A strategy's name is also that of its group of options, beside these.
+_TAKEN = ("strategy", "data", "model", "optimizer", "lr_scheduler", "tracking", "trainer", "config", "seed")
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -50,7 +36,7 @@ def installed(group: str) -> dict[str, EntryPoint]:
     """Name -> entry point of every installed plugin of a group.
 
     Raises:
-        InputError: two distributions bring the same name.
+        InputError: two distributions bring the same name, or a strategy's name can't be that of a group of options.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
@@ -61,6 +47,11 @@ def installed(group: str) -> dict[str, EntryPoint]:
                 f"the {_KIND[group]} name {point.name!r} is taken twice, by {_distribution(other)} ({other.value}) and "
                 f"by {_distribution(point)} ({point.value}); uninstall one of them"
             )
+        require(
+            group != STRATEGIES or (point.name.isidentifier() and point.name not in _TAKEN),
+            f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must be "
+            f"letters, digits and underscores, and none of {', '.join(_TAKEN)}",
+        )
     return dict(sorted(found.items()))
 
 
@@ -88,102 +79,228 @@ def load(group: str, name: str) -> Any:
         InputError: there is no such plugin, or it can't be imported; the message says which distribution brought it.
     """
     point = find(group, name)
+    origin = f"the {_KIND[group]} {name!r} ({point.value}, brought by {_distribution(point)})"
     try:
-        return point.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise InputError(
-            f"the {_KIND[group]} {name!r} ({point.value}, brought by {_distribution(point)}) can't be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        plugin = point.load()
+    except Exception as error:  # whatever a module raises while it is imported
+        raise InputError(f"{origin} can't be imported: {type(error).__name__}: {error}") from error
+    require(isinstance(plugin, type), f"{origin} is not a class but {plugin!r}")
+    return plugin
 
 
-def describe(point: EntryPoint) -> Description:
-    """Reads a plugin's summary and parameters from its source without importing it.
+def split_names(strategy: str) -> list[str]:
+    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`.
 
-    Parameters that a class inherits are found where its base class is named in the same file or imported from a module
-    by `from module import Base`.
+    Raises:
+        InputError: a name is missing or stands twice.
     """
-    module, _, name = point.value.partition(":")
-    chain = _class_chain(module, name)
-    if not chain:
-        return Description(f"(its source, {point.value}, can't be read)", ())
-    docstring = ast.get_docstring(chain[0]) or ""
-    options: dict[str, Option] = {}
-    for definition in chain:
-        for option in _options(definition):
-            options.setdefault(option.name, option)
-        if not any(_takes_keywords(node) for node in definition.body):
-            break
-    return Description(docstring.partition("\n")[0], tuple(options.values()))
+    names = strategy.split("+")
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(
+            f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', such as "
+            f"kmeans+pseudolabel"
+        )
+    return names
 
 
-def _source(module: str) -> str | None:
-    """Source text of a module; unlike `importlib.util.find_spec`, imports no parent package on the way."""
-    path: Any = None
-    spec = None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path) or _editable(".".join(parts[: depth + 1]))
-        if spec is None:
+# ---- what a plugin's source says
+
+
+@dataclass(frozen=True)
+class Option:
+    """One parameter of a plugin, as its source declares it."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a plugin's source says of it: the first line of its docstring, and its parameters."""
+
+    summary: str
+    options: tuple[Option, ...]
+
+
+def describe(target: str) -> Description:
+    """Reads a class's summary and parameters from its source without importing it.
+
+    Parameters are those of `__init__`, or the fields of a dataclass. Inherited ones are found where the base class is
+    in the same file, or is named by an import at the top of the file.
+
+    Args:
+        target: `"module:Class"`, as an entry point writes it.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found = _locate(module, name, frozenset())
+        if found is None:
+            return Description(f"(its source, {target}, can't be read)", ())
+        docstring = ast.get_docstring(found.definition) or ""
+        return Description(docstring.partition("\n")[0], tuple(_parameters(found).values()))
+    except (ImportError, SyntaxError, ValueError, KeyError) as error:  # no plugin's fault may break a list of all
+        return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
+
+
+def syntax_tree(module: str) -> ast.Module | None:
+    """A module's source, parsed; None where there is no such module, or no source of it."""
+    spec = _spec(module)
+    source = getattr(spec.loader, "get_source", lambda _: None)(spec.name) if spec else None
+    return None if source is None else ast.parse(source)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class as found in a file."""
+
+    definition: ast.ClassDef
+    tree: ast.Module
+    module: str
+    package: str
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; unlike `importlib.util.find_spec`, imports no parent package on the way.
+
+    Each part of the name is looked up as if it were a top-level one, in the folders of the part before: a namespace
+    package below another one can't be found by its full name unless that one is imported.
+    """
+    spec, path = None, None
+    for name in module.split("."):
+        spec = PathFinder.find_spec(name, path)
+        if spec is None and path is None:  # an editable install finds its top-level modules through a finder of its own
+            finders = (finder.find_spec for finder in sys.meta_path if finder is not PathFinder)
+            spec = next((spec for find_spec in finders if (spec := find_spec(name, None))), None)
+        if spec is None or (name != module.rpartition(".")[2] and spec.submodule_search_locations is None):
             return None
         path = spec.submodule_search_locations
-    get_source = getattr(spec.loader, "get_source", None) if spec else None
-    return get_source(module) if get_source else None
+    return spec
 
 
-def _editable(module: str) -> Any:
-    """The spec of a top-level module that an editable install maps through a finder of its own."""
-    import sys
-
-    for finder in sys.meta_path:
-        find_spec = getattr(finder, "find_spec", None)
-        if finder is not PathFinder and find_spec and (spec := find_spec(module, None)):
-            return spec
+def _locate(module: str, name: str, seen: frozenset[tuple[str, str]]) -> _Class | None:
+    """A class's definition, in its module or in the one that it is imported from."""
+    spec, tree = _spec(module), syntax_tree(module)
+    if spec is None or tree is None or (module, name) in seen:
+        return None
+    package = module if spec.submodule_search_locations else module.rpartition(".")[0]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _Class(node, tree, module, package)
+    for imported in _imports(tree, package, name):
+        return _locate(*imported, seen | {(module, name)})
     return None
 
 
-def _class_chain(module: str, name: str) -> list[ast.ClassDef]:
-    """A class's definition and those of its first bases, as far as sources outside of the big libraries show them."""
-    source = _source(module) if module.partition(".")[0] not in ("torch", "pytorch_lightning", "abc") else None
-    if source is None:
-        return []
-    tree = ast.parse(source)
+def _imports(tree: ast.Module, package: str, dotted: str) -> list[tuple[str, str]]:
+    """Module and name of what a name such as `Base` or `module.Base` means by the imports of a file."""
+    found = []
+    head, _, rest = dotted.partition(".")
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else None
-            return [node, *(_class_chain(module, base) if base else [])]
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _class_chain(node.module, alias.name)
-    return []
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            shown = alias.asname or alias.name
+            if isinstance(node, ast.ImportFrom) and shown == head:
+                origin = resolve_name("." * node.level + (node.module or ""), package)
+                found.append((f"{origin}.{alias.name}", rest) if rest else (origin, alias.name))
+            elif isinstance(node, ast.Import) and dotted.startswith(f"{shown}."):
+                found.append((alias.name, dotted.removeprefix(f"{shown}.")))
+    return found
 
 
-def _takes_keywords(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef) and node.name == "__init__" and node.args.kwarg is not None
+def _parameters(cls: _Class) -> dict[str, Option]:
+    """The parameters of a class by name, with those that it inherits."""
+    body, text = cls.definition.body, ast.get_docstring(cls.definition) or ""
+    init = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
+    is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in cls.definition.decorator_list)
+    fixed: set[str | None] = set()
+    options: list[Option] = []
+    if init:
+        options = _arguments(init, f"{text}\n{ast.get_docstring(init) or ''}", cls.tree)
+        if init.args.kwarg is None:
+            return {option.name: option for option in options}
+        calls = [node.keywords for node in ast.walk(init) if isinstance(node, ast.Call)]
+        fixed = {k.arg for keywords in calls if any(k.arg is None for k in keywords) for k in keywords}
+    elif is_dataclass:
+        options = _fields(body, text, cls.tree)
+    found = {option.name: option for option in options}
+    for base in cls.definition.bases:
+        for name, option in _inherited(cls, ast.unparse(base)).items():
+            if name not in fixed:
+                found.setdefault(name, option)
+    return found
 
 
-def _options(definition: ast.ClassDef) -> list[Option]:
-    """The parameters of a class's own `__init__`, with the help that its docstring's `Args:` gives."""
-    init = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if init is None:
-        return []
-    text = f"{ast.get_docstring(definition) or ''}\n{ast.get_docstring(init) or ''}"
-    arguments = [*init.args.args[1:], *init.args.kwonlyargs]
+def _inherited(cls: _Class, base: str) -> dict[str, Option]:
+    imported = _imports(cls.tree, cls.package, base)
+    module, name = imported[0] if imported else (cls.module, base)
+    # Frameworks' own classes: nothing of theirs is an option, and their files are long.
+    if module.partition(".")[0] in ("torch", "pytorch_lightning", "lightning", "abc", "typing"):
+        return {}
+    found = _locate(module, name, frozenset())
+    return _parameters(found) if found and found.definition is not cls.definition else {}
+
+
+def _arguments(init: ast.FunctionDef, docstring: str, tree: ast.Module) -> list[Option]:
+    arguments = [*init.args.posonlyargs, *init.args.args][1:] + init.args.kwonlyargs
     values = [*init.args.defaults, *init.args.kw_defaults]
     defaults = [None] * (len(arguments) - len(values)) + values
     return [
         Option(
             argument.arg,
-            ast.unparse(argument.annotation) if argument.annotation else "",
+            _type(argument.annotation, tree),
             ast.unparse(default) if default is not None else "(required)",
-            _help(text, argument.arg),
+            _help(docstring, argument.arg),
         )
         for argument, default in zip(arguments, defaults, strict=True)
     ]
 
 
+def _fields(body: list[ast.stmt], docstring: str, tree: ast.Module) -> list[Option]:
+    """The parameters of a dataclass."""
+    options = []
+    for node in body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        annotation = ast.unparse(node.annotation)
+        default = ast.unparse(node.value) if node.value else "(required)"
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] == "field":
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.value.keywords}
+            if given.get("init") == "False":
+                continue
+            factory = f"{given['default_factory']}()" if "default_factory" in given else "(required)"
+            default = given.get("default", factory)
+        if not re.search(r"\b(ClassVar|KW_ONLY)\b", annotation):
+            options.append(
+                Option(node.target.id, _type(node.annotation, tree), default, _help(docstring, node.target.id))
+            )
+    return options
+
+
+def _type(node: ast.expr | None, tree: ast.Module) -> str:
+    """An annotation as people write it: choices by their values, an alias of the same file by what it stands for."""
+    match node:
+        case None:
+            return ""
+        case ast.Constant(value=str(text)):
+            return _type(ast.parse(text, mode="eval").body, tree)
+        case ast.Name(id=name):
+            assigned = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name)
+            alias = next(assigned, None)
+            return _type(alias, tree) if isinstance(alias, ast.Subscript | ast.BinOp) else name
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return f"{_type(inner, tree)} | None"
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
+            return " | ".join(_type(member, tree) for member in members)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return "|".join(str(v.value) if isinstance(v, ast.Constant) else ast.unparse(v) for v in values)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return f"{_type(left, tree)} | {_type(right, tree)}"
+    return ast.unparse(node)
+
+
 def _help(docstring: str, parameter: str) -> str:
     """What a Google-style docstring says of a parameter, on one line."""
-    found = re.search(rf"^( +){parameter}: (.*(?:\n\1 +.*)*)", docstring, flags=re.MULTILINE)
+    found = re.search(rf"^( +){parameter}(?: \([^)]*\))?: (.*(?:\n\1 +.*)*)", docstring, flags=re.MULTILINE)
     return " ".join(found[2].split()) if found else ""

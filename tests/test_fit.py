@@ -58,7 +58,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_directory_holds_what_it_should(run: Path) -> None:
     assert re.fullmatch(r"runs/digits/pseudolabel/\d{8}-\d{6}-s0", str(run.relative_to(run.parents[3])))
     names = {path.name for path in run.iterdir()}
-    expected = {"config.yaml", "checkpoints", "metrics.csv", "environment.txt", "predictions.csv", "wandb"}
+    expected = {
+        "config.yaml",
+        "checkpoints",
+        "metrics.csv",
+        "environment.txt",
+        "predictions.csv",
+        "confusion.csv",
+        "wandb",
+    }
     assert expected < names
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert yaml.safe_load((run / "config.yaml").read_text())["pseudolabel"]["threshold"] == 0.5
@@ -74,6 +82,9 @@ def test_predictions_are_the_best_checkpoints_and_give_the_reported_accuracy(run
     assert np.allclose([float(line["confidence"]) for line in written], p.max(1).values, atol=1e-5)
     right = np.mean([int(line["class"]) == k for line, k in zip(written, data.pools.test.labels, strict=True)])
     assert read_metrics(run)[-1]["best/test_accuracy"] == pytest.approx(right)
+    for k, line in enumerate(rows(run / "confusion.csv")):
+        predicted = [row["class"] for row, label in zip(written, data.pools.test.labels, strict=True) if label == k]
+        assert line == {"true class": str(k)} | {str(c): str(predicted.count(str(c))) for c in range(10)}
 
 
 def test_best_is_chosen_on_validation_and_last_is_reported_beside_it(run: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -109,3 +111,9 @@ def test_unlabeled_images_that_are_not_there_are_asked_for() -> None:
     data = Bare()
     with pytest.raises(InputError, match="needs unlabeled images and blobs has none"):
         trainer(1).fit(classifier(data, Entropy()), data)
+
+
+def test_the_strategy_of_the_readme_is_the_one_that_is_tested() -> None:
+    tests = Path(__file__).parent
+    code = (tests / "stranger_strategy.py").read_text()
+    assert code[code.index("import torch") :] in (tests.parent / "README.md").read_text()

@@ -1,0 +1,92 @@
+"""The command line. In this file: what its parts share about arguments, standard library only.
+
+An option is `--group.option VALUE`; the groups are `data`, `model`, `optimizer`, `lr_scheduler`, `tracking`, `trainer`
+and one for every strategy that is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from semisup.errors import InputError
+
+# Groups that one word stands for, on the command line (--data stl10) as in YAML (data: stl10), and for which option.
+SHORT = {"data": "name", "model": "backbone", "optimizer": "name", "lr_scheduler": "name"}
+
+DEFAULTS: dict[str, Any] = {
+    "strategy": "supervised",
+    "seed": 0,
+    "data.name": None,
+    "optimizer.name": "sgd",
+    "lr_scheduler.name": "cosine",
+    "trainer.max_epochs": 30,
+    "trainer.default_root_dir": "runs",
+    "trainer.log_every_n_steps": 10,
+}
+SGD: dict[str, Any] = {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+# What one invocation reads and writes; not part of the configuration.
+VERB_OPTIONS: dict[str, dict[str, str | None]] = {
+    "fit": {"ckpt_path": None},
+    "validate": {"ckpt_path": None},
+    "test": {"ckpt_path": None},
+    "predict": {"ckpt_path": None, "out": None, "format": "csv", "on": "test"},
+}
+CHOICES = {"format": ("csv", "kaggle"), "on": ("test", "val", "unlabeled")}
+ROOT = "./data"  # where datasets are looked for
+
+
+def expand(argv: Iterable[str]) -> list[str]:
+    """Writes short options out: `--data X` becomes `--data.name X`, `--model=X` becomes `--model.backbone=X`."""
+    expanded = []
+    for argument in argv:
+        option, equals, value = argument.partition("=")
+        group = option.removeprefix("--")
+        short = option != group and group in SHORT
+        expanded.append(f"{option}.{SHORT[group]}{equals}{value}" if short else argument)
+    return expanded
+
+
+def take(argv: list[str], name: str) -> tuple[list[str], list[str]]:
+    """Values of every `--name VALUE` and `--name=VALUE`, and the other arguments.
+
+    Raises:
+        InputError: a value is missing.
+    """
+    values, rest = [], []
+    arguments = iter(argv)
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option != f"--{name}":
+            rest.append(argument)
+            continue
+        found = value if equals else next(arguments, None)
+        if not found or (not equals and found.startswith("--")):
+            raise InputError(f"--{name.removesuffix('.name')} expects a value")
+        values.append(found)
+    return values, rest
+
+
+def last(argv: list[str], name: str) -> str | None:
+    """The value of the last `--name VALUE`, which is the one that holds, or None."""
+    values, _ = take(argv, name)
+    return values[-1] if values else None
+
+
+def resolve_data(name: str | None, root: str = ROOT) -> tuple[str, str]:
+    """The datamodule that `--data` means, and why it was chosen.
+
+    Args:
+        name: what `--data` says; None stands for STL-10 where its files are found, else for the digits.
+        root: the folder that STL-10's files are looked for in.
+
+    Returns:
+        The name, and the reason on one line, empty where the name was given.
+    """
+    if name is not None:
+        return name, ""
+    for folder in (Path(root) / "stl10_binary", Path(root)):
+        if (folder / "train_X.bin").is_file():
+            return "stl10", f"STL-10 was found in {folder}"
+    return "digits", f"there is no STL-10 in {root}; `semisup data download stl10 --root {root}` brings it"

@@ -1,0 +1,94 @@
+"""What the verbs share: from a `Config` to a datamodule, a trainer, and a checkpoint that fits the data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from semisup import plugins
+from semisup.classifier import Classifier
+from semisup.cli.config import Config
+from semisup.console import say
+from semisup.data.datamodule import DataModule, DataSpec
+from semisup.errors import InputError
+from semisup.runs import find_checkpoint
+from semisup.sync_batchnorm import CPUSync
+
+
+def build_data(config: Config) -> DataModule:
+    """The datamodule that a configuration names, with its files opened, so that what is wrong with them is said first.
+
+    Raises:
+        InputError: files are missing or not what they should be.
+    """
+    data: DataModule = plugins.load(plugins.DATAMODULES, config.data_name)(**config.data, seed=config.seed)
+    _ = data.pools
+    return data
+
+
+def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
+    """Lightning's Trainer with the user's flags; ours fill in what was not asked for."""
+    _quieten()
+    flags = {name: value for name, value in config.trainer.items() if value is not None}
+    if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
+        flags["plugins"] = [*_as_list(flags.get("plugins")), CPUSync()]
+        del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
+    quiet = {"enable_model_summary": False, "enable_progress_bar": sys.stderr.isatty()}
+    return pl.Trainer(**{**quiet, **flags, **ours})
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _quieten() -> None:
+    """Keeps Lightning's hints, which a user of the command line can't act on, off the console."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*",  # inside Lightning, about torch
+        ".*override existing callbacks.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
+    """The classifier of a run or checkpoint, and the checkpoint's path.
+
+    Raises:
+        InputError: there is no such checkpoint, or it was trained on other classes or images than the data has.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    module = Classifier.from_checkpoint(checkpoint)
+    known = module.spec
+    if known.class_names != data.class_names:
+        raise InputError(
+            f"{checkpoint} knows the classes {_listed(known.class_names)}, and {data.name} has the classes "
+            f"{_listed(data.class_names)}; type --data {known.name}, or give a run that was trained on {data.name}"
+        )
+    if (known.channels, known.image_size) != (data.channels, data.image_size):
+        raise InputError(
+            f"{checkpoint} was trained on {known.image_size}x{known.image_size} images of {known.channels} channels, and "
+            f"{data.name} has {data.image_size}x{data.image_size} images of {data.channels}; give a run of that size"
+        )
+    say(f"checkpoint: {checkpoint}, {module.backbone_name}")
+    return module, checkpoint
+
+
+def _listed(names: tuple[str, ...], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def first_line(config: Config) -> str:
+    """What runs on which data, and why on these."""
+    why = f" ({config.data_why})" if config.data_why else ""
+    return f"semisup {config.verb}: {config.strategy} on {config.data_name}, seed {config.seed}{why}"

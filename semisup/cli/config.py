@@ -1,0 +1,325 @@
+"""From arguments and YAML files to a `Config`: one parser, with one group of options for every plugin that is named.
+
+    config = parse("fit", ["--strategy", "pseudolabel", "--pseudolabel.top_k", "1000", "--trainer.max_epochs", "5"])
+
+The command line beats files, and a later file an earlier one. Where a later one names another strategy, dataset,
+optimiser or schedule than a file does, those of the file's options that the other one doesn't have are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Action, ArgumentError
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader
+from pytorch_lightning import Trainer
+
+from semisup import plugins
+from semisup.classifier import ModelOptions
+from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
+from semisup.optim import SCHEDULES, Schedule
+from semisup.runs import run_of
+from semisup.strategy import Strategy
+from semisup.tracking import TrackingOptions
+
+__all__ = ["Config", "parse", "resolve_data"]
+_NAMES = ("strategy", "data.name", "optimizer.name", "lr_scheduler.name")  # the options that name classes
+_OPTIMIZERS = {
+    cls.__name__.lower(): cls
+    for cls in vars(torch.optim).values()
+    if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+}
+
+
+@dataclass
+class Config:
+    """Everything that a verb needs to know.
+
+    Attributes:
+        verb: fit, validate, test or predict.
+        strategy: as typed, such as `kmeans+pseudolabel`.
+        plugins: name -> strategy, in that order.
+        seed: of every random draw.
+        data_name: the datamodule's name, `--data` or what it stood for.
+        data_why: why that one was chosen, empty where it was named.
+        data: its arguments without the seed.
+        model: the network.
+        optimizer: name and arguments of a class of torch.optim.
+        lr_scheduler: the schedule.
+        tracking: where metrics go.
+        trainer: arguments of Lightning's Trainer.
+        ckpt_path: the run or checkpoint to resume or evaluate; None only for fit.
+        out: where to write predictions.
+        format: csv or kaggle.
+        on: the images to predict: test, val or unlabeled.
+        yaml: what `--print_config` prints and a run's config.yaml holds: all of the above that says what to train and
+            how, but not what this one invocation reads or writes (ckpt_path, out, format, on).
+    """
+
+    verb: str
+    strategy: str
+    plugins: dict[str, Strategy]
+    seed: int
+    data_name: str
+    data_why: str
+    data: dict[str, Any]
+    model: ModelOptions
+    optimizer: tuple[str, dict[str, Any]]
+    lr_scheduler: Schedule
+    tracking: TrackingOptions
+    trainer: dict[str, Any]
+    yaml: str
+    ckpt_path: str | None = None
+    out: str | None = None
+    format: str = "csv"
+    on: str = "test"
+
+
+def parse(verb: str, argv: list[str]) -> Config:
+    """Parses what follows a verb.
+
+    To validate, test and predict, the config.yaml of the run that `--ckpt_path` names counts as the first file, without
+    its trainer group: how many batches or devices a training had must not decide what it is scored on.
+
+    Raises:
+        InputError: an option, a value or a file is wrong.
+    """
+    own, args = _verb_options(verb, expand(argv))
+    paths, args = take(args, "config")
+    files = [(path, _read(path)) for path in paths]
+    run = None if verb == "fit" else run_of(Path(own["ckpt_path"]))
+    if run and (run / "config.yaml").is_file():
+        tree = _read(str(run / "config.yaml"))
+        files.insert(0, (str(run / "config.yaml"), {key: tree[key] for key in tree if key != "trainer"}))
+
+    chosen, why = _choose([tree for _, tree in files], args)
+    parser = _parser(chosen[-1])
+    options = {action.dest: hint for action in parser._actions if (hint := _hint(action))}
+    for argument in args:
+        key = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and not _exists(key, options):
+            valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "print_config", "help")
+            raise InputError(_unknown(key, valid, chosen[-1], "--"))
+    given = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
+    merged = {key: found for key, found in _merge(files, chosen, options).items() if key not in given}
+    tree = _nest({key: value for key, (_, value) in merged.items()})
+    try:
+        parsed = parser.parse_args([f"--config={yaml.dump(tree, Dumper=_Dumper)}", *args])
+    except ArgumentError as error:
+        key, message = wrong_value(str(error))
+        where = f"{merged[key][0]}: {key}: " if key in merged else f"--{key}: " if key else ""
+        raise InputError(where + message) from error
+    require(parsed.seed >= 0, f"--seed: expected 0 or more, got {parsed.seed}")
+    for name, value in chosen[-1].items():
+        parsed[name] = value
+    # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
+    parsed = parser.parse_args([f"--config={_yaml(parser, parsed)}"])
+    return _config(verb, parser, parsed, why, own)
+
+
+def _yaml(parser: ArgumentParser, parsed: Namespace) -> str:
+    """All options as YAML."""
+    parsed.pop("config", None)
+    tree = json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True))
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What this one invocation reads and writes, and the other arguments."""
+    own: dict[str, Any] = {}
+    for option, default in VERB_OPTIONS[verb].items():
+        values, args = take(args, option)
+        own[option] = values[-1] if values else default
+        choices = CHOICES.get(option, (own[option],))
+        require(own[option] in choices, f"--{option}: expected {' or '.join(map(str, choices))}, got {own[option]!r}")
+    require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} --ckpt_path PATH, of a run or a checkpoint")
+    return own, args
+
+
+def _choose(trees: list[dict[str, Any]], args: list[str]) -> tuple[list[dict[str, str]], str]:
+    """The classes that are named after each file and, as the last element, in the end; and why this dataset."""
+    chosen = [{name: DEFAULTS[name] for name in _NAMES}]
+    for tree in [*trees, _nest({name: last(args, name) for name in (*_NAMES, "data.root")})]:
+        found = {name: _get(tree, name) for name in _NAMES}
+        chosen.append(chosen[-1] | {name: str(value) for name, value in found.items() if value is not None})
+    roots = [last(args, "data.root"), *(_get(tree, "data.root") for tree in reversed(trees)), ROOT]
+    data, why = resolve_data(chosen[-1]["data.name"], next(str(root) for root in roots if root))
+    for names in chosen:
+        names["data.name"] = names["data.name"] or data
+        names["optimizer.name"] = names["optimizer.name"].lower()
+    return chosen[1:], why
+
+
+def _parser(chosen: dict[str, str]) -> ArgumentParser:
+    """The parser of all options that there are with these classes."""
+    parser = ArgumentParser(prog="semisup", exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--strategy", type=str)
+    parser.add_argument("--seed", type=int)
+
+    def add(group: str, cls: type, skip: set[str | int] | None = None) -> None:
+        parser.add_class_arguments(cls, group, skip=skip, instantiate=False, fail_untyped=False)
+
+    for name in plugins.split_names(chosen["strategy"]):
+        cls = plugins.load(plugins.STRATEGIES, name)
+        require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
+        add(name, cls)
+    parser.add_argument("--data.name", type=str)
+    add("data", plugins.load(plugins.DATAMODULES, chosen["data.name"]), {"seed"})
+    add("model", ModelOptions)
+    parser.add_argument("--optimizer.name", type=str)
+    add("optimizer", _lookup(_OPTIMIZERS, chosen["optimizer.name"], "optimizer"), {"params"})
+    parser.add_argument("--lr_scheduler.name", type=str)
+    add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
+    add("tracking", TrackingOptions)
+    add("trainer", Trainer)
+    sgd = SGD if chosen["optimizer.name"] == "sgd" else {}
+    parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in sgd.items()})
+    return parser
+
+
+def _lookup(table: Mapping[str, type], name: str, kind: str) -> type:
+    require(name in table, f"there is no {kind} {name!r}{did_you_mean(name, table)}")
+    return table[name]
+
+
+def _hint(action: Action) -> Any:
+    """The type of an option; None of what is no option but a group of them, or the help on one."""
+    return None if action.dest.endswith(".help") else getattr(action, "_typehint", None)
+
+
+def _exists(key: str, options: Iterable[str]) -> bool:
+    """Whether there is an option, also with `+` to append to a list, or with the parameter of a class behind it."""
+    return any(key in (option, f"{option}+") or key.startswith(f"{option}.") for option in options)
+
+
+def _unknown(key: str, options: Iterable[str], chosen: dict[str, str], dashes: str = "") -> str:
+    group = key.partition(".")[0]
+    if group in plugins.installed(plugins.STRATEGIES) and group not in plugins.split_names(chosen["strategy"]):
+        return (
+            f"{dashes}{key} is an option of a strategy that is not selected (--strategy is {chosen['strategy']}); "
+            f"type --strategy {group}, or leave it out"
+        )
+    return unknown_option(key, options, dashes)
+
+
+def _merge(
+    files: list[tuple[str, dict[str, Any]]], chosen: list[dict[str, str]], options: dict[str, Any]
+) -> dict[str, tuple[str, Any]]:
+    """Option -> file and value; a later file beats an earlier one."""
+    merged = {}
+    groups = {option.partition(".")[0] for option in options} | set(plugins.installed(plugins.STRATEGIES))
+    for (path, tree), then in zip(files, chosen, strict=False):
+        for key, value in _flatten(tree, options):
+            if key in options:
+                hint = options[key]
+                optional = hint is Any or NoneType in get_args(hint) or key in _NAMES
+                require(value is not None or optional, f"{path}: {key}: expected a value, got null")
+                merged[key] = (path, value)
+            elif not (key in groups and value in (None, {})) and not _superseded(key, then, chosen[-1]):
+                raise InputError(f"{path}: {_unknown(key, (*options, *SHORT), chosen[-1])}")
+    return merged
+
+
+def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
+    """Whether an option belongs to a class that was named by then, and that another one has replaced since."""
+    group = key.partition(".")[0]
+    name = f"{group}.name"
+    replaced = set(plugins.split_names(then["strategy"])) - set(plugins.split_names(chosen["strategy"]))
+    return group in replaced or (name in chosen and then[name] != chosen[name])
+
+
+def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own: dict[str, Any]) -> Config:
+    """Instantiates what is given by class_path, the strategies and the options that are dataclasses."""
+    text, built = _yaml(parser, parsed), parser.instantiate(parsed)
+
+    def group(name: str) -> dict[str, Any]:
+        return {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}
+
+    return Config(
+        verb=verb,
+        strategy=parsed.strategy,
+        plugins={
+            name: plugins.load(plugins.STRATEGIES, name)(**group(name)) for name in plugins.split_names(parsed.strategy)
+        },
+        seed=int(parsed.seed),
+        data_name=parsed["data.name"],
+        data_why=why,
+        data=group("data"),
+        model=ModelOptions(**group("model")),
+        optimizer=(parsed["optimizer.name"], group("optimizer")),
+        lr_scheduler=SCHEDULES[parsed["lr_scheduler.name"]](**group("lr_scheduler")),
+        tracking=TrackingOptions(**group("tracking")),
+        trainer=group("trainer"),
+        yaml=text,
+        **own,
+    )
+
+
+# ---- YAML
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what PyYAML takes for a string and the parser's own loader for a number, such as 1e3."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _read(path: str) -> dict[str, Any]:
+    """A YAML file, its short names written out."""
+    try:
+        tree = get_loader("yaml")(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}" if mark else error
+        raise InputError(f"{path} is not valid YAML: {where}") from error
+    require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {tree!r}")
+    return {
+        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value for key, value in tree.items()
+    }
+
+
+def _get(tree: dict[str, Any], key: str) -> Any:
+    group, _, name = key.partition(".")
+    inner = tree.get(group)
+    return tree.get(key, inner.get(name) if isinstance(inner, dict) else None)
+
+
+def _flatten(tree: dict[str, Any], options: Iterable[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings -> dotted keys, down to the options; their values may be mappings themselves."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and f"{prefix}{key}" not in options:
+            yield from _flatten(value, options, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys -> nested mappings."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, name = key.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return tree

@@ -1,0 +1,30 @@
+"""`semisup validate` and `semisup test`: the scores of a trained model.
+
+python -m semisup test --ckpt_path runs/digits/pseudolabel/20260101-120000-s0
+"""
+
+from __future__ import annotations
+
+from semisup.cli.build import build_data, build_trainer, restore
+from semisup.cli.config import Config
+from semisup.console import say
+from semisup.errors import require
+
+
+def run(config: Config) -> None:
+    """Evaluates a checkpoint on the validation or the test images and prints every score in percent.
+
+    Raises:
+        InputError: the checkpoint doesn't fit the data, or the data has no such images.
+    """
+    assert config.ckpt_path is not None
+    data = build_data(config)
+    module, _ = restore(config.ckpt_path, data.spec)
+    stage = "val" if config.verb == "validate" else "test"
+    pool = data.pools.val if stage == "val" else data.pools.test
+    require(bool(pool), f"{data.spec.name} has no {'validation' if stage == 'val' else 'test'} images here")
+    trainer = build_trainer(config, logger=False, enable_checkpointing=False)
+    (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
+    scores = module.scores[stage].scalars
+    width = max(map(len, scores))
+    say("\n".join(f"{stage}/{name:<{width}}  {100 * value:6.2f} %" for name, value in scores.items()))

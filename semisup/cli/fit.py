@@ -1,0 +1,171 @@
+"""`semisup fit`: trains, chooses on validation, reports on test, once.
+
+python -m semisup fit --strategy pseudolabel
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from semisup.batch import Batch
+from semisup.classifier import Classifier, OptimizerOptions
+from semisup.cli.build import build_data, build_trainer, first_line
+from semisup.cli.config import Config
+from semisup.cli.predictions import write_confusion, write_predictions
+from semisup.cli.summary import Result, table
+from semisup.console import say
+from semisup.data.datamodule import DataModule
+from semisup.errors import InputError
+from semisup.runs import current_run_dir, find_checkpoint, run_of, write_atomically, write_environment
+from semisup.strategy import Composition
+from semisup.tracking import finish, make_loggers
+from semisup.tracking.record import ContinueRecord
+
+
+def run(config: Config) -> None:
+    """Trains in a new run directory, or goes on in that of `--ckpt_path`.
+
+    Raises:
+        InputError: an option or the data is wrong; no run directory is left behind.
+    """
+    say(first_line(config))
+    data = build_data(config)
+    optimizer = OptimizerOptions(*config.optimizer)
+    strategy = Composition(config.plugins)
+    module = Classifier(data.spec, strategy, config.model, optimizer, config.lr_scheduler, config.seed)
+    resumed = find_checkpoint(Path(config.ckpt_path), "last") if config.ckpt_path else None
+    run_dir = resumed and run_of(resumed)
+    if run_dir is None:
+        root = Path(config.trainer.get("default_root_dir") or "runs")
+        run_dir = current_run_dir(root, config.data_name, config.strategy, config.seed)
+    loggers = _loggers(config, run_dir, data)
+    exit_code = 1
+    try:
+        trainer = build_trainer(config, logger=loggers, callbacks=_callbacks(config, run_dir))
+        if trainer.is_global_zero:
+            write_environment(run_dir)
+            write_atomically(run_dir / "config.yaml", config.yaml)
+        say(f"run: {os.path.relpath(run_dir)}{f', from {resumed}' if resumed else ''}")
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        if not trainer.interrupted:
+            _report(config, trainer, module, data, run_dir)
+        exit_code = 0
+    except InputError:
+        if not resumed:
+            _remove(run_dir)
+        raise
+    finally:
+        finish(loggers, exit_code)
+
+
+def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
+    """Ours, and those that `--trainer.logger` adds; none where it is false."""
+    asked = config.trainer.get("logger")
+    if asked is False:
+        return []
+    ours = make_loggers(
+        config.tracking,
+        run_dir,
+        data=config.data_name,
+        labels=str(len(data.pools.labeled)),
+        strategy=config.strategy,
+        seed=config.seed,
+        config=yaml.safe_load(config.yaml),
+        tags=[config.data_name, config.strategy, *(["default data"] if config.data_why else [])],
+    )
+    return [*ours, *(asked if isinstance(asked, list) else [])]
+
+
+def _callbacks(config: Config, run_dir: Path) -> list[pl.Callback]:
+    """The record first, then the user's, then the checkpoints: the best by validation, and the last."""
+    asked = config.trainer.get("callbacks") or []
+    callbacks = [ContinueRecord(), Progress(), *(asked if isinstance(asked, list) else [asked])]
+    if config.trainer.get("enable_checkpointing") is not False:
+        # At the end of an epoch, after the strategy's own work: a checkpoint in between would lose it.
+        shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+        shared["dirpath"] = run_dir / "checkpoints"
+        callbacks += [
+            ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **shared),
+            ModelCheckpoint(filename="last", **shared),
+        ]
+    return callbacks
+
+
+class Progress(pl.Callback):
+    """Counts images and seconds of training, and says every epoch's accuracy where there is no progress bar."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds = 0, 0.0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
+        """Counts a batch's images, over all ranks."""
+        unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
+        self.images += (len(batch.labeled) + unlabeled) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock."""
+        self.seconds += time.monotonic() - self._since
+        if trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
+            accuracy = 100 * trainer.callback_metrics["val/accuracy"].item()
+            say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: validation accuracy {accuracy:.1f} %")
+
+
+def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataModule, run_dir: Path) -> None:
+    """Scores the best and the last checkpoint on validation and test, and writes the best one's predictions."""
+    progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))  # type: ignore[attr-defined]
+    loggers, trainer.loggers = trainer.loggers, []  # what follows is logged once, below, under names of its own
+    notes = [part.summary() for part in module.strategy.parts.values()]  # before the best checkpoint restores its own
+    results = {}
+    for which in ("last", "best"):
+        path = run_dir / "checkpoints" / f"{which}.ckpt"
+        trainer.strategy.barrier()
+        if path.exists():
+            results[which] = _score(trainer, module, data, path)
+    if not results:  # no checkpoint was kept, so the weights in memory are the last ones
+        results["last"] = _score(trainer, module, data, None)
+    trainer.loggers = loggers
+    if not trainer.is_global_zero:
+        return
+    final = {f"{which}/{name}": value for which, result in results.items() for name, value in result.scores.items()}
+    for logger in loggers:
+        logger.log_metrics({**final, "seconds": progress.seconds}, step=trainer.global_step)
+    if data.pools.test:
+        write_predictions(run_dir / "predictions.csv", module, data.pools.test, data.eval_batch_size)
+        write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
+    rate = progress.images / max(progress.seconds, 1e-9)
+    say(table(results, notes, progress.seconds, rate))
+    say(f"look further: semisup test --ckpt_path {os.path.relpath(run_dir)}")
+    say(first_line(config).replace("semisup fit:", "done:"))
+
+
+def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path | None) -> Result:
+    module.scores.clear()
+    restored: dict[str, Any] = {"ckpt_path": path, "weights_only": True} if path else {}
+    for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
+        if pool:
+            evaluate(module, datamodule=data, verbose=False, **restored)
+    accuracy = {f"{stage}_accuracy": scores.scalars["accuracy"] for stage, scores in module.scores.items()}
+    return Result(Classifier.epochs_of(path) if path else trainer.current_epoch, accuracy)
+
+
+def _remove(run_dir: Path) -> None:
+    """Removes the directory of a run that never began, and the folders above it that are empty now."""
+    if not (run_dir / "checkpoints").exists() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        with suppress(OSError):  # a folder that holds something else stays
+            for folder in run_dir.parents[:3]:  # strategy, data, root
+                folder.rmdir()

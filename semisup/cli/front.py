@@ -1,0 +1,106 @@
+"""The front door: verbs, help and errors, standard library only. What a verb needs is imported when it runs.
+
+A user's mistake is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from semisup import __version__, plugins
+from semisup.cli import ROOT, expand, help, listing
+from semisup.errors import InputError, did_you_mean
+
+_MODULES = {"fit": "fit", "validate": "evaluate", "test": "evaluate", "predict": "predict"}  # in semisup.cli
+_HELP = ("-h", "--help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: what follows the program's name; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        if os.environ.get("SEMISUP_DEBUG"):
+            raise
+        print(f"semisup: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as leaving:  # Lightning ends the process itself after a Ctrl-C
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            return 130
+        raise
+    return 0
+
+
+def _run(argv: list[str]) -> None:
+    verb, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if verb in _HELP:
+        print(help.overview(), end="")
+    elif verb == "--version":
+        print(__version__)
+    elif verb == "list":
+        _list(rest)
+    elif verb == "data":
+        _data(rest)
+    elif verb in _MODULES:
+        _work(verb, expand(rest))
+    elif verb.startswith("-"):
+        raise InputError(f"the verb comes first: semisup VERB {verb}; there are: {', '.join(help.VERBS)}")
+    else:
+        raise InputError(f"there is no verb {verb!r}{did_you_mean(verb, help.VERBS)}")
+
+
+def _work(verb: str, argv: list[str]) -> None:
+    """A verb that trains or evaluates."""
+    asked = next((place for place, argument in enumerate(argv) if argument in _HELP), None)
+    if asked is not None:
+        topic = next((a for a in argv[asked + 1 : asked + 2] if not a.startswith("-")), None)
+        print(help.of_verb(verb, argv[:asked] + argv[asked + 1 + (topic is not None) :], topic), end="")
+        return
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    from semisup.cli import config
+
+    try:
+        parsed = config.parse(verb, [argument for argument in argv if argument != "--print_config"])
+        if "--print_config" in argv:
+            print(parsed.yaml, end="")
+        else:
+            import_module(f"semisup.cli.{_MODULES[verb]}").run(parsed)
+    except MisconfigurationException as error:  # Lightning's word for a user's mistake, such as an absent accelerator
+        raise InputError(str(error)) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as every other one is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` tells more")
+
+
+def _list(argv: list[str]) -> None:
+    parser = _Parser("semisup list", description="Lists what is installed.", allow_abbrev=False)
+    parser.add_argument("kind", nargs="?", help="strategies, datamodules or backbones; all of them by default")
+    print("\n".join(listing.lines(parser.parse_args(argv).kind)))
+
+
+def _data(argv: list[str]) -> None:
+    parser = _Parser("semisup data", description="Downloads a dataset.", allow_abbrev=False)
+    parser.add_argument("action", choices=["download"])
+    parser.add_argument("name", help="such as stl10; `semisup list datamodules` lists them")
+    parser.add_argument("--root", default=ROOT, help="the folder to put it in (default: %(default)s)")
+    request = parser.parse_args(argv)
+    plugins.find(plugins.DATAMODULES, request.name)
+    import_module("semisup.cli.data").run(request)

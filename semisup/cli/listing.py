@@ -1,0 +1,42 @@
+"""`semisup list`: what is installed, one line each, read from the plugins' sources without importing them."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+
+from semisup import plugins
+from semisup.errors import InputError, did_you_mean
+
+_GROUPS = {
+    "strategies": (plugins.STRATEGIES, "--strategy NAME, or NAME+NAME where only one of them owns the loss"),
+    "datamodules": (plugins.DATAMODULES, "--data NAME"),
+    "backbones": (plugins.BACKBONES, "--model.backbone NAME"),
+}
+_TORCHVISION = ("torchvision:NAME", "Any classification network of torchvision, such as torchvision:resnet18.")
+
+
+def lines(kind: str | None = None) -> list[str]:
+    """What `semisup list [kind]` prints.
+
+    Args:
+        kind: strategies, datamodules or backbones; all of them by default.
+
+    Raises:
+        InputError: there is no such kind, or a name is taken twice.
+    """
+    if kind is not None and kind not in _GROUPS:
+        raise InputError(f"there is nothing like {kind!r} to list{did_you_mean(kind, _GROUPS)}")
+    listed = []
+    for title in _GROUPS if kind is None else (kind,):
+        group, usage = _GROUPS[title]
+        rows = [(name, plugins.describe(point.value).summary) for name, point in plugins.installed(group).items()]
+        listed += [f"{title} ({usage}):", *_table([*rows, _TORCHVISION] if title == "backbones" else rows), ""]
+    return listed[:-1]
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    """Names and summaries in two columns, one line each, cut to the terminal's width where that is known."""
+    column = max((len(name) for name, _ in rows), default=0) + 2
+    width = max(60, shutil.get_terminal_size((120, 24)).columns)
+    return [f"  {name:{column}}{textwrap.shorten(text, width - column - 3, placeholder=' ...')}" for name, text in rows]

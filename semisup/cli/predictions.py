@@ -1,0 +1,52 @@
+"""Writes `predictions.csv`, what a model says of every image of a pool, and `confusion.csv`, how often it is right."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from semisup.classifier import Classifier
+from semisup.data.pool import Pool
+from semisup.inference import predict
+from semisup.runs import write_atomically
+
+Format = Literal["csv", "kaggle"]
+
+
+def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: int, format: Format = "csv") -> None:
+    """One line per image, in the pool's order: its id, the most probable class, and that class's probability.
+
+    Args:
+        path: the file; appears only when it is complete.
+        module: the classifier.
+        pool: the images.
+        batch_size: images predicted at once.
+        format: `"csv"` with the columns id, class, confidence; `"kaggle"` with id and class alone.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "class", "confidence"][: 2 if format == "kaggle" else 3])
+    for index, p in predict(module, pool, batch_size):
+        for row, confidence, k in zip(index.tolist(), *(x.tolist() for x in p.max(1)), strict=True):
+            line = [pool.name(row), module.spec.class_names[k], f"{confidence:.6f}"]
+            writer.writerow(line[: 2 if format == "kaggle" else 3])
+    write_atomically(path, text.getvalue())
+
+
+def write_confusion(path: Path, confusion: Tensor, class_names: tuple[str, ...]) -> None:
+    """A line per true class: its name, and how many of its images were predicted as each class.
+
+    Args:
+        path: the file; appears only when it is complete.
+        confusion: (classes, classes) int64; row is the true class, column the predicted one.
+        class_names: in the order of the labels.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true class", *class_names])
+    writer.writerows([name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True))
+    write_atomically(path, text.getvalue())

@@ -1,0 +1,287 @@
+"""The front door: verbs, help, errors, and that nothing heavy is imported before it must be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from semisup import __version__
+from semisup.cli import front, listing
+from semisup.cli.config import Config
+from semisup.errors import InputError
+
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "jsonargparse", "numpy", "yaml", "sklearn", "wandb")
+
+
+def semisup(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "semisup", *argv]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300)
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, verb: str, error: BaseException | None = None) -> list[object]:
+    """Puts a module in the place of a verb's, which raises `error` or keeps what it was given."""
+    got: list[object] = []
+
+    def run(config: object) -> None:
+        got.append(config)
+        if error:
+            raise error
+
+    monkeypatch.setitem(sys.modules, f"semisup.cli.{verb}", SimpleNamespace(run=run))  # type: ignore[arg-type]
+    return got
+
+
+# ---- light verbs
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--help"],
+        ["--version"],
+        ["fit", "--help"],
+        ["test", "--help", "--strategy", "pseudolabel", "--optimizer", "adamw", "--lr_scheduler", "halving"],
+        ["fit", "--help", "trainer"],
+        ["list"],
+        ["data", "--help"],
+        ["fitt"],
+    ],
+)
+def test_light_verbs_import_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom semisup.__main__ import main\n"
+        f"try: main({argv!r})\nexcept SystemExit: pass\n"
+        f"print('heavy:', [m for m in sys.modules if m.partition('.')[0] in {HEAVY!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("heavy: []\n"), done.stdout[-500:] + done.stderr
+
+
+def test_python_m_semisup_imports_nothing_heavy_either() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "semisup", "fit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "semisup.cli.front" in imported
+    assert not imported & set(HEAVY)
+    assert done.returncode == 0 and done.stdout.startswith("usage: semisup fit ")
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main(["--help"]) == front.main([]) == 0
+    text = capsys.readouterr().out
+    for verb in ("fit", "validate", "test", "predict", "list", "data"):
+        assert f"\n  {verb} " in text
+    assert front.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_main_leaves_the_process_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lightning starts the other ranks with them.
+    monkeypatch.setattr(sys, "argv", ["semisup", "fit", "--data", "digits", "--trainer.devices", "2"])
+    got = stub(monkeypatch, "fit")
+    assert front.main() == 0
+    assert sys.argv == ["semisup", "fit", "--data", "digits", "--trainer.devices", "2"]
+    (config,) = got
+    assert isinstance(config, Config) and config.data_name == "digits"
+
+
+def test_help_of_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
+    assert front.main(["fit", "--strategy", "pseudolabel", "--help"]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "usage: semisup fit ",
+        "examples:\n  semisup fit\n",
+        "main options:\n",
+        "  --strategy NAME[+NAME]                  ",
+        "[supervised]",
+        "strategy pseudolabel: Pseudo-labels in rounds",
+        "  --pseudolabel.top_k int                 images that a round selects",
+        "data digits (there is no STL-10 in ./data): 1,797 real handwritten digits",
+        "  --data.batch_size int                   labeled images in a global batch, over all devices. [64]",
+        "  --model.normalization none|channel|yuv ",
+        "  --optimizer.lr float                    [0.03]",
+        "  --optimizer.nesterov bool               [True]",
+        "lr_scheduler cosine (--lr_scheduler cosine|halving|constant)",
+        "  --tracking.mode auto|online|offline|disabled\n",
+        "[runs]",
+        "  --trainer.max_epochs int | None         Stop training once this number of epochs is reached. [30]",
+        "semisup fit --help trainer ",
+    ):
+        assert words in text, words
+    assert "--data.seed" not in text and "--trainer.barebones" not in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("argv", "words", "absent"),
+    [
+        (["trainer"], "--trainer.barebones bool", "--model.backbone"),
+        (["trainer"], "--trainer.max_epochs int | None", "Default: ``"),
+        (["pseudolabel"], "--pseudolabel.top_k int", "--trainer"),
+        (["supervised"], "(no options)", "--trainer"),
+        (["digits"], "--data.labels_per_class int", "--data.seed"),
+        (["data", "--data", "digits"], "--data.labels_per_class int", "--model"),
+        (["model"], "--model.backbone str", "--data"),
+        (["optimizer", "--optimizer", "AdamW"], "--optimizer.amsgrad bool", "--optimizer.params"),
+        (["lr_scheduler", "--lr_scheduler=halving"], "--lr_scheduler.every_epochs int", "warmup"),
+        (["tracking"], "--tracking.tensorboard bool", "--data"),
+    ],
+)
+def test_help_on_one_group(argv: list[str], words: str, absent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main(["fit", "--help", *argv]) == 0
+    text = capsys.readouterr().out
+    assert words in text and absent not in text
+
+
+def test_every_verb_that_works_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, option in {
+        "fit": "resume",
+        "validate": "(required)",
+        "test": "(required)",
+        "predict": "csv|kaggle",
+    }.items():
+        assert front.main([verb, "-h"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"usage: semisup {verb} ") and option in text
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main(["list"]) == 0
+    everything = capsys.readouterr().out
+    lines = everything.splitlines()
+    assert [line.partition(" ")[0] for line in lines if line[:1].isalpha()] == [
+        "strategies",
+        "datamodules",
+        "backbones",
+    ]
+    for words in ("  supervised   Cross-entropy on the labeled", "  digits ", "  small ", "  torchvision:NAME  Any "):
+        assert sum(line.startswith(words) for line in lines) == 1, words
+    assert front.main(["list", "backbones"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[lines.index(listing.lines("backbones")[0]) :]
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fitt", "there is no verb 'fitt'; did you mean 'fit'?"),
+        ("--seed 3", "the verb comes first: semisup VERB --seed; there are: fit, validate, test, predict, list, data"),
+        ("list strategie", "there is nothing like 'strategie' to list; did you mean 'strategies'?"),
+        ("list strategies more", "unrecognized arguments: more; `semisup list --help` tells more"),
+        ("data download stll10", "there is no datamodule 'stll10'; did you mean 'stl10'?"),
+        ("data upload stl10", "argument action: invalid choice: 'upload'"),
+        ("fit --help trainr", "there is no help on 'trainr'; did you mean 'trainer'?"),
+        ("fit --help --strategy psuedolabel", "there is no strategy 'psuedolabel'; did you mean 'pseudolabel'?"),
+        ("fit --help --optimizer sdg", "torch.optim has no optimizer 'sdg'; did you mean 'sgd'?"),
+        ("fit --help --lr_scheduler x", "there is no lr_scheduler 'x'; there are: constant, cosine, halving"),
+        ("fit --data stll10", "there is no datamodule 'stll10'; did you mean 'stl10'?"),
+    ],
+)
+def test_a_mistake_is_one_line(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("semisup: error: ") and printed.err.count("\n") == 1
+    assert message in printed.err
+
+
+def test_a_mistake_from_outside() -> None:
+    done = semisup("fit", "--strategy", "psuedolabel")
+    expected = "semisup: error: there is no strategy 'psuedolabel'; did you mean 'pseudolabel'?\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+def test_a_mistyped_backbone() -> None:
+    done = semisup("fit", "--data", "digits", "--model", "smal", "--tracking.mode", "disabled")
+    assert done.returncode == 2
+    assert done.stderr == "semisup: error: there is no backbone 'smal'; did you mean 'small'?\n"
+
+
+@pytest.mark.parametrize("error", [InputError("two\nlines"), MisconfigurationException("two\nlines")])
+def test_an_error_while_a_verb_runs(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub(monkeypatch, "evaluate", error)
+    argv = ["test", "--ckpt_path", "x", "--data", "digits"]
+    assert front.main(argv) == 2
+    assert capsys.readouterr().err == "semisup: error: two lines\n"
+    monkeypatch.setenv("SEMISUP_DEBUG", "1")
+    with pytest.raises(InputError, match="two"):
+        front.main(argv)
+
+
+def test_a_programming_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "evaluate", KeyError("ours"))
+    with pytest.raises(KeyError, match="ours"):
+        front.main(["validate", "--ckpt_path", "x", "--data", "digits"])
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["validate", "--ckpt_path", "x", "--data", "digits"]
+    stub(monkeypatch, "evaluate", KeyboardInterrupt())
+    assert front.main(argv) == 130
+    leaving = SystemExit(1)  # what Lightning makes of it
+    leaving.__context__ = KeyboardInterrupt()
+    stub(monkeypatch, "evaluate", leaving)
+    assert front.main(argv) == 130
+    stub(monkeypatch, "evaluate", SystemExit(3))
+    with pytest.raises(SystemExit) as caught:
+        front.main(argv)
+    assert caught.value.code == 3
+
+
+def test_ctrl_c_while_training(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "semisup", "fit", "--data", "digits", "--tracking.mode", "disabled"]
+    command += ["--trainer.max_epochs", "100000", "--trainer.default_root_dir", str(tmp_path)]
+    # One thread: two of them wait for each other where the machine is busy with something else.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=one_thread)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2 "):
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+
+
+# ---- what the verbs are given
+
+
+def test_print_config_runs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    got = stub(monkeypatch, "fit")
+    assert front.main(["fit", "--print_config", "--data", "digits", "--seed", "4"]) == 0
+    assert got == []
+    assert capsys.readouterr().out.startswith("strategy: supervised\nseed: 4\n")
+
+
+@pytest.mark.parametrize(("verb", "module"), [("validate", "evaluate"), ("test", "evaluate"), ("predict", "predict")])
+def test_a_verb_gets_its_config(verb: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    got = stub(monkeypatch, module)
+    assert front.main([verb, "--ckpt_path", "x", "--data", "digits"]) == 0
+    (config,) = got
+    assert isinstance(config, Config) and (config.verb, config.ckpt_path) == (verb, "x")
+
+
+def test_data_gets_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    got = stub(monkeypatch, "data")
+    assert front.main(["data", "download", "stl10"]) == 0
+    assert front.main(["data", "download", "stl10", "--root", "elsewhere"]) == 0
+    assert got == [
+        argparse.Namespace(action="download", name="stl10", root="./data"),
+        argparse.Namespace(action="download", name="stl10", root="elsewhere"),
+    ]

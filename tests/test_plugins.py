@@ -1,0 +1,255 @@
+"""Plugins, with distributions that are made up: a folder on the path that holds a module and a *.dist-info."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from semisup import plugins
+from semisup.errors import InputError
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Makes a distribution of modules and entry points, in a folder of its own."""
+
+    def make(name: str, points: dict[str, list[str]], **modules: str) -> Path:
+        folder = tmp_path / name
+        info = folder / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        lines = [line for group, entries in points.items() for line in (f"[{group}]", *entries)]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for module, source in modules.items():
+            path = folder / f"{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(source))
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return make
+
+
+def options(target: str) -> dict[str, tuple[str, str, str]]:
+    return {o.name: (o.type, o.default, o.help) for o in plugins.describe(target).options}
+
+
+# ---- entry points
+
+
+def test_ours_are_found() -> None:
+    assert plugins.find(plugins.STRATEGIES, "pseudolabel").value == "strategies.pseudolabel:PseudoLabel"
+    assert list(plugins.installed(plugins.BACKBONES)) == sorted(plugins.installed(plugins.BACKBONES))
+
+
+def test_only_the_named_plugin_is_imported(install: Install) -> None:
+    points = ["one_a = one_a:A", "one_b = one_b:B"]
+    install("one", {plugins.STRATEGIES: points}, one_a="class A: pass", one_b="raise SystemError")
+    assert plugins.load(plugins.STRATEGIES, "one_a").__name__ == "A"
+    assert "one_b" not in sys.modules
+
+
+def test_a_name_taken_twice_names_both_distributions(install: Install) -> None:
+    install("first", {plugins.STRATEGIES: ["mine = first_m:A"]}, first_m="class A: pass")
+    install("second", {plugins.STRATEGIES: ["mine = second_m:B"]}, second_m="class B: pass")
+    with pytest.raises(InputError) as caught:
+        plugins.find(plugins.STRATEGIES, "supervised")
+    for words in ("'mine' is taken twice", "first (first_m:A)", "second (second_m:B)"):
+        assert words in str(caught.value)
+
+
+def test_one_distribution_found_through_two_folders_is_no_clash(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = install("again", {plugins.STRATEGIES: ["mine = again_m:A"]}, again_m="class A: pass")
+    monkeypatch.syspath_prepend(str(folder.parent / "." / "again"))
+    assert plugins.find(plugins.STRATEGIES, "mine").value == "again_m:A"
+
+
+@pytest.mark.parametrize("name", ["trainer", "seed", "two.words", "a+b", "fix-match"])
+def test_a_strategy_that_cannot_be_a_group_of_options(install: Install, name: str) -> None:
+    install("badname", {plugins.STRATEGIES: [f"{name} = m:A"]})
+    with pytest.raises(InputError, match="badname names a strategy"):
+        plugins.installed(plugins.STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import a_module_that_is_missing", "ModuleNotFoundError: No module named 'a_module_that_is_missing'"),
+        ("class Other: pass", "AttributeError"),
+        ("def broken(:", "SyntaxError"),
+        ("raise RuntimeError('no such GPU')", "RuntimeError: no such GPU"),
+        ("A = 3", "is not a class but 3"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_names_its_distribution(install: Install, source: str, cause: str) -> None:
+    module = f"broken_{abs(hash(source))}"
+    install("brokendist", {plugins.STRATEGIES: [f"broken = {module}:A"]}, **{module: source})
+    with pytest.raises(InputError) as caught:
+        plugins.load(plugins.STRATEGIES, "broken")
+    assert f"the strategy 'broken' ({module}:A, brought by brokendist)" in str(caught.value)
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "message"),
+    [
+        (plugins.STRATEGIES, "psuedolabel", "there is no strategy 'psuedolabel'; did you mean 'pseudolabel'?"),
+        (plugins.DATAMODULES, "sl10", "there is no datamodule 'sl10'; did you mean 'stl10'?"),
+        (plugins.BACKBONES, "smal", "there is no backbone 'smal'; did you mean 'small'?"),
+        (plugins.STRATEGIES, "ddp", "to run on several devices type --trainer.strategy ddp"),
+    ],
+)
+def test_a_mistyped_name(group: str, name: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plugins.find(group, name)
+    assert message in str(caught.value)
+
+
+def test_split_names() -> None:
+    assert plugins.split_names("kmeans+pseudolabel") == ["kmeans", "pseudolabel"]
+    assert plugins.split_names("supervised") == ["supervised"]
+    for wrong in ("", "a+", "+a", "a++b", "a+a"):
+        with pytest.raises(InputError, match="distinct names joined by"):
+            plugins.split_names(wrong)
+
+
+# ---- what a source says
+
+
+def test_describe_imports_nothing(install: Install) -> None:
+    install("d0", {}, d0_m='raise SystemError\nclass A:\n    """One line.\n\n    More."""\n')
+    assert plugins.describe("d0_m:A") == plugins.Description("One line.", ())
+    assert "d0_m" not in sys.modules
+
+
+def test_parameters_of_init(install: Install) -> None:
+    source = '''
+        from typing import Literal, Optional, Union
+        Rule = Literal["top", "all"]
+        class A:
+            """A.
+
+            Args:
+                x: how many, of
+                    whatever there is.
+                y (float): how much.
+            """
+            def __init__(self, x: "int", y: float = .5, *args, rule: Rule = "top", z: Optional[int] = None,
+                         u: Union[int, list[str]] = 3, v: int | None, w=7): ...
+    '''
+    install("d1", {}, d1_m=source)
+    assert options("d1_m:A") == {
+        "x": ("int", "(required)", "how many, of whatever there is."),
+        "y": ("float", "0.5", "how much."),
+        "rule": ("top|all", "'top'", ""),
+        "z": ("int | None", "None", ""),
+        "u": ("int | list[str]", "3", ""),
+        "v": ("int | None", "(required)", ""),
+        "w": ("", "7", ""),
+    }
+
+
+def test_fields_of_a_dataclass(install: Install) -> None:
+    source = '''
+        import dataclasses
+        from dataclasses import KW_ONLY, dataclass, field
+        from typing import ClassVar
+        @dataclass
+        class Base:
+            """Base.
+
+            Args:
+                b: from the base.
+            """
+            b: int = 1
+        @dataclasses.dataclass(frozen=True)
+        class A(Base):
+            """A.
+
+            Attributes:
+                x: an x.
+            """
+            kind: ClassVar[str] = "no option"
+            x: int
+            _: KW_ONLY
+            y: list[int] = field(default_factory=list)
+            z: float = dataclasses.field(default=2.0, repr=False)
+            hidden: int = field(init=False)
+    '''
+    install("d2", {}, d2_m=source)
+    assert options("d2_m:A") == {
+        "x": ("int", "(required)", "an x."),
+        "y": ("list[int]", "list()", ""),
+        "z": ("float", "2.0", ""),
+        "b": ("int", "1", "from the base."),
+    }
+
+
+def test_inherited_parameters(install: Install) -> None:
+    base = '''
+        class Base:
+            """Base.
+
+            Args:
+                size: of the base.
+            """
+            def __init__(self, size: int = 1, depth: int = 2, fixed: int = 3): ...
+    '''
+    package = {
+        "d3_p/__init__": "",
+        "d3_p/base": base,
+        "d3_p/sub/__init__": "from ..base import Base as Again",
+        "d3_p/passes_on": """
+            from .base import Base
+            class A(Base):
+                def __init__(self, size: int = 9, **kwargs): super().__init__(size=size, fixed=0, **kwargs)
+        """,
+        "d3_p/silent": "from d3_p import base\nclass A(base.Base): pass\n",
+        "d3_p/dotted": "import d3_p.base\nclass A(d3_p.base.Base): pass\n",
+        "d3_p/through": "from typing import Generic\nfrom d3_p.sub import Again\nclass A(Generic[int], Again): pass\n",
+        "d3_p/closed": "from d3_p.base import Base\nclass A(Base):\n    def __init__(self, own: int = 0): ...\n",
+    }
+    install("d3", {}, **package)
+    all_of_base = {"size": ("int", "1", "of the base."), "depth": ("int", "2", ""), "fixed": ("int", "3", "")}
+    assert options("d3_p.passes_on:A") == {"size": ("int", "9", ""), "depth": ("int", "2", "")}
+    assert options("d3_p.silent:A") == options("d3_p.dotted:A") == options("d3_p.through:A") == all_of_base
+    assert options("d3_p.closed:A") == {"own": ("int", "0", "")}
+    assert not [name for name in sys.modules if name.startswith("d3_p")]
+
+
+@pytest.mark.parametrize(
+    "target", ["d4_wrong:A", "d4_loop:A", "d4_latin:A", "d4_empty:A", "no_such_module:A", "no.such.module:A", "sys:A"]
+)
+def test_a_source_that_cannot_be_read_says_so_and_breaks_nothing(install: Install, target: str) -> None:
+    folder = install("d4", {}, d4_wrong="class A(:", d4_loop="from d4_loop import A", d4_empty="")
+    (folder / "d4_latin.py").write_bytes(b'"""\xe9"""')
+    description = plugins.describe(target)
+    assert description.summary.startswith(f"(its source, {target}, can't be read")
+    assert description.options == ()
+
+
+def test_a_namespace_package_and_an_editable_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d5_space" / "inner").mkdir(parents=True)
+    (tmp_path / "d5_space" / "inner" / "m.py").write_text('class A:\n    """Found."""\n')
+
+    class Finder:
+        """Maps a top-level module, as setuptools' editable installs do."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
+            return PathFinder.find_spec(name, [str(tmp_path)]) if name == "d5_edit" else None
+
+    (tmp_path / "d5_edit.py").write_text('class A:\n    """Edited."""\n')
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert plugins.describe("d5_edit:A").summary == "Edited."
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert plugins.describe("d5_space.inner.m:A").summary == "Found."
