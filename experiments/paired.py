@@ -49,7 +49,7 @@ def fit(strategy: str, seed: int, out: Path, options: list[str]) -> dict[str, fl
 
 
 def table(scores: dict[str, list[dict[str, float]]]) -> list[str]:
-    """A line per strategy: mean and standard deviation, and the paired difference to the first with its standard error."""
+    """A line per strategy: mean, standard deviation, and the paired difference to the first with its standard error."""
     lines = ["| strategy | best, test | last, test | difference to the first | s a run |", "|---|---|---|---|---|"]
     first = next(iter(scores))
     for strategy, runs in scores.items():

@@ -159,9 +159,7 @@ class Classifier(pl.LightningModule):
             self.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
             million = sum(p.numel() for p in self.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
-            say(
-                f"model: {self.backbone_name}{why}, {million:.2f} million parameters, {self.options.normalization} input"
-            )
+            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters")
 
     @property
     def datamodule(self) -> DataModule:
@@ -236,14 +234,14 @@ class Classifier(pl.LightningModule):
         return module
 
     @staticmethod
-    def epochs_of(path: Path) -> int:
-        """Epochs of training that a checkpoint has had.
+    def saved(path: Path) -> dict[str, Any]:
+        """What a checkpoint says of itself: `spec`, `model`, `strategy`, and `epochs` of training.
 
         Raises:
             InputError: as `from_checkpoint`.
         """
-        epoch: int = _load(path)["epoch"]
-        return epoch + 1
+        checkpoint = _load(path)
+        return {**checkpoint["semisup"], "epochs": checkpoint["epoch"] + 1}
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semisup import backbones, plugins
+from semisup import backbones, plugins, source
 from semisup.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.backbones.small import Small
 from semisup.backbones.wideresnet import WideResNet28x2, WideResNet37x2
@@ -272,7 +272,7 @@ def test_summaries_are_read_from_the_source() -> None:
     for name, point in plugins.installed(plugins.BACKBONES).items():
         if point.module.startswith("semisup."):
             cls = plugins.load(plugins.BACKBONES, name)
-            assert plugins.describe(point.value).summary == (cls.__doc__ or "").splitlines()[0]
+            assert source.describe(point.value).summary == (cls.__doc__ or "").splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup import plugins
+from semisup import plugins, source
 from semisup.cli import DEFAULTS, expand, take
 from semisup.cli.config import Config, parse, resolve_data
 from semisup.errors import InputError, unknown_option, wrong_value
@@ -104,7 +104,7 @@ def test_every_schedule(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["supervised", "pseudolabel"])
 def test_what_help_reads_of_a_strategy_is_what_the_parser_takes(name: str) -> None:
-    described = {o.name: o.default for o in plugins.describe(plugins.find(plugins.STRATEGIES, name).value).options}
+    described = {o.name: o.default for o in source.describe(plugins.find(plugins.STRATEGIES, name).value).options}
     parsed = fit(f"--strategy {name}").yaml
     for option, default in described.items():
         value = default.strip("'").replace("True", "true").replace("False", "false").replace("None", "null")
@@ -114,7 +114,7 @@ def test_what_help_reads_of_a_strategy_is_what_the_parser_takes(name: str) -> No
 
 @pytest.mark.parametrize("name", ["cifar10", "digits", "folder", "stl10"])
 def test_what_help_reads_of_a_datamodule_is_what_the_parser_takes(name: str) -> None:
-    described = {o.name for o in plugins.describe(plugins.find(plugins.DATAMODULES, name).value).options}
+    described = {o.name for o in source.describe(plugins.find(plugins.DATAMODULES, name).value).options}
     assert set(fit(f"--data {name}").data) == described - {"seed"}
 
 
@@ -361,3 +361,8 @@ def test_wrong_value_keeps_what_it_does_not_know() -> None:
 
 def test_our_defaults_name_options_that_exist() -> None:
     assert {name.removeprefix("trainer.") for name in DEFAULTS if name.startswith("trainer.")} <= set(fit().trainer)
+
+
+def test_a_root_without_stl10_is_not_taken_for_the_digits(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"no STL-10 in {tmp_path}; type --data folder --data.root {tmp_path}"):
+        parse("fit", ["--data.root", str(tmp_path)])

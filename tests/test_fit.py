@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeyp
     cut = cut.rename("cut")
     assert main(["fit", *arguments]) == 0
     (whole,) = Path("runs").glob("*/*/*")
-    assert main(["fit", *arguments, "--ckpt_path", str(cut)]) == 0
+    assert main(["fit", "--ckpt_path", str(cut), "--trainer.callbacks", "null"]) == 0  # its own config, but the killer
     ours, theirs = (torch.load(p / "checkpoints" / "last.ckpt", weights_only=True) for p in (cut, whole))
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
     assert all(torch.equal(x, theirs["state_dict"][name]) for name, x in ours["state_dict"].items())
@@ -231,3 +231,20 @@ def test_a_strangers_package_arrives_by_the_same_door(tmp_path: Path, monkeypatc
     (run,) = tmp_path.glob("runs/digits/entropy/*")
     assert yaml.safe_load((run / "config.yaml").read_text())["entropy"]["weight"] == 0.25
     assert any("train/entropy" in row for row in read_metrics(run))
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+def test_a_foreign_checkpoint_is_one_line(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": torch.nn.Linear(2, 2).state_dict()}, "foreign.ckpt")
+    assert main([verb, "--data", "digits", "--ckpt_path", "foreign.ckpt"]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("semisup: error: foreign.ckpt was not written by this version of semisup")
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign.ckpt"]
+
+
+def test_another_strategy_can_not_go_on_from_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--ckpt_path", str(run), "--strategy", "supervised"]) == 2
+    assert "was trained with the strategy pseudolabel, not supervised" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from semisup import plugins
+from semisup import plugins, source
 from semisup.errors import InputError
 
 Install = Callable[..., Path]
@@ -27,10 +27,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         lines = [line for group, entries in points.items() for line in (f"[{group}]", *entries)]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        for module, source in modules.items():
+        for module, text in modules.items():
             path = folder / f"{module}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(dedent(source))
+            path.write_text(dedent(text))
         monkeypatch.syspath_prepend(str(folder))
         return folder
 
@@ -38,7 +38,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def options(target: str) -> dict[str, tuple[str, str, str]]:
-    return {o.name: (o.type, o.default, o.help) for o in plugins.describe(target).options}
+    return {o.name: (o.type, o.default, o.help) for o in source.describe(target).options}
 
 
 # ---- entry points
@@ -127,7 +127,7 @@ def test_split_names() -> None:
 
 def test_describe_imports_nothing(install: Install) -> None:
     install("d0", {}, d0_m='raise SystemError\nclass A:\n    """One line.\n\n    More."""\n')
-    assert plugins.describe("d0_m:A") == plugins.Description("One line.", ())
+    assert source.describe("d0_m:A") == source.Description("One line.", ())
     assert "d0_m" not in sys.modules
 
 
@@ -232,7 +232,7 @@ def test_inherited_parameters(install: Install) -> None:
 def test_a_source_that_cannot_be_read_says_so_and_breaks_nothing(install: Install, target: str) -> None:
     folder = install("d4", {}, d4_wrong="class A(:", d4_loop="from d4_loop import A", d4_empty="")
     (folder / "d4_latin.py").write_bytes(b'"""\xe9"""')
-    description = plugins.describe(target)
+    description = source.describe(target)
     assert description.summary.startswith(f"(its source, {target}, can't be read")
     assert description.options == ()
 
@@ -250,6 +250,6 @@ def test_a_namespace_package_and_an_editable_install(tmp_path: Path, monkeypatch
 
     (tmp_path / "d5_edit.py").write_text('class A:\n    """Edited."""\n')
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
-    assert plugins.describe("d5_edit:A").summary == "Edited."
+    assert source.describe("d5_edit:A").summary == "Edited."
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert plugins.describe("d5_space.inner.m:A").summary == "Found."
+    assert source.describe("d5_space.inner.m:A").summary == "Found."

@@ -15,7 +15,7 @@ from semisup.classifier import Classifier
 from semisup.cli.config import Config
 from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.runs import find_checkpoint
 from semisup.sync_batchnorm import CPUSync
 
@@ -61,6 +61,25 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+def resume_point(config: Config, module: Classifier) -> Path | None:
+    """The checkpoint that `fit` goes on from, or None where it starts.
+
+    Raises:
+        InputError: there is none, or it was trained on other data, by another strategy or with another network.
+    """
+    if not config.ckpt_path:
+        return None
+    path = find_checkpoint(Path(config.ckpt_path), "last")
+    saved = Classifier.saved(path)
+    for what, then, now in (
+        ("the strategy", saved["strategy"], module.strategy.name),
+        ("the backbone", saved["model"]["backbone"], module.backbone_name),
+        ("the classes", _listed(tuple(saved["spec"]["class_names"])), _listed(module.spec.class_names)),
+    ):
+        require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
+    return path
+
+
 def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
     """The classifier of a run or checkpoint, and the checkpoint's path.
 
@@ -77,11 +96,15 @@ def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
         )
     if (known.channels, known.image_size) != (data.channels, data.image_size):
         raise InputError(
-            f"{checkpoint} was trained on {known.image_size}x{known.image_size} images of {known.channels} channels, and "
-            f"{data.name} has {data.image_size}x{data.image_size} images of {data.channels}; give a run of that size"
+            f"{checkpoint} was trained on {_shape(known)} images, and {data.name} has {_shape(data)} ones; give a run "
+            f"that was trained on such"
         )
     say(f"checkpoint: {checkpoint}, {module.backbone_name}")
     return module, checkpoint
+
+
+def _shape(data: DataSpec) -> str:
+    return f"{data.channels}x{data.image_size}x{data.image_size}"
 
 
 def _listed(names: tuple[str, ...], most: int = 12) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from argparse import Action, ArgumentError
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -18,12 +18,13 @@ from typing import Any, get_args
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace, get_loader
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
 
 from semisup import plugins
 from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.optim import SCHEDULES, Schedule
 from semisup.runs import run_of
@@ -86,19 +87,21 @@ class Config:
 def parse(verb: str, argv: list[str]) -> Config:
     """Parses what follows a verb.
 
-    To validate, test and predict, the config.yaml of the run that `--ckpt_path` names counts as the first file, without
-    its trainer group: how many batches or devices a training had must not decide what it is scored on.
+    The config.yaml of the run that `--ckpt_path` names counts as the first file, so that `fit` goes on as it began. To
+    validate, test and predict, its trainer group is left out: how many batches or devices a training had must not
+    decide what it is scored on.
 
     Raises:
         InputError: an option, a value or a file is wrong.
     """
     own, args = _verb_options(verb, expand(argv))
     paths, args = take(args, "config")
-    files = [(path, _read(path)) for path in paths]
-    run = None if verb == "fit" else run_of(Path(own["ckpt_path"]))
+    files = [(path, read(path)) for path in paths]
+    run = run_of(Path(own["ckpt_path"])) if own["ckpt_path"] else None
     if run and (run / "config.yaml").is_file():
-        tree = _read(str(run / "config.yaml"))
-        files.insert(0, (str(run / "config.yaml"), {key: tree[key] for key in tree if key != "trainer"}))
+        tree = read(str(run / "config.yaml"))
+        kept = {key: tree[key] for key in tree if verb == "fit" or key != "trainer"}
+        files.insert(0, (str(run / "config.yaml"), kept))
 
     chosen, why = _choose([tree for _, tree in files], args)
     parser = _parser(chosen[-1])
@@ -110,9 +113,9 @@ def parse(verb: str, argv: list[str]) -> Config:
             raise InputError(_unknown(key, valid, chosen[-1], "--"))
     given = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
     merged = {key: found for key, found in _merge(files, chosen, options).items() if key not in given}
-    tree = _nest({key: value for key, (_, value) in merged.items()})
+    tree = nest({key: value for key, (_, value) in merged.items()})
     try:
-        parsed = parser.parse_args([f"--config={yaml.dump(tree, Dumper=_Dumper)}", *args])
+        parsed = parser.parse_args([f"--config={yaml.dump(tree, Dumper=Dumper)}", *args])
     except ArgumentError as error:
         key, message = wrong_value(str(error))
         where = f"{merged[key][0]}: {key}: " if key in merged else f"--{key}: " if key else ""
@@ -129,7 +132,7 @@ def _yaml(parser: ArgumentParser, parsed: Namespace) -> str:
     """All options as YAML."""
     parsed.pop("config", None)
     tree = json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True))
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -147,11 +150,16 @@ def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]
 def _choose(trees: list[dict[str, Any]], args: list[str]) -> tuple[list[dict[str, str]], str]:
     """The classes that are named after each file and, as the last element, in the end; and why this dataset."""
     chosen = [{name: DEFAULTS[name] for name in _NAMES}]
-    for tree in [*trees, _nest({name: last(args, name) for name in (*_NAMES, "data.root")})]:
-        found = {name: _get(tree, name) for name in _NAMES}
+    for tree in [*trees, nest({name: last(args, name) for name in (*_NAMES, "data.root")})]:
+        found = {name: lookup(tree, name) for name in _NAMES}
         chosen.append(chosen[-1] | {name: str(value) for name, value in found.items() if value is not None})
-    roots = [last(args, "data.root"), *(_get(tree, "data.root") for tree in reversed(trees)), ROOT]
-    data, why = resolve_data(chosen[-1]["data.name"], next(str(root) for root in roots if root))
+    roots = [last(args, "data.root"), *(lookup(tree, "data.root") for tree in reversed(trees)), ROOT]
+    root = next(str(root) for root in roots if root)
+    data, why = resolve_data(chosen[-1]["data.name"], root)
+    require(
+        not why or data == "stl10" or root == ROOT,
+        f"there is no STL-10 in {root}; type --data folder --data.root {root} for a folder of your own pictures",
+    )
     for names in chosen:
         names["data.name"] = names["data.name"] or data
         names["optimizer.name"] = names["optimizer.name"].lower()
@@ -218,7 +226,7 @@ def _merge(
     merged = {}
     groups = {option.partition(".")[0] for option in options} | set(plugins.installed(plugins.STRATEGIES))
     for (path, tree), then in zip(files, chosen, strict=False):
-        for key, value in _flatten(tree, options):
+        for key, value in flatten(tree, options):
             if key in options:
                 hint = options[key]
                 optional = hint is Any or NoneType in get_args(hint) or key in _NAMES
@@ -262,64 +270,3 @@ def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own:
         yaml=text,
         **own,
     )
-
-
-# ---- YAML
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what PyYAML takes for a string and the parser's own loader for a number, such as 1e3."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    try:
-        float(text)
-    except ValueError:
-        return dumper.represent_str(text)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
-def _read(path: str) -> dict[str, Any]:
-    """A YAML file, its short names written out."""
-    try:
-        tree = get_loader("yaml")(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}" if mark else error
-        raise InputError(f"{path} is not valid YAML: {where}") from error
-    require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {tree!r}")
-    return {
-        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value for key, value in tree.items()
-    }
-
-
-def _get(tree: dict[str, Any], key: str) -> Any:
-    group, _, name = key.partition(".")
-    inner = tree.get(group)
-    return tree.get(key, inner.get(name) if isinstance(inner, dict) else None)
-
-
-def _flatten(tree: dict[str, Any], options: Iterable[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings -> dotted keys, down to the options; their values may be mappings themselves."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and value and f"{prefix}{key}" not in options:
-            yield from _flatten(value, options, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys -> nested mappings."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *groups, name = key.split(".")
-        inner = tree
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[name] = value
-    return tree

@@ -18,14 +18,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier, OptimizerOptions
-from semisup.cli.build import build_data, build_trainer, first_line
+from semisup.cli.build import build_data, build_trainer, first_line, resume_point
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.summary import Result, table
 from semisup.console import say
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
-from semisup.runs import current_run_dir, find_checkpoint, run_of, write_atomically, write_environment
+from semisup.runs import current_run_dir, run_of, write_atomically, write_environment
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord
@@ -42,7 +42,7 @@ def run(config: Config) -> None:
     optimizer = OptimizerOptions(*config.optimizer)
     strategy = Composition(config.plugins)
     module = Classifier(data.spec, strategy, config.model, optimizer, config.lr_scheduler, config.seed)
-    resumed = find_checkpoint(Path(config.ckpt_path), "last") if config.ckpt_path else None
+    resumed = resume_point(config, module)
     run_dir = resumed and run_of(resumed)
     if run_dir is None:
         root = Path(config.trainer.get("default_root_dir") or "runs")
@@ -159,7 +159,7 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
         if pool:
             evaluate(module, datamodule=data, verbose=False, **restored)
     accuracy = {f"{stage}_accuracy": scores.scalars["accuracy"] for stage, scores in module.scores.items()}
-    return Result(Classifier.epochs_of(path) if path else trainer.current_epoch, accuracy)
+    return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, accuracy)
 
 
 def _remove(run_dir: Path) -> None:

@@ -8,10 +8,10 @@ import shutil
 import textwrap
 from dataclasses import replace
 
-from semisup import plugins
+from semisup import plugins, source
 from semisup.cli import DEFAULTS, ROOT, SGD, last, resolve_data
 from semisup.errors import InputError, did_you_mean
-from semisup.plugins import Option
+from semisup.source import Option
 
 VERBS = {
     "fit": "train a classifier",
@@ -107,9 +107,9 @@ def _topic(topic: str, argv: list[str]) -> str:
     if topic == "trainer":
         return _section("trainer (Lightning's Trainer):", "trainer.", _trainer())
     if topic == "model":
-        return _section("model:", "model.", plugins.describe("semisup.classifier:ModelOptions").options)
+        return _section("model:", "model.", source.describe("semisup.classifier:ModelOptions").options)
     if topic == "tracking":
-        return _section("tracking:", "tracking.", plugins.describe("semisup.tracking:TrackingOptions").options)
+        return _section("tracking:", "tracking.", source.describe("semisup.tracking:TrackingOptions").options)
     if topic == "optimizer":
         return _optimizer(last(argv, "optimizer.name") or DEFAULTS["optimizer.name"])
     if topic == "lr_scheduler":
@@ -126,37 +126,37 @@ def _topic(topic: str, argv: list[str]) -> str:
 
 
 def _plugin(group: str, name: str, prefix: str, why: str = "") -> str:
-    description = plugins.describe(plugins.find(group, name).value)
+    description = source.describe(plugins.find(group, name).value)
     kind = "strategy" if group == plugins.STRATEGIES else "data"
     options = tuple(option for option in description.options if (prefix, option.name) != ("data", "seed"))
     return _section(f"{kind} {name}{why}: {description.summary}", f"{prefix}.", options)
 
 
 def _trainer() -> tuple[Option, ...]:
-    options = plugins.describe("pytorch_lightning.trainer.trainer:Trainer").options
+    options = source.describe("pytorch_lightning.trainer.trainer:Trainer").options
     return tuple(replace(o, default=str(DEFAULTS.get(f"trainer.{o.name}", o.default))) for o in options)
 
 
 def _optimizer(name: str) -> str:
-    tree = plugins.syntax_tree("torch.optim") or ast.Module([], [])
+    tree = source.syntax_tree("torch.optim") or ast.Module([], [])
     imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     classes = {cls.lower(): cls for cls in imported if cls[:1].isupper() and cls != "Optimizer"}
     if name.lower() not in classes:
         raise InputError(f"torch.optim has no optimizer {name!r}{did_you_mean(name.lower(), classes)}")
     ours = SGD if name.lower() == "sgd" else {}
-    options = plugins.describe(f"torch.optim:{classes[name.lower()]}").options
+    options = source.describe(f"torch.optim:{classes[name.lower()]}").options
     own = tuple(replace(o, default=str(ours.get(o.name, o.default))) for o in options if o.name != "params")
     return _section(f"optimizer {name} (--optimizer NAME takes any of torch.optim):", "optimizer.", own)
 
 
 def _schedule(name: str) -> str:
-    tree = plugins.syntax_tree("semisup.optim") or ast.Module([], [])
+    tree = source.syntax_tree("semisup.optim") or ast.Module([], [])
     found = (n.value for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SCHEDULES")
     table = next((value for value in found if isinstance(value, ast.Dict)), ast.Dict([], []))
     classes = {ast.literal_eval(k): ast.unparse(v) for k, v in zip(table.keys, table.values, strict=True) if k}
     if name not in classes:
         raise InputError(f"there is no lr_scheduler {name!r}{did_you_mean(name, classes)}")
-    description = plugins.describe(f"semisup.optim:{classes[name]}")
+    description = source.describe(f"semisup.optim:{classes[name]}")
     title = f"lr_scheduler {name} (--lr_scheduler {'|'.join(classes)}): {description.summary}"
     return _section(title, "lr_scheduler.", description.options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from semisup import plugins
+from semisup import plugins, source
 from semisup.errors import InputError, did_you_mean
 
 _GROUPS = {
@@ -30,7 +30,7 @@ def lines(kind: str | None = None) -> list[str]:
     listed = []
     for title in _GROUPS if kind is None else (kind,):
         group, usage = _GROUPS[title]
-        rows = [(name, plugins.describe(point.value).summary) for name, point in plugins.installed(group).items()]
+        rows = [(name, source.describe(point.value).summary) for name, point in plugins.installed(group).items()]
         listed += [f"{title} ({usage}):", *_table([*rows, _TORCHVISION] if title == "backbones" else rows), ""]
     return listed[:-1]
 

@@ -1,0 +1,71 @@
+"""Options in YAML: reading a file with its short names written out, and dotted keys to nested mappings and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from semisup.cli import SHORT
+from semisup.errors import InputError, require
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes what PyYAML takes for a string and the parser's own loader for a number, such as 1e3."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+Dumper.add_representer(str, _represent_text)
+
+
+def read(path: str) -> dict[str, Any]:
+    """A YAML file, its short names written out."""
+    try:
+        tree = get_loader("yaml")(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}" if mark else error
+        raise InputError(f"{path} is not valid YAML: {where}") from error
+    require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {tree!r}")
+    return {
+        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value for key, value in tree.items()
+    }
+
+
+def lookup(tree: dict[str, Any], key: str) -> Any:
+    group, _, name = key.partition(".")
+    inner = tree.get(group)
+    return tree.get(key, inner.get(name) if isinstance(inner, dict) else None)
+
+
+def flatten(tree: dict[str, Any], options: Iterable[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings -> dotted keys, down to the options; their values may be mappings themselves."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and f"{prefix}{key}" not in options:
+            yield from flatten(value, options, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys -> nested mappings."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, name = key.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return tree

@@ -1,0 +1,213 @@
+"""What a class's source says of it, read without importing it: its summary, and its parameters with their help.
+
+The command line lists and explains plugins this way, so that neither torch nor a stranger's package is loaded for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
+
+
+@dataclass(frozen=True)
+class Option:
+    """One parameter of a plugin, as its source declares it."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a plugin's source says of it: the first line of its docstring, and its parameters."""
+
+    summary: str
+    options: tuple[Option, ...]
+
+
+def describe(target: str) -> Description:
+    """Reads a class's summary and parameters from its source without importing it.
+
+    Parameters are those of `__init__`, or the fields of a dataclass. Inherited ones are found where the base class is
+    in the same file, or is named by an import at the top of the file.
+
+    Args:
+        target: `"module:Class"`, as an entry point writes it.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found = _locate(module, name, frozenset())
+        if found is None:
+            return Description(f"(its source, {target}, can't be read)", ())
+        docstring = ast.get_docstring(found.definition) or ""
+        return Description(docstring.partition("\n")[0], tuple(_parameters(found).values()))
+    except (ImportError, SyntaxError, ValueError, KeyError) as error:  # no plugin's fault may break a list of all
+        return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
+
+
+def syntax_tree(module: str) -> ast.Module | None:
+    """A module's source, parsed; None where there is no such module, or no source of it."""
+    spec = _spec(module)
+    source = getattr(spec.loader, "get_source", lambda _: None)(spec.name) if spec else None
+    return None if source is None else ast.parse(source)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class as found in a file."""
+
+    definition: ast.ClassDef
+    tree: ast.Module
+    module: str
+    package: str
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; unlike `importlib.util.find_spec`, imports no parent package on the way.
+
+    Each part of the name is looked up as if it were a top-level one, in the folders of the part before: a namespace
+    package below another one can't be found by its full name unless that one is imported.
+    """
+    spec, path = None, None
+    for name in module.split("."):
+        spec = PathFinder.find_spec(name, path)
+        if spec is None and path is None:  # an editable install finds its top-level modules through a finder of its own
+            finders = (finder.find_spec for finder in sys.meta_path if finder is not PathFinder)
+            spec = next((spec for find_spec in finders if (spec := find_spec(name, None))), None)
+        if spec is None or (name != module.rpartition(".")[2] and spec.submodule_search_locations is None):
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
+def _locate(module: str, name: str, seen: frozenset[tuple[str, str]]) -> _Class | None:
+    """A class's definition, in its module or in the one that it is imported from."""
+    spec, tree = _spec(module), syntax_tree(module)
+    if spec is None or tree is None or (module, name) in seen:
+        return None
+    package = module if spec.submodule_search_locations else module.rpartition(".")[0]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _Class(node, tree, module, package)
+    for imported in _imports(tree, package, name):
+        return _locate(*imported, seen | {(module, name)})
+    return None
+
+
+def _imports(tree: ast.Module, package: str, dotted: str) -> list[tuple[str, str]]:
+    """Module and name of what a name such as `Base` or `module.Base` means by the imports of a file."""
+    found = []
+    head, _, rest = dotted.partition(".")
+    for node in tree.body:
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            shown = alias.asname or alias.name
+            if isinstance(node, ast.ImportFrom) and shown == head:
+                origin = resolve_name("." * node.level + (node.module or ""), package)
+                found.append((f"{origin}.{alias.name}", rest) if rest else (origin, alias.name))
+            elif isinstance(node, ast.Import) and dotted.startswith(f"{shown}."):
+                found.append((alias.name, dotted.removeprefix(f"{shown}.")))
+    return found
+
+
+def _parameters(cls: _Class) -> dict[str, Option]:
+    """The parameters of a class by name, with those that it inherits."""
+    body, text = cls.definition.body, ast.get_docstring(cls.definition) or ""
+    init = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
+    is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in cls.definition.decorator_list)
+    fixed: set[str | None] = set()
+    options: list[Option] = []
+    if init:
+        options = _arguments(init, f"{text}\n{ast.get_docstring(init) or ''}", cls.tree)
+        if init.args.kwarg is None:
+            return {option.name: option for option in options}
+        calls = [node.keywords for node in ast.walk(init) if isinstance(node, ast.Call)]
+        fixed = {k.arg for keywords in calls if any(k.arg is None for k in keywords) for k in keywords}
+    elif is_dataclass:
+        options = _fields(body, text, cls.tree)
+    found = {option.name: option for option in options}
+    for base in cls.definition.bases:
+        for name, option in _inherited(cls, ast.unparse(base)).items():
+            if name not in fixed:
+                found.setdefault(name, option)
+    return found
+
+
+def _inherited(cls: _Class, base: str) -> dict[str, Option]:
+    imported = _imports(cls.tree, cls.package, base)
+    module, name = imported[0] if imported else (cls.module, base)
+    # Frameworks' own classes: nothing of theirs is an option, and their files are long.
+    if module.partition(".")[0] in ("torch", "pytorch_lightning", "lightning", "abc", "typing"):
+        return {}
+    found = _locate(module, name, frozenset())
+    return _parameters(found) if found and found.definition is not cls.definition else {}
+
+
+def _arguments(init: ast.FunctionDef, docstring: str, tree: ast.Module) -> list[Option]:
+    arguments = [*init.args.posonlyargs, *init.args.args][1:] + init.args.kwonlyargs
+    values = [*init.args.defaults, *init.args.kw_defaults]
+    defaults = [None] * (len(arguments) - len(values)) + values
+    return [
+        Option(
+            argument.arg,
+            _type(argument.annotation, tree),
+            ast.unparse(default) if default is not None else "(required)",
+            _help(docstring, argument.arg),
+        )
+        for argument, default in zip(arguments, defaults, strict=True)
+    ]
+
+
+def _fields(body: list[ast.stmt], docstring: str, tree: ast.Module) -> list[Option]:
+    """The parameters of a dataclass."""
+    options = []
+    for node in body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        annotation = ast.unparse(node.annotation)
+        default = ast.unparse(node.value) if node.value else "(required)"
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] == "field":
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.value.keywords}
+            if given.get("init") == "False":
+                continue
+            factory = f"{given['default_factory']}()" if "default_factory" in given else "(required)"
+            default = given.get("default", factory)
+        if not re.search(r"\b(ClassVar|KW_ONLY)\b", annotation):
+            options.append(
+                Option(node.target.id, _type(node.annotation, tree), default, _help(docstring, node.target.id))
+            )
+    return options
+
+
+def _type(node: ast.expr | None, tree: ast.Module) -> str:
+    """An annotation as people write it: choices by their values, an alias of the same file by what it stands for."""
+    match node:
+        case None:
+            return ""
+        case ast.Constant(value=str(text)):
+            return _type(ast.parse(text, mode="eval").body, tree)
+        case ast.Name(id=name):
+            assigned = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name)
+            alias = next(assigned, None)
+            return _type(alias, tree) if isinstance(alias, ast.Subscript | ast.BinOp) else name
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return f"{_type(inner, tree)} | None"
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
+            return " | ".join(_type(member, tree) for member in members)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return "|".join(str(v.value) if isinstance(v, ast.Constant) else ast.unparse(v) for v in values)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return f"{_type(left, tree)} | {_type(right, tree)}"
+    return ast.unparse(node)
+
+
+def _help(docstring: str, parameter: str) -> str:
+    """What a Google-style docstring says of a parameter, on one line."""
+    found = re.search(rf"^( +){parameter}(?: \([^)]*\))?: (.*(?:\n\1 +.*)*)", docstring, flags=re.MULTILINE)
+    return " ".join(found[2].split()) if found else ""
