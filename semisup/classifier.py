@@ -215,18 +215,8 @@ class Classifier(pl.LightningModule):
         Raises:
             InputError: the file is not a checkpoint that semisup wrote, or is cut short.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError) as error:
-            first = str(error).partition("\n")[0] or type(error).__name__
-            raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
-        known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
-        if not isinstance(known, dict) or known.get("format") != _FORMAT:
-            raise InputError(
-                f"{path} was not written by this version of semisup; give a run directory of `semisup fit`"
-            )
+        checkpoint = _load(path)
+        known = checkpoint["semisup"]
         spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
         module = cls(spec, model=ModelOptions(**known["model"]))
         weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}

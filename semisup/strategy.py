@@ -27,16 +27,13 @@ restoring and moving to a device cover them; tensors and plain numbers go throug
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.errors import InputError
-
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 
@@ -64,11 +61,11 @@ class LossStrategy(Strategy, ABC):
     """A strategy that owns the loss."""
 
     @abstractmethod
-    def loss(self, module: Classifier, batch: Batch) -> Loss:
+    def loss(self, module: Any, batch: Batch) -> Loss:
         """The loss of one step, called from `Classifier.training_step`, so that precision, compilation and DDP wrap it.
 
         Args:
-            module: the classifier; `module(images)` gives logits (B, classes) float32 of images (B, C, H, W).
+            module: the `Classifier`; `module(images)` gives logits (B, classes) float32 of images (B, C, H, W).
             batch: the step's data.
 
         Returns:

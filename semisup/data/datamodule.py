@@ -221,6 +221,7 @@ class DataModule(pl.LightningDataModule, ABC):
         return batch
 
     def _augment(self, samples: Samples, stream: str, views: tuple[str, ...], step: int, size: int) -> None:
+        samples.image = samples.image.contiguous()
         for name in views:
             draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
             view = find_view(self.augmentation if name == "weak" else name)

@@ -62,10 +62,14 @@ class Pool:
         return self.names[index] if self.names else str(self.rows[index])
 
     def gather(self, index: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8 of pool rows `index` (B,) int64, on the pool's device."""
+        """Images (B, C, H, W) uint8 of pool rows `index` (B,) int64, on the pool's device.
+
+        From the host they come in the file's own order in memory, whatever the order of their axes: a plain copy is ten
+        times faster than one that transposes, which the device does better.
+        """
         if self._resident is not None:
             return self._resident[index.to(self._resident.device)]
-        return torch.from_numpy(np.ascontiguousarray(self._images[self.rows[index.numpy()]]))
+        return torch.from_numpy(self._images[self.rows[index.numpy()]])
 
     def make_resident(self, device: torch.device) -> None:
         """Copies the pool's images to `device`, once; `gather` reads them there from now on."""
