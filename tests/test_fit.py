@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from datamodules.digits import Digits
 from semisup.classifier import Classifier
@@ -248,3 +249,26 @@ def test_a_foreign_checkpoint_is_one_line(
 def test_another_strategy_can_not_go_on_from_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--ckpt_path", str(run), "--strategy", "supervised"]) == 2
     assert "was trained with the strategy pseudolabel, not supervised" in capsys.readouterr().err
+
+
+def test_pictures_without_labels_are_predicted_and_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for folder in ("train/cat", "train/dog", "test"):
+        Path("pictures", folder).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"pictures/{folder}/{number}.png")
+    data = ["--data", "folder", "--data.root", "pictures", "--data.image_size", "16", "--data.batch_size", "4"]
+    local = ["--data.steps_per_epoch", "2", "--tracking.mode", "disabled", "--trainer.accelerator", "cpu"]
+    assert main(["fit", *data, *local, "--trainer.max_epochs", "1"]) == 0
+    (run,) = Path("runs").glob("folder/supervised/*")
+    assert [row["id"] for row in rows(run / "predictions.csv")] == [f"test/{number}.png" for number in range(10)]
+    assert "last/val_accuracy" in read_metrics(run)[-1] and "last/test_accuracy" not in read_metrics(run)[-1]
+    assert not (run / "confusion.csv").exists()
+    assert main(["test", "--ckpt_path", str(run)]) == 2
+    assert (
+        "the test images of folder have no labels to score; type semisup predict --on test" in capsys.readouterr().err
+    )

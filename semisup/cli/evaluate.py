@@ -23,6 +23,8 @@ def run(config: Config) -> None:
     stage = "val" if config.verb == "validate" else "test"
     pool = data.pools.val if stage == "val" else data.pools.test
     require(bool(pool), f"{data.spec.name} has no {'validation' if stage == 'val' else 'test'} images here")
+    known = pool is not None and pool.scorable
+    require(known, f"the {stage} images of {data.spec.name} have no labels to score; type semisup predict --on {stage}")
     trainer = build_trainer(config, logger=False, enable_checkpointing=False)
     (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
     scores = module.scores[stage].scalars

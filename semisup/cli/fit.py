@@ -145,10 +145,12 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
         logger.log_metrics({**final, "seconds": progress.seconds}, step=trainer.global_step)
     if data.pools.test:
         write_predictions(run_dir / "predictions.csv", module, data.pools.test, data.eval_batch_size)
+    if "test" in module.scores:
         write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
     rate = progress.images / max(progress.seconds, 1e-9)
     say(table(results, notes, progress.seconds, rate))
-    say(f"look further: semisup test --ckpt_path {os.path.relpath(run_dir)}")
+    if (run_dir / "checkpoints").exists():
+        say(f"look further: python -m semisup test --ckpt_path {os.path.relpath(run_dir)}")
     say(first_line(config).replace("semisup fit:", "done:"))
 
 
@@ -156,7 +158,7 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
     module.scores.clear()
     restored: dict[str, Any] = {"ckpt_path": path, "weights_only": True} if path else {}
     for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
-        if pool:
+        if pool and pool.scorable:
             evaluate(module, datamodule=data, verbose=False, **restored)
     accuracy = {f"{stage}_accuracy": scores.scalars["accuracy"] for stage, scores in module.scores.items()}
     return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, accuracy)

@@ -42,6 +42,11 @@ class Pool:
         return len(self.rows)
 
     @property
+    def scorable(self) -> bool:
+        """Whether every image has a label, so that predictions can be scored."""
+        return bool((self.labels != UNLABELED).all())
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         channels, height, width = self._images.shape[1:]

@@ -1,0 +1,98 @@
+"""CIFAR-10: 60,000 small photographs of ten classes, all labeled, of which only a few are given to the strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+from torchvision.datasets import CIFAR10 as Source
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive
+
+from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.pool import Pool
+from semisup.data.splits import holdout, pick
+from semisup.errors import InputError
+
+_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class CIFAR10(DataModule):
+    """60,000 photographs of 32x32 pixels in ten classes; labels_per_class says how many labels are given.
+
+    The 10,000 test images are the test set; of the 50,000 others, 5,000 validate, stratified and the same for every
+    seed. Of the remaining 45,000, `labels_per_class` per class are labeled, chosen by the seed, and the rest is the
+    unlabeled pool, with the truth known for the audit. Without `labels_per_class` all are labeled and none unlabeled.
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, in the "python version" of
+    https://www.cs.toronto.edu/~kriz/cifar.html.
+
+    Args:
+        root: the folder that holds cifar-10-batches-py.
+        download: whether to download the files (170 MB) to root where they are missing or damaged.
+        kwargs: see DataModule.
+    """
+
+    def __init__(self, root: str = "data", download: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root, self.download = Path(root).expanduser(), download
+
+    @property
+    def spec(self) -> DataSpec:
+        """Ten classes of 32x32 pixels in colour."""
+        return DataSpec("cifar10", _CLASSES, channels=3, image_size=32)
+
+    def read(self) -> Pools:
+        """Reads the files, downloading them first where that was asked for.
+
+        Raises:
+            InputError: files are missing or damaged, or can't be downloaded.
+        """
+        self._check()
+        images, labels = self._load(train=True)
+        test_images, test_labels = self._load(train=False)
+        train, val = holdout(labels, len(labels) // 10, "cifar10 val")
+        chosen = np.arange(len(train))
+        if self.labels_per_class is not None:
+            chosen = pick(labels[train], self.labels_per_class, _CLASSES, self.seed)
+        labeled, unlabeled = train[chosen], np.delete(train, chosen)
+        return Pools(
+            labeled=Pool(images, labels[labeled], labeled),
+            unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
+            val=Pool(images, labels[val], val),
+            test=Pool(test_images, test_labels),
+            train_size=len(train),
+            truth=labels[unlabeled] if len(unlabeled) else None,
+        )
+
+    def _check(self) -> None:
+        """The files are pickles, which can run any code when they are read: none is, before all have the right md5."""
+        if self.download and self._wrong():
+            self._fetch()
+        if wrong := self._wrong():
+            folder = self.root / Source.base_folder
+            damaged = [name for name in wrong if (folder / name).exists()]
+            found = f"in {folder} a wrong md5: {', '.join(damaged)}" if damaged else f"no {folder}/{wrong[0]}"
+            raise InputError(
+                f"CIFAR-10 is missing or damaged (found {found}); type --data.download true to download 170 MB to "
+                f"{self.root}, or --data.root FOLDER if it is elsewhere"
+            )
+
+    def _wrong(self) -> list[str]:
+        """Names of the files that are missing or not what they should be."""
+        files = [*Source.train_list, *Source.test_list, (Source.meta["filename"], Source.meta["md5"])]
+        return [name for name, md5 in files if not check_integrity(self.root / Source.base_folder / name, md5)]
+
+    def _fetch(self) -> None:
+        try:
+            download_and_extract_archive(Source.url, self.root, filename=Source.filename, md5=Source.tgz_md5)
+        except (URLError, OSError, RuntimeError) as error:  # the last is torchvision's word for a wrong md5
+            raise InputError(
+                f"can't download {Source.url} to {self.root} ({error}); type the same again later, or download it by "
+                f"other means and unpack it there"
+            ) from error
+
+    def _load(self, train: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of the files, read by torchvision."""
+        source = Source(self.root, train=train)
+        return source.data.transpose(0, 3, 1, 2), np.asarray(source.targets, dtype=np.int64)
