@@ -20,6 +20,7 @@ from semisup import backbones, optim
 from semisup.batch import Batch, Samples
 from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
+from semisup.ema import EMA
 from semisup.errors import InputError
 from semisup.losses import cross_entropy
 from semisup.metrics import Evaluation, Scores
@@ -57,6 +58,25 @@ class OptimizerOptions:
 SGD = OptimizerOptions("sgd", {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
 
 
+class Network(nn.Module):
+    """Input normalisation, backbone and linear head, one after the other.
+
+    Args:
+        normalization: of images (B, C, H, W) float in [0, 1].
+        backbone: images to features (B, F).
+        head: features to logits (B, classes).
+    """
+
+    def __init__(self, normalization: Normalization, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.normalization, self.backbone, self.head = normalization, backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) float in [0, 1]."""
+        logits: Tensor = self.head(self.backbone(self.normalization(images)))
+        return logits
+
+
 class Classifier(pl.LightningModule):
     """Backbone and linear head, trained by a strategy.
 
@@ -86,18 +106,20 @@ class Classifier(pl.LightningModule):
         self.backbone_name = backbones.choose(spec.image_size) if name == "auto" else name
         with torch.random.fork_rng():
             torch.manual_seed(key(seed, "initial weights"))
-            self.normalization = Normalization(self.options.normalization, spec.channels)
-            self.backbone: nn.Module = backbones.build(self.backbone_name, spec.channels, spec.image_size)
-            self.head = nn.Linear(self.backbone.num_features, len(spec.class_names))  # type: ignore[arg-type]
+            normalization = Normalization(self.options.normalization, spec.channels)
+            backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
+            head = nn.Linear(backbone.num_features, len(spec.class_names))  # type: ignore[arg-type]
+            self.network = Network(normalization, backbone, head)
+        self.ema: EMA | None = None
         self.evaluations = nn.ModuleDict({stage: Evaluation(spec.class_names) for stage in ("val", "test")})
         self.scores: dict[str, Scores] = {}
 
     # ---- the step
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1]."""
-        images = images.to(self.dtype)  # changes something only in a "true" precision, such as 64-true
-        return self.head(self.backbone(self.normalization(images)))
+        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
+        logits: Tensor = self.network(images.to(self.dtype))  # another dtype only in "true" precisions, as 64-true
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
@@ -107,6 +129,11 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in metrics.items()}, batch_size=len(batch.labeled))
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Moves the average on, once for every step of the optimiser."""
+        if self.ema is not None and (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            self.ema.update(self.network)
+
     def _loss(self, batch: Batch) -> Loss:
         if isinstance(self.strategy.owner, LossStrategy):
             return self.strategy.owner.loss(self, batch)
@@ -114,13 +141,21 @@ class Classifier(pl.LightningModule):
 
     # ---- evaluation
 
+    def evaluate(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that evaluate.
+
+        Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train.
+        """
+        logits: Tensor = (self.ema or self.network)(images.to(self.dtype))
+        return logits
+
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the validation pool."""
-        self._evaluation("val").update(self(batch.views["none"]), batch.target)
+        self._evaluation("val").update(self.evaluate(batch.views["none"]), batch.target)
 
     def test_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the test pool."""
-        self._evaluation("test").update(self(batch.views["none"]), batch.target)
+        self._evaluation("test").update(self.evaluate(batch.views["none"]), batch.target)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores of the validation pool."""
@@ -156,10 +191,16 @@ class Classifier(pl.LightningModule):
         if stage == "fit":
             data = self.datamodule
             data.needs = self.strategy.needs
-            self.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
-            million = sum(p.numel() for p in self.parameters()) / 1e6
+            self.network.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
+            self.follow(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
+            million = sum(p.numel() for p in self.network.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
-            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters")
+            by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
+            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{by}")
+
+    def follow(self, decay: float) -> None:
+        """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
+        self.ema = EMA(self.network, decay) if decay else None
 
     @property
     def datamodule(self) -> DataModule:
@@ -207,6 +248,7 @@ class Classifier(pl.LightningModule):
         model = {**asdict(self.options), "backbone": self.backbone_name}
         spec = {**asdict(self.spec), "class_names": list(self.spec.class_names)}
         checkpoint["semisup"] = {"format": _FORMAT, "spec": spec, "model": model, "strategy": self.strategy.name}
+        checkpoint["semisup"]["ema_decay"] = self.ema.decay if self.ema else 0.0
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Classifier:
@@ -219,6 +261,7 @@ class Classifier(pl.LightningModule):
         known = checkpoint["semisup"]
         spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
         module = cls(spec, model=ModelOptions(**known["model"]))
+        module.follow(known["ema_decay"])
         weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
         module.load_state_dict(weights)
         return module

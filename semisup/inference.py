@@ -55,4 +55,4 @@ def predict(
     precision = trainer.precision_plugin.forward_context() if trainer else nullcontext()
     with evaluation_mode(module), precision:
         for index, images in pool.chunks(batch_size, rank, world):
-            yield index, module(images.to(module.device).contiguous().float() / 255).float().softmax(1)
+            yield index, module.evaluate(images.to(module.device).contiguous().float() / 255).float().softmax(1)

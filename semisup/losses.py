@@ -18,6 +18,26 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target)
 
 
+def fixmatch(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """FixMatch's loss of unlabeled images, and which of them are confident enough to count.
+
+    The weak view's most probable class is the target of the strong view, where its probability reaches the threshold;
+    the mean is over all images, confident or not (Sohn et al. 2020, arXiv 2001.07685, equation 4).
+
+    Args:
+        weak: (B, classes) float logits of the weak views; no gradient flows into them.
+        strong: (B, classes) float logits of the strong views of the same images.
+        threshold: least probability, in [0, 1].
+
+    Returns:
+        The loss, a scalar in nats, and the mask (B,) bool of images that count.
+    """
+    confidence, target = weak.detach().float().softmax(1).max(1)
+    mask = confidence >= threshold
+    each = F.cross_entropy(strong.float(), target, reduction="none")  # (B,)
+    return (each * mask).mean(), mask
+
+
 def linear_ramp(step: int, start: int, end: int) -> float:
     """0 up to step `start`, rising linearly to 1 at step `end`, then 1.
 

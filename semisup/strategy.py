@@ -58,7 +58,14 @@ class Strategy(pl.Callback, ABC):
 
 
 class LossStrategy(Strategy, ABC):
-    """A strategy that owns the loss."""
+    """A strategy that owns the loss.
+
+    Attributes:
+        ema_decay: decay of a moving average of the network that evaluates in its place; 0 for none. Which weights make
+            targets is the strategy's own choice: `module(images)` trains, `module.evaluate(images)` evaluates.
+    """
+
+    ema_decay: float = 0.0
 
     @abstractmethod
     def loss(self, module: Any, batch: Batch) -> Loss:

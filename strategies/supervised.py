@@ -1,19 +1,34 @@
 """Supervised training: the arm that every semi-supervised strategy is compared with.
 
-python -m semisup fit --strategy supervised
+semisup fit --strategy supervised
+semisup fit --strategy supervised --supervised.view strong --supervised.ema_decay 0.999
 """
 
 from __future__ import annotations
 
-from semisup.batch import Batch
+from typing import Literal
+
+from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
+from semisup.errors import require
 from semisup.losses import cross_entropy
 from semisup.strategy import Loss, LossStrategy
 
 
 class Supervised(LossStrategy):
-    """Cross-entropy on the labeled images alone; the arm to compare with."""
+    """Cross-entropy on the labeled images alone; the arm to compare with.
+
+    Args:
+        view: the augmentation of the labeled images, weak or strong; strong for a fair comparison with strategies that
+            augment strongly.
+        ema_decay: decay of a moving average of the weights that evaluates in their place; 0 for none.
+    """
+
+    def __init__(self, view: Literal["weak", "strong"] = "weak", ema_decay: float = 0.0) -> None:
+        require(0 <= ema_decay < 1, f"supervised.ema_decay is {ema_decay}, but must be at least 0 and less than 1")
+        self.view, self.ema_decay = view, ema_decay
+        self.needs = Needs(labeled_views=(view,))
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Mean cross-entropy of the labeled images."""
-        return cross_entropy(module(batch.labeled.views["weak"]), batch.labeled.target), {}
+        return cross_entropy(module(batch.labeled.views[self.view]), batch.labeled.target), {}

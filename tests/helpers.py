@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,21 @@ class Blobs(DataModule):
             train_size=12,
             truth=truth,
         )
+
+
+class SaveAt(pl.callbacks.Checkpoint):  # Lightning runs these after all other callbacks
+    """Saves a checkpoint after the given step, in the middle of an epoch or at its end."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step and self.step % 4:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
 
 
 class KillAfter(pl.callbacks.Checkpoint):  # Lightning runs these last, when the epoch's checkpoint is written

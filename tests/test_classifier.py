@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import Blobs, classifier, same, trainer, weights
+from helpers import Blobs, SaveAt, classifier, same, trainer, weights
 from torch import nn
 
 from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
@@ -18,21 +18,6 @@ from semisup.inference import evaluation_mode, predict
 from strategies.pseudolabel import PseudoLabel
 
 DROPOUT = ModelOptions(backbone="sample")  # has dropout, so that its draws are tested as well
-
-
-class SaveAt(pl.callbacks.Checkpoint):  # Lightning runs these after all other callbacks
-    """Saves a checkpoint after the given step, in the middle of an epoch or at its end."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step and self.step % 4:
-            trainer.save_checkpoint(self.path)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
 
 
 def run(epochs: int, ckpt_path: Path | None = None, **kwargs: Any) -> Classifier:
@@ -69,8 +54,8 @@ def test_the_input_is_normalised_by_the_labeled_training_images_alone() -> None:
     module = classifier(data)
     trainer(1).fit(module, data)
     images = data.pools.labeled.gather(torch.arange(12)).double() / 255
-    assert module.normalization.mean.flatten().item() == pytest.approx(images.mean().item(), rel=1e-5)
-    assert module.normalization.std.flatten().item() == pytest.approx(images.std(correction=0).item(), rel=1e-5)
+    assert module.network.normalization.mean.flatten().item() == pytest.approx(images.mean().item(), rel=1e-5)
+    assert module.network.normalization.std.flatten().item() == pytest.approx(images.std(correction=0).item(), rel=1e-5)
 
 
 def test_scores_are_those_of_the_predictions() -> None:
@@ -88,7 +73,7 @@ def test_scores_are_those_of_the_predictions() -> None:
 def test_predictions_do_not_depend_on_the_batch_and_leave_the_modes_as_they_were() -> None:
     data = Blobs()
     module = classifier(data, model=DROPOUT)
-    module.backbone.eval()
+    module.network.backbone.eval()
     before = [part.training for part in module.modules()]
     assert data.pools.test is not None
     big, small = (torch.cat([p for _, p in predict(module, data.pools.test, size)]) for size in (30, 4))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semisup.errors import InputError
-from semisup.losses import cross_entropy, linear_ramp
+from semisup.losses import cross_entropy, fixmatch, linear_ramp
 
 
 def test_cross_entropy_of_hard_and_soft_targets() -> None:
@@ -38,3 +38,26 @@ def test_ramp_of_lee_2013() -> None:
 def test_ramp_must_rise() -> None:
     with pytest.raises(InputError, match="must have 0 <= start <= end"):
         linear_ramp(5, 10, 3)
+
+
+def test_fixmatch_is_the_naive_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weak = 3 * torch.randn(50, 5, generator=generator)
+    strong = torch.randn(50, 5, generator=generator)
+    loss, mask = fixmatch(weak, strong, 0.8)
+    total, counted = 0.0, []
+    for w, s in zip(weak.tolist(), strong.tolist(), strict=True):
+        p = [math.exp(x) / sum(math.exp(y) for y in w) for x in w]
+        target = p.index(max(p))
+        counted.append(p[target] >= 0.8)
+        if counted[-1]:
+            total -= s[target] - math.log(sum(math.exp(y) for y in s))
+    assert 5 < sum(counted) < 45
+    assert mask.tolist() == counted
+    assert loss.item() == pytest.approx(total / 50, rel=1e-5)  # over all images, not only those that count
+
+
+def test_fixmatch_sends_no_gradient_into_its_targets() -> None:
+    weak, strong = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
+    fixmatch(weak, strong, 0.0)[0].backward()
+    assert weak.grad is None and strong.grad is not None and strong.grad.abs().sum() > 0

@@ -142,7 +142,7 @@ def test_a_round_that_selects_nothing_says_so_and_goes_on(capsys: pytest.Capture
 def test_a_class_that_takes_more_than_half_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     class Biased(pl.Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            pl_module.head.bias.data += torch.tensor([0.0, 50.0, 0.0])
+            pl_module.network.head.bias.data += torch.tensor([0.0, 50.0, 0.0])
 
     data = Blobs()
     module = classifier(data, PseudoLabel(**FAST))
