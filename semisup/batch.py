@@ -17,8 +17,8 @@ Stream = Literal["all", "relabeled"]
 class Needs:
     """What a strategy needs from the data, declared once, before the first step.
 
-    A view is a named way of augmenting an image: `"weak"` (the dataset's own light augmentation), `"strong"` (RandAugment
-    and cutout), `"none"`, or another of semisup/augment/views.py.
+    A view is a named way of augmenting an image: `"weak"` (the dataset's own light augmentation), `"strong"`
+    (RandAugment and cutout), `"none"`, or another of semisup/augment/views.py.
 
     Attributes:
         labeled_views: views of every labeled image.

@@ -129,9 +129,10 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in metrics.items()}, batch_size=len(batch.labeled))
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Moves the average on, once for every step of the optimiser."""
-        if self.ema is not None and (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step of the optimiser, and of the moving average: in one, so that no checkpoint falls between them."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
             self.ema.update(self.network)
 
     def _loss(self, batch: Batch) -> Loss:
