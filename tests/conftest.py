@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported, and inherited by the processes that tests start: networks this small are slower on several
+# threads, many times so while another process wants the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
