@@ -128,7 +128,7 @@ def test_help_of_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
         (["trainer"], "--trainer.barebones bool", "--model.backbone"),
         (["trainer"], "--trainer.max_epochs int | None", "Default: ``"),
         (["pseudolabel"], "--pseudolabel.top_k int", "--trainer"),
-        (["supervised"], "(no options)", "--trainer"),
+        (["supervised"], "--supervised.view weak|strong", "--trainer"),
         (["digits"], "--data.labels_per_class int", "--data.seed"),
         (["data", "--data", "digits"], "--data.labels_per_class int", "--model"),
         (["model"], "--model.backbone str", "--data"),

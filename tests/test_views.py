@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from semisup.augment import views
+from semisup.augment.randaugment import rand_augment
 from semisup.errors import InputError
 from semisup.randomness import Draw
 
@@ -149,6 +150,26 @@ def test_weak_mirrors_half_of_the_images_independently() -> None:
     assert mirrored.sum() != count // 2  # unlike `flip_half`
 
 
+@pytest.mark.parametrize(("name", "light"), [("strong", "weak"), ("strong_shift", "shift")])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strong_is_the_light_view_then_randaugment(name: str, light: str, channels: int, photographs: Tensor) -> None:
+    images, where = photographs[:, :channels], draw(8)
+    cropped = (views.find_view(light)(images, where) * 255).round().to(torch.uint8)
+    assert torch.equal(views.find_view(name)(images, where), rand_augment(cropped, where) / 255)
+
+
+def test_strong_mirrors_half_of_the_images_and_strong_shift_none() -> None:
+    """Of a dark left and a bright right half, told by their means where RandAugment leaves them apart."""
+    image = torch.tensor([60] * 16 + [190] * 16, dtype=torch.uint8).expand(3, 32, 32)
+
+    def mirrored(view: views.View) -> float:
+        left, right = view(image.expand(2000, 3, 32, 32), draw(2000)).chunk(2, -1)
+        return float((left.mean((1, 2, 3)) > right.mean((1, 2, 3))).float().mean())
+
+    assert abs(mirrored(views.strong) - 0.5) < 0.05
+    assert mirrored(views.strong_shift) < 0.25  # solarizing and moving may turn the two round
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
 def test_flip_half_mirrors_exactly_half(count: int, photographs: Tensor) -> None:
     images = photographs[:1].expand(count, 3, 96, 96)
@@ -242,6 +263,8 @@ def test_an_unknown_view_is_named_with_the_nearest() -> None:
 def test_floats_are_refused() -> None:
     with pytest.raises(TypeError, match=r"takes uint8 images, not torch\.float32"):
         views.weak(torch.zeros(1, 3, 8, 8), draw(1))
+    with pytest.raises(TypeError, match=r"takes uint8 images, not torch\.float32"):
+        views.strong(torch.zeros(1, 3, 8, 8), draw(1))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -152,3 +152,30 @@ def affine(
     if images.is_floating_point():
         return result.to(images.dtype)
     return result.round_().clamp_(0, 255).to(images.dtype)
+
+
+def transform(images: Tensor, coefficients: Tensor) -> Tensor:
+    """Resamples every image through its own affine map by copying nearest pixels; zeros lie beyond the image.
+
+    Equals `PIL.Image.transform(size, AFFINE, coefficients)` in its default mode, in the same fixed-point arithmetic.
+
+    Args:
+        images: (B, C, H, W), any dtype, less than 32768 pixels a side.
+        coefficients: (B, 6) float64, Pillow's (a, b, c, d, e, f): an output pixel (x, y) shows the input's at
+            (a x + b y + c, d x + e y + f), measured in pixels from the corner at the upper left.
+    """
+    count, channels, height, width = images.shape
+    middle = coefficients.clone()
+    middle[:, 2::3] += (coefficients[:, 0::3] + coefficients[:, 1::3]) * 0.5  # the map is taken at pixels' centres
+    fixed = middle.mul_(65536).add_(0.5).floor_().int()  # (B, 6), 16 bits before and 16 after the point
+    a, b, c, d, e, f = fixed[:, :, None].unbind(1)  # (B, 1) each
+    x = torch.arange(width, dtype=torch.int32, device=images.device)
+    y = torch.arange(height, dtype=torch.int32, device=images.device)
+    padded = F.pad(images, (1, 1, 1, 1)).flatten(2)  # what lies beyond the image is found on this border
+    index = torch.zeros(1, dtype=torch.int32, device=images.device)
+    for by_x, by_y, shift, size in ((d, e, f, height), (a, b, c, width)):
+        place = (by_x * x + shift)[:, None, :] + (by_y * y)[:, :, None]  # (B, H, W)
+        place = place.bitwise_right_shift_(16).clamp_(-1, size).add_(1)
+        index = place.add_(index * (width + 2))
+    index = index.view(count, 1, height * width).long().expand(count, channels, height * width)
+    return padded.gather(2, index).view(images.shape)

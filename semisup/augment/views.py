@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from semisup.augment import geometry
+from semisup.augment.randaugment import rand_augment
 from semisup.errors import InputError, did_you_mean
 from semisup.randomness import Draw
 
@@ -36,8 +37,7 @@ def none(images: Tensor, draw: Draw) -> Tensor:
 
 def weak(images: Tensor, draw: Draw) -> Tensor:
     """Mirrors each image with probability one half, then shifts it: the weak view of FixMatch (arXiv 2001.07685)."""
-    mirror = draw.uniform("flip")[:, 0] < 0.5
-    return shift(geometry.flip(images, mirror), draw)
+    return _unit(_shifted(_mirrored(images, draw), draw))
 
 
 def shift(images: Tensor, draw: Draw) -> Tensor:
@@ -46,9 +46,17 @@ def shift(images: Tensor, draw: Draw) -> Tensor:
     For digits and letters, whose mirror image is another thing. What comes in at the edge is reflected, as in `weak`:
     the margin of MNIST's digits is empty, so there it brings in the same zeros as padding with zeros would.
     """
-    padding = min(images.shape[-2:]) // 8
-    dy, dx = draw.integers("crop", 2 * padding + 1, 2).unbind(1)
-    return _unit(geometry.crop(images, dy, dx, padding))
+    return _unit(_shifted(images, draw))
+
+
+def strong(images: Tensor, draw: Draw) -> Tensor:
+    """The strong view of FixMatch: mirrored and shifted as in `weak`, then RandAugment and cutout (`randaugment`)."""
+    return _unit(rand_augment(_shifted(_mirrored(images, draw), draw), draw))
+
+
+def strong_shift(images: Tensor, draw: Draw) -> Tensor:
+    """The strong view of images that must not be mirrored: `strong` after `shift` instead of `weak`."""
+    return _unit(rand_augment(_shifted(images, draw), draw))
 
 
 def course(images: Tensor, draw: Draw) -> Tensor:
@@ -91,7 +99,8 @@ def flip_half(images: Tensor, draw: Draw) -> Tensor:
 
 
 VIEWS: dict[str, View] = {
-    view.__name__: view for view in (none, weak, shift, course, translate, rotate, scale_up, scale_down, flip_half)
+    view.__name__: view
+    for view in (none, weak, shift, strong, strong_shift, course, translate, rotate, scale_up, scale_down, flip_half)
 }
 
 
@@ -108,9 +117,23 @@ def find_view(name: str) -> View:
 
 def _unit(images: Tensor) -> Tensor:
     """uint8 to float32 in [0, 1]."""
+    return _checked(images).float().div_(255)
+
+
+def _checked(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise TypeError(f"a view takes uint8 images, not {images.dtype}: images stay uint8 until they are augmented")
-    return images.float().div_(255)
+    return images
+
+
+def _mirrored(images: Tensor, draw: Draw) -> Tensor:
+    return geometry.flip(_checked(images), draw.uniform("flip")[:, 0] < 0.5)
+
+
+def _shifted(images: Tensor, draw: Draw) -> Tensor:
+    padding = min(images.shape[-2:]) // 8
+    dy, dx = draw.integers("crop", 2 * padding + 1, 2).unbind(1)
+    return geometry.crop(_checked(images), dy, dx, padding)
 
 
 def _zeros(draw: Draw) -> Tensor:

@@ -55,6 +55,7 @@ def _quieten() -> None:
         ".*override existing callbacks.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*The number of training batches .* is smaller than the logging interval.*",
+        r".*module\(s\) in eval mode at the start of training.*",  # the moving average
         ".*Trying to infer the `batch_size`.*",
         ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
     ):
