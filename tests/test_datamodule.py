@@ -11,7 +11,10 @@ from helpers import Blobs, classifier, same, trainer, weights
 from sklearn.datasets import load_digits
 
 from datamodules.digits import Digits
+from semisup.augment.views import find_view
+from semisup.batch import Needs
 from semisup.errors import InputError
+from semisup.randomness import Draw
 from strategies.pseudolabel import PseudoLabel
 
 
@@ -35,6 +38,18 @@ def test_resident_images_are_gathered_where_they_are() -> None:
     data.train_dataloader()
     resident = data.pools.labeled._resident
     assert resident is not None and resident.dtype == torch.uint8 and torch.equal(resident, before)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "views"), [("shift", ("shift", "strong_shift")), ("weak", ("weak", "strong"))]
+)
+def test_weak_and_strong_are_what_suits_the_pictures(augmentation: Any, views: tuple[str, str]) -> None:
+    data = Blobs(augmentation=augmentation, seed=4)
+    data.needs = Needs(labeled_views=("weak", "strong"))
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    for name, view in zip(("weak", "strong"), views, strict=True):
+        draw = Draw(4, 0, f"labeled/{name}", batch.labeled.place, 12)
+        assert torch.equal(batch.labeled.views[name], find_view(view)(batch.labeled.image, draw))
 
 
 def test_an_epoch_is_a_pass_over_what_could_be_labeled_and_at_least_fifty_steps() -> None:

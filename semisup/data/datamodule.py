@@ -221,8 +221,10 @@ class DataModule(pl.LightningDataModule, ABC):
         return batch
 
     def _augment(self, samples: Samples, stream: str, views: tuple[str, ...], step: int, size: int) -> None:
+        # Pictures that must not be mirrored, such as digits, must not be in the strong view either.
+        meant = {"weak": self.augmentation, "strong": "strong_shift" if self.augmentation == "shift" else "strong"}
         samples.image = samples.image.contiguous()
         for name in views:
             draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
-            view = find_view(self.augmentation if name == "weak" else name)
+            view = find_view(meant.get(name, name))
             samples.views[name] = view(samples.image, draw)

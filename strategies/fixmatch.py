@@ -1,0 +1,63 @@
+"""FixMatch (Sohn et al. 2020, arXiv 2001.07685): what a weak view predicts with confidence, a strong view must predict.
+
+    semisup fit --strategy fixmatch --data cifar10 --data.labels_per_class 4
+
+The loss is CE(labeled) + weight * fixmatch(weak, strong), see semisup/losses.py. Targets come from the weights that
+train; a moving average of parameters and buffers evaluates. The defaults are the paper's (section 4), and so are those
+of the optimiser and of the learning rate's schedule: SGD of .03 with Nesterov momentum .9 and weight decay 5e-4, not on
+biases and normalisation layers, times cos(7 pi k / 16 K).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.errors import require
+from semisup.losses import cross_entropy, fixmatch
+from semisup.strategy import Loss, LossStrategy
+
+
+class FixMatch(LossStrategy):
+    """A confident weak view is the target of a strong view of the same image (Sohn et al. 2020).
+
+    Args:
+        ratio: unlabeled images for every labeled one in a batch (mu).
+        threshold: least confidence of a target (tau).
+        weight: weight of the unlabeled images in the loss (lambda_u).
+        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
+        joint: send all views through the network in one batch, so that batch normalisation sees one population, as the
+            paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
+    """
+
+    def __init__(
+        self,
+        ratio: int = 7,
+        threshold: float = 0.95,
+        weight: float = 1.0,
+        ema_decay: float = 0.999,
+        joint: bool = True,
+    ) -> None:
+        require(ratio >= 1, f"fixmatch.ratio is {ratio}, but must be at least 1")
+        require(0 <= threshold <= 1, f"fixmatch.threshold is {threshold}, but must be from 0 to 1")
+        require(weight >= 0, f"fixmatch.weight is {weight}, but must be at least 0")
+        require(0 <= ema_decay < 1, f"fixmatch.ema_decay is {ema_decay}, but must be at least 0 and less than 1")
+        self.threshold, self.weight, self.ema_decay, self.joint = threshold, weight, ema_decay, joint
+        self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of the labeled images, and agreement of the strong with the confident weak views."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        views = [labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"]]
+        if self.joint:
+            sizes = [len(labeled), len(unlabeled), len(unlabeled)]
+            logits, weak, strong = module(torch.cat(views)).split(sizes)
+        else:
+            logits = module(views[0])
+            weak, strong = module(torch.cat(views[1:])).chunk(2)
+        supervised = cross_entropy(logits, labeled.target)
+        consistency, mask = fixmatch(weak, strong, self.threshold)
+        metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
+        return supervised + self.weight * consistency, metrics
