@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
@@ -9,3 +12,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 def say(line: str) -> None:
     """Prints a line at once, on rank 0."""
     print(line, flush=True)
+
+
+def command() -> str:
+    """How this program was called, for advice on what to type next: `semisup`, or a Python with `-m semisup`."""
+    if Path(sys.argv[0]).name == "semisup":
+        return "semisup"
+    python = Path(sys.executable)
+    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python.name} -m semisup"

@@ -20,6 +20,7 @@ from PIL import Image
 from datamodules.digits import Digits
 from semisup.classifier import Classifier
 from semisup.cli.front import main
+from semisup.console import command
 from semisup.inference import predict
 from semisup.tracking.reading import read_metrics
 
@@ -123,6 +124,24 @@ def test_the_first_and_the_last_line_say_which_data_and_why(
     lines = capsys.readouterr().out.splitlines()
     for line in (lines[0], lines[-1]):
         assert "digits" in line and "no STL-10 in ./data" in line
+
+
+@pytest.mark.parametrize(
+    ("called", "advice"),
+    [
+        (["/usr/bin/semisup"], "semisup"),
+        (["/x/semisup/__main__.py"], "venv/bin/python -m semisup"),
+    ],
+)
+def test_advice_is_typed_as_the_program_was_called(
+    called: list[str], advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", called)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    assert command() == advice
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert command() == advice.replace("venv/bin/python", "python3")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from semisup.cli.build import build_data, build_trainer, first_line, resume_poin
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.summary import Result, table
-from semisup.console import say
+from semisup.console import command, say
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.runs import current_run_dir, run_of, write_atomically, write_environment
@@ -150,7 +150,7 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
     rate = progress.images / max(progress.seconds, 1e-9)
     say(table(results, notes, progress.seconds, rate))
     if (run_dir / "checkpoints").exists():
-        say(f"look further: python -m semisup test --ckpt_path {os.path.relpath(run_dir)}")
+        say(f"look further: {command()} test --ckpt_path {os.path.relpath(run_dir)}")
     say(first_line(config).replace("semisup fit:", "done:"))
 
 
