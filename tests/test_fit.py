@@ -154,6 +154,8 @@ def test_advice_is_typed_as_the_program_was_called(
         (["--optimizer.lr", "-1"], "lr"),
         (["--model.backbone", "solution"], "solution"),
         (["--ckpt_path", "nowhere"], "nowhere does not exist"),
+        (["--trainer.devices", "0"], "devices='0'"),
+        (["--trainer.accelerator", "tpu"], "torch_xla"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

@@ -32,14 +32,21 @@ def build_data(config: Config) -> DataModule:
 
 
 def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
-    """Lightning's Trainer with the user's flags; ours fill in what was not asked for."""
+    """Lightning's Trainer with the user's flags; ours fill in what was not asked for.
+
+    Raises:
+        InputError: Lightning can't be had with these flags.
+    """
     _quieten()
     flags = {name: value for name, value in config.trainer.items() if value is not None}
     if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
         flags["plugins"] = [*_as_list(flags.get("plugins")), CPUSync()]
         del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
     quiet = {"enable_model_summary": False, "enable_progress_bar": sys.stderr.isatty()}
-    return pl.Trainer(**{**quiet, **flags, **ours})
+    try:
+        return pl.Trainer(**{**quiet, **flags, **ours})
+    except (ImportError, TypeError, ValueError) as error:  # a missing accelerator's package, or a value out of range
+        raise InputError(f"--trainer: Lightning refuses these options: {error}") from error
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier, OptimizerOptions
@@ -59,7 +60,7 @@ def run(config: Config) -> None:
         if not trainer.interrupted:
             _report(config, trainer, module, data, run_dir)
         exit_code = 0
-    except InputError:
+    except (InputError, MisconfigurationException):  # the latter is Lightning's word for a wrong --trainer option
         if not resumed:
             _remove(run_dir)
         raise
