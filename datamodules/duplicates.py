@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from semisup import randomness
+from semisup.data.cache import user_cache
 
 _CHUNK = 1024  # images hashed at once: bounds the memory that the search takes
 
@@ -53,8 +54,7 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
     """
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, others)]
     name = f".semisup-duplicates-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.npy"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisup"
-    folders = (images.parent, home)
+    folders = (images.parent, user_cache())
     for folder in folders:
         if (folder / name).is_file():
             return np.asarray(np.load(folder / name, allow_pickle=False))

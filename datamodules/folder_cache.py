@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from semisup.console import say
+from semisup.data.cache import user_cache
 from semisup.errors import InputError
 
 _VERSION = 1  # of the file's layout and of how pictures are resized
@@ -95,8 +96,7 @@ def _hash(root: Path, names: list[str], size: int) -> str:
 
 def _folders(root: Path) -> tuple[Path, Path]:
     """Where a cache may be, the better place first."""
-    own = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "semisup"
-    return root / ".semisup-cache", own / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return root / ".semisup-cache", user_cache() / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
 
 def _make(root: Path, name: str, names: list[str], size: int) -> Path:

@@ -291,3 +291,12 @@ def test_pictures_without_labels_are_predicted_and_not_scored(
     assert not (run / "confusion.csv").exists()
     assert main(["test", "--ckpt_path", str(run)]) == 2
     assert "have no labels to score; type semisup predict --on test" in capsys.readouterr().err
+
+
+def test_a_logger_of_the_users_is_added_to_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs = ["--trainer.logger", "pytorch_lightning.loggers.CSVLogger", "--trainer.logger.save_dir", "theirs"]
+    run = fit(*theirs)
+    (path,) = Path("theirs").rglob("metrics.csv")
+    said = {float(row["val/accuracy"]) for row in rows(path) if row["val/accuracy"]}
+    assert said == {row["val/accuracy"] for row in read_metrics(run) if "val/accuracy" in row}

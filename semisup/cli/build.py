@@ -40,7 +40,7 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
     _quieten()
     flags = {name: value for name, value in config.trainer.items() if value is not None}
     if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
-        flags["plugins"] = [*_as_list(flags.get("plugins")), CPUSync()]
+        flags["plugins"] = [*as_list(flags.get("plugins")), CPUSync()]
         del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
     quiet = {"enable_model_summary": False, "enable_progress_bar": sys.stderr.isatty()}
     try:
@@ -49,7 +49,8 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
         raise InputError(f"--trainer: Lightning refuses these options: {error}") from error
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """What a Trainer flag holds that takes nothing, one thing, or a list of them."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 

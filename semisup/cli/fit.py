@@ -16,10 +16,11 @@ import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier, OptimizerOptions
-from semisup.cli.build import build_data, build_trainer, first_line, resume_point
+from semisup.cli.build import as_list, build_data, build_trainer, first_line, resume_point
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.summary import Result, table
@@ -83,13 +84,12 @@ def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
         config=yaml.safe_load(config.yaml),
         tags=[config.data_name, config.strategy, *(["default data"] if config.data_why else [])],
     )
-    return [*ours, *(asked if isinstance(asked, list) else [])]
+    return [*ours, *(as_list(asked) if asked is not True else [])]
 
 
 def _callbacks(config: Config, run_dir: Path) -> list[pl.Callback]:
     """The record first, then the user's, then the checkpoints: the best by validation, and the last."""
-    asked = config.trainer.get("callbacks") or []
-    callbacks = [ContinueRecord(), Progress(), *(asked if isinstance(asked, list) else [asked])]
+    callbacks = [ContinueRecord(), Progress(), *as_list(config.trainer.get("callbacks"))]
     if config.trainer.get("enable_checkpointing") is not False:
         # At the end of an epoch, after the strategy's own work: a checkpoint in between would lose it.
         shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -165,9 +165,10 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
     return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, accuracy)
 
 
+@rank_zero_only
 def _remove(run_dir: Path) -> None:
     """Removes the directory of a run that never began, and the folders above it that are empty now."""
-    if not (run_dir / "checkpoints").exists() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if not (run_dir / "checkpoints").exists():
         shutil.rmtree(run_dir, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else stays
             for folder in run_dir.parents[:3]:  # strategy, data, root
