@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from sklearn.datasets import load_sample_images
 
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule, DataSpec, Pools
@@ -90,6 +91,17 @@ def trainer(epochs: int, **kwargs: Any) -> pl.Trainer:
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of every parameter and buffer."""
     return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def patches(side: int = 96, columns: tuple[int, ...] = (30, 270, 500)) -> torch.Tensor:
+    """(4 * len(columns), 3, side, side) uint8, cut out of the two photographs that scikit-learn ships."""
+    found = [
+        torch.from_numpy(image[y : y + side, x : x + side].copy()).permute(2, 0, 1)
+        for image in load_sample_images().images
+        for y in (40, 250)
+        for x in columns
+    ]
+    return torch.stack(found)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from helpers import patches
 from PIL import Image, ImageEnhance, ImageOps
-from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from semisup.augment import color
@@ -35,14 +35,7 @@ ALL = sorted(CASES)
 @pytest.fixture(scope="module", params=[96, 32])
 def photographs(request: pytest.FixtureRequest) -> Tensor:
     """(12, 3, H, H) uint8, patches of two photographs; half of them faded, to leave something to stretch."""
-    size = request.param
-    patches = [
-        torch.from_numpy(image[y : y + size, x : x + size].copy()).permute(2, 0, 1)
-        for image in load_sample_images().images
-        for y in (40, 250)
-        for x in (30, 270, 500)
-    ]
-    faded = [patch // 3 + 40 if i % 2 else patch for i, patch in enumerate(patches)]
+    faded = [patch // 3 + 40 if i % 2 else patch for i, patch in enumerate(patches(request.param))]
     return torch.stack(faded)
 
 

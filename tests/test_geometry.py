@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as tv
-from sklearn.datasets import load_sample_images
+from helpers import patches
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -22,13 +22,7 @@ PARAMETERS = ("angle", "translate_x", "translate_y", "scale", "shear_x", "shear_
 @pytest.fixture(scope="module")
 def photographs() -> Tensor:
     """(12, 3, 96, 96) uint8, patches of two photographs."""
-    patches = [
-        torch.from_numpy(image[y : y + 96, x : x + 96].copy()).permute(2, 0, 1)
-        for image in load_sample_images().images
-        for y in (40, 250)
-        for x in (30, 270, 500)
-    ]
-    return torch.stack(patches)
+    return patches()
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import patches
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy.stats import chisquare
-from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from semisup.augment import geometry, randaugment
@@ -40,17 +40,6 @@ GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 def draw(count: int, *, seed: int = 0, step: int = 0) -> Draw:
     return Draw(seed, step, "unlabeled/strong", torch.arange(count), count)
-
-
-def patches(size: int) -> Tensor:
-    """(12, 3, H, H) uint8, patches of two photographs."""
-    found = [
-        torch.from_numpy(image[y : y + size, x : x + size].copy()).permute(2, 0, 1)
-        for image in load_sample_images().images
-        for y in (40, 250)
-        for x in (30, 270, 500)
-    ]
-    return torch.stack(found)
 
 
 @pytest.fixture(scope="module", params=[96, 32])

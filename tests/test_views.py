@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from sklearn.datasets import load_sample_images
+from helpers import patches
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -28,13 +28,7 @@ def draw(count: int, *, seed: int = 0, step: int = 0) -> Draw:
 @pytest.fixture(scope="module")
 def photographs() -> Tensor:
     """(8, 3, 96, 96) uint8, patches of two photographs."""
-    patches = [
-        torch.from_numpy(image[y : y + 96, x : x + 96].copy()).permute(2, 0, 1)
-        for image in load_sample_images().images
-        for y in (40, 250)
-        for x in (30, 400)
-    ]
-    return torch.stack(patches)
+    return patches(columns=(30, 400))
 
 
 def ramps(count: int, size: int = 96) -> Tensor:
