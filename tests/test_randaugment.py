@@ -35,6 +35,7 @@ PILLOWS = {
     "TranslateY": lambda image, v: image.transform(image.size, AFFINE, (1, 0, 0, 0, 1, v * image.size[1])),
 }
 NAMES = tuple(each.name for each in OPERATIONS)
+SPANS = tuple(each.high - each.low for each in OPERATIONS)
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
@@ -55,8 +56,11 @@ def from_pillow(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
 
 
-def magnitudes(operation: randaugment.Operation, strength: Tensor) -> Tensor:
-    return operation.low + (operation.high - operation.low) * strength
+def one(name: str, images: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """The images after one operation, and the magnitudes of strengths (B,) in [0, 1] of its range."""
+    operation = torch.full((1, len(images)), NAMES.index(name))
+    magnitude = OPERATIONS[NAMES.index(name)].low + strength * SPANS[NAMES.index(name)]
+    return randaugment.apply(images, operation, magnitude[None]), magnitude
 
 
 def pillows_rand_augment(images: Tensor, where: Draw, count: int = 3) -> Tensor:
@@ -69,7 +73,7 @@ def pillows_rand_augment(images: Tensor, where: Draw, count: int = 3) -> Tensor:
         pillow = to_pillow(image)
         width, height = pillow.size
         for i, value in zip(chosen, strengths, strict=True):
-            pillow = PILLOWS[NAMES[i]](pillow, float(magnitudes(OPERATIONS[i], value))).copy()
+            pillow = PILLOWS[NAMES[i]](pillow, float(OPERATIONS[i].low + SPANS[i] * value)).copy()
         side = 0.5 * side * width
         left, top = int(max(0, x * width - side / 2)), int(max(0, y * height - side / 2))
         corners = (left, top, min(width, left + side), min(height, top + side))
@@ -86,8 +90,7 @@ def test_an_operation_is_pillows(operation: randaugment.Operation, shape: str, p
     images = {"square": photographs, "wide": photographs[:, :, third:], "high": photographs[..., third:]}[shape]
     strength = torch.rand(COUNT, generator=torch.Generator().manual_seed(3))
     strength[:3] = torch.tensor([0.0, 1.0, 0.5])
-    magnitude = magnitudes(operation, strength)
-    found = operation.function(images, magnitude)
+    found, magnitude = one(operation.name, images, strength)
     expected = torch.stack(
         [
             from_pillow(PILLOWS[operation.name](to_pillow(image), v))
@@ -147,10 +150,13 @@ def test_the_images_are_left_alone(photographs: Tensor) -> None:
 def test_masked_and_grouped_are_the_same(channels: int, photographs: Tensor) -> None:
     """The way taken on a GPU and the way taken on the CPU."""
     images, where = photographs.repeat(5, 1, 1, 1)[:, :channels], draw(5 * COUNT)
-    operation, strength = where.integers("operation", 14)[:, 0], where.uniform("magnitude")[:, 0]
-    grouped = randaugment._grouped(images, operation, strength)
-    assert torch.equal(grouped, randaugment._masked(images, operation, strength))
-    assert set(operation.tolist()) == set(range(14))
+    operation, strength = where.integers("operation", 14, 3).T, where.uniform("magnitude", 3).T
+    magnitude = torch.tensor([each.low for each in OPERATIONS])[operation] + torch.tensor(SPANS)[operation] * strength
+    coefficients = randaugment.maps(operation, magnitude, *images.shape[-2:])
+    arguments = (images, operation.clamp(max=9), magnitude, coefficients)
+    assert torch.equal(randaugment._grouped(*arguments), randaugment._masked(*arguments))
+    assert torch.equal(randaugment._grouped(*arguments), randaugment.apply(images, operation, magnitude))
+    assert set(operation.flatten().tolist()) == set(range(14))
 
 
 def test_grey_images(photographs: Tensor) -> None:

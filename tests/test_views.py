@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from semisup.augment import views
+from semisup.augment.jitter import color_jitter
 from semisup.augment.randaugment import rand_augment
 from semisup.errors import InputError
 from semisup.randomness import Draw
@@ -111,6 +112,19 @@ def test_a_view_is_a_function_of_seed_and_step(name: str, photographs: Tensor) -
     assert not torch.equal(first, view(photographs, draw(8, seed=1)))
 
 
+@pytest.mark.parametrize("name", sorted(views.VIEWS))
+def test_a_batch_made_in_parts_is_the_same(name: str, photographs: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_PART", 3 * photographs[0].numel() + 5)  # three images at once
+    view, seen = views.find_view(name), []
+
+    def watched(images: Tensor, where: Draw) -> Tensor:
+        seen.append(len(images))
+        return view(images, where)
+
+    assert torch.equal(views.augment(watched, photographs, draw(8)), view(photographs, draw(8)))
+    assert seen == [3, 3, 2]
+
+
 def test_none_is_the_image(photographs: Tensor) -> None:
     assert torch.equal(views.none(photographs, draw(8)), photographs / 255)
 
@@ -150,6 +164,12 @@ def test_strong_is_the_light_view_then_randaugment(name: str, light: str, channe
     images, where = photographs[:, :channels], draw(8)
     cropped = (views.find_view(light)(images, where) * 255).round().to(torch.uint8)
     assert torch.equal(views.find_view(name)(images, where), rand_augment(cropped, where) / 255)
+
+
+def test_jitter_is_the_weak_view_then_color_jitter(photographs: Tensor) -> None:
+    weak = (views.weak(photographs, draw(8)) * 255).round().to(torch.uint8)
+    expected = color_jitter(weak, draw(8), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    assert torch.equal(views.jitter(photographs, draw(8)), expected / 255)
 
 
 def test_strong_mirrors_half_of_the_images_and_strong_shift_none() -> None:
@@ -250,7 +270,7 @@ def test_fractions_hold_at_other_sizes() -> None:
 def test_an_unknown_view_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"there is no view 'coarse'; did you mean 'course'\?"):
         views.find_view("coarse")
-    with pytest.raises(InputError, match=r"there is no view 'xyz'; there are: course, flip_half, none"):
+    with pytest.raises(InputError, match=r"there is no view 'xyz'; there are: course, flip_half, jitter, none"):
         views.find_view("xyz")
 
 

@@ -76,7 +76,7 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     values = images.to(torch.int16)
     rows = values[..., :-2] + values[..., 1:-1] + values[..., 2:]
     total = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :] + 4 * values[..., 1:-1, 1:-1]  # at most 13 * 255
-    smooth = _bytes(total.float().mul_(1 / 13).add_(0.5))  # no sum is within 1/26 of rounding the other way
+    smooth = total.float().mul_(1 / 13).add_(0.5).floor_()  # no sum is within 1/26 of rounding the other way
     result = images.clone()
     result[..., 1:-1, 1:-1] = blend(smooth, inner, factor)
     return result
@@ -107,7 +107,10 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
         `PIL.ImageOps.solarize`.
     """
     # A value's inverse, 255 - v, is v with all bits turned over: an exclusive or with 255, and with 0 the value itself.
-    return images ^ (images >= _each(threshold)).to(torch.uint8).mul_(255)
+    first = threshold.ceil()
+    turned = 255 * (first < _LEVELS)
+    inverted = images >= _each(first.clamp(max=255).to(torch.uint8))  # bytes by bytes: to compare with floats is slow
+    return images ^ inverted.view(torch.uint8).mul(_each(turned.to(torch.uint8)))
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -139,11 +142,9 @@ def equalize(images: Tensor) -> Tensor:
     Source:
         `PIL.ImageOps.equalize`.
     """
-    count, channels, height, width = images.shape
+    height, width = images.shape[-2:]
     values = images.flatten(2)
-    histogram = torch.zeros(count, channels, _LEVELS, dtype=torch.int64, device=images.device)
-    one = torch.ones(1, dtype=torch.int64, device=images.device)
-    histogram.scatter_add_(2, values.long(), one.expand(values.shape))
+    histogram = _histogram(values)
     brightest = histogram.gather(2, values.amax(2, keepdim=True).long())  # (B, C, 1)
     step = torch.div(height * width - brightest, _LEVELS - 1, rounding_mode="floor")
     below = histogram.cumsum(2) - histogram  # pixels darker than each level
@@ -184,7 +185,19 @@ def blend(degenerate: Tensor, images: Tensor, factor: Tensor) -> Tensor:
         `PIL.Image.blend`.
     """
     base = degenerate.float()
-    return _bytes((images.float() - base).mul_(_each(factor)).add_(base))
+    return _bytes(images.float().sub_(base).mul_(_each(factor)).add_(base))
+
+
+def _histogram(values: Tensor) -> Tensor:
+    """How often each level comes up in values (B, C, N) uint8; (B, C, 256) int64."""
+    count, channels, _ = values.shape
+    if values.device.type == "cpu":  # on a GPU counting would wait for the largest value
+        plane = torch.arange(count * channels, dtype=torch.int32).view(count, channels, 1) * _LEVELS
+        counts = (values + plane).flatten().bincount(minlength=plane.numel() * _LEVELS)
+        return counts.view(count, channels, _LEVELS)
+    one = torch.ones(1, dtype=torch.int64, device=values.device)
+    zeros = torch.zeros(count, channels, _LEVELS, dtype=torch.int64, device=values.device)
+    return zeros.scatter_add_(2, values.long(), one.expand(values.shape))
 
 
 def _each(values: Tensor) -> Tensor:

@@ -143,7 +143,8 @@ def affine(
     for axis, size in enumerate((width, height)):
         by_x, by_y, shift = (matrix[:, axis] * (2 / size)).unsqueeze(-1).unbind(1)  # (B, 1) each
         grid[..., axis] = (by_x * x + shift)[:, None, :] + (by_y * y)[:, :, None]
-    values = images.float()
+    # Channels last: a pixel's channels beside each other are found in half of the time.
+    values = images.to(torch.float32, memory_format=torch.channels_last)
     if fill:
         values = values - fill  # beyond the image grid_sample knows zeros only
     result = F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=False)
@@ -168,6 +169,7 @@ def transform(images: Tensor, coefficients: Tensor) -> Tensor:
     middle = coefficients.clone()
     middle[:, 2::3] += (coefficients[:, 0::3] + coefficients[:, 1::3]) * 0.5  # the map is taken at pixels' centres
     fixed = middle.mul_(65536).add_(0.5).floor_().int()  # (B, 6), 16 bits before and 16 after the point
+    fixed[:, 2::3] += 65536  # by the border
     a, b, c, d, e, f = fixed[:, :, None].unbind(1)  # (B, 1) each
     x = torch.arange(width, dtype=torch.int32, device=images.device)
     y = torch.arange(height, dtype=torch.int32, device=images.device)
@@ -175,7 +177,7 @@ def transform(images: Tensor, coefficients: Tensor) -> Tensor:
     index = torch.zeros(1, dtype=torch.int32, device=images.device)
     for by_x, by_y, shift, size in ((d, e, f, height), (a, b, c, width)):
         place = (by_x * x + shift)[:, None, :] + (by_y * y)[:, :, None]  # (B, H, W)
-        place = place.bitwise_right_shift_(16).clamp_(-1, size).add_(1)
-        index = place.add_(index * (width + 2))
+        place = place.bitwise_right_shift_(16).clamp_(0, size + 1)
+        index = place.add_(index.mul_(width + 2))
     index = index.view(count, 1, height * width).long().expand(count, channels, height * width)
     return padded.gather(2, index).view(images.shape)

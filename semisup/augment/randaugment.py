@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,46 +29,11 @@ from torch import Tensor
 from semisup.augment import color, geometry
 from semisup.randomness import Draw
 
+Function = Callable[[Tensor, Tensor], Tensor]
+
 CUTOUT = 0.5  # of the width: the largest side of the square
 CUTOUT_COLOR = (125, 123, 114)
 CUTOUT_GREY = 123
-
-
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turns each image (B, C, H, W) counterclockwise about its centre by its own angle (B,); `PIL.Image.rotate`."""
-    turn = torch.deg2rad(degrees.double())
-    sine, cosine = torch.sin(turn), torch.cos(turn)
-    x, y = images.shape[-1] / 2, images.shape[-2] / 2
-    shift_x, shift_y = x - cosine * x + sine * y, y - sine * x - cosine * y
-    return geometry.transform(images, torch.stack([cosine, -sine, shift_x, sine, cosine, shift_y], 1))
-
-
-def shear_x(images: Tensor, slope: Tensor) -> Tensor:
-    """Moves each row to the left by `slope` (B,) times its distance from the top edge."""
-    return _transform(images, b=slope)
-
-
-def shear_y(images: Tensor, slope: Tensor) -> Tensor:
-    """Moves each column upwards by `slope` (B,) times its distance from the left edge."""
-    return _transform(images, d=slope)
-
-
-def translate_x(images: Tensor, fraction: Tensor) -> Tensor:
-    """Moves each image to the left by a fraction (B,) of its width, rounded to whole pixels."""
-    return _transform(images, c=fraction.double() * images.shape[-1])
-
-
-def translate_y(images: Tensor, fraction: Tensor) -> Tensor:
-    """Moves each image upwards by a fraction (B,) of its height, rounded to whole pixels."""
-    return _transform(images, f=fraction.double() * images.shape[-2])
-
-
-def _transform(images: Tensor, **coefficient: Tensor) -> Tensor:
-    coefficients = torch.zeros(len(images), 6, dtype=torch.float64, device=images.device)
-    coefficients[:, 0] = coefficients[:, 4] = 1
-    for name, values in coefficient.items():
-        coefficients[:, "abcdef".index(name)] = values.double()
-    return geometry.transform(images, coefficients)
 
 
 @dataclass(frozen=True)
@@ -76,33 +42,35 @@ class Operation:
 
     Attributes:
         name: what RandAugment calls it.
-        function: of images (B, C, H, W) uint8 and magnitudes (B,) float32; gives images alike.
         low: the least magnitude.
         high: the largest.
+        function: of images (B, C, H, W) uint8 and magnitudes (B,) float32; gives images alike. None for the geometric
+            ones, which are all one function of different maps (`maps`).
     """
 
     name: str
-    function: Callable[[Tensor, Tensor], Tensor]
     low: float = 0.0
     high: float = 1.0
+    function: Function | None = None
 
 
 OPERATIONS = (
-    Operation("AutoContrast", lambda images, _: color.autocontrast(images)),
-    Operation("Brightness", color.brightness, 0.05, 0.95),
-    Operation("Color", color.saturation, 0.05, 0.95),
-    Operation("Contrast", color.contrast, 0.05, 0.95),
-    Operation("Equalize", lambda images, _: color.equalize(images)),
-    Operation("Identity", lambda images, _: images),
-    Operation("Posterize", color.posterize, 4, 8),
-    Operation("Rotate", rotate, -30, 30),
-    Operation("Sharpness", color.sharpness, 0.05, 0.95),
-    Operation("ShearX", shear_x, -0.3, 0.3),
-    Operation("ShearY", shear_y, -0.3, 0.3),
-    Operation("Solarize", color.solarize, 0, 256),
-    Operation("TranslateX", translate_x, -0.3, 0.3),
-    Operation("TranslateY", translate_y, -0.3, 0.3),
+    Operation("AutoContrast", function=lambda images, _: color.autocontrast(images)),
+    Operation("Brightness", 0.05, 0.95, color.brightness),
+    Operation("Color", 0.05, 0.95, color.saturation),
+    Operation("Contrast", 0.05, 0.95, color.contrast),
+    Operation("Equalize", function=lambda images, _: color.equalize(images)),
+    Operation("Identity", function=lambda images, _: images),
+    Operation("Posterize", 4, 8, color.posterize),
+    Operation("Sharpness", 0.05, 0.95, color.sharpness),
+    Operation("Solarize", 0, 256, color.solarize),
+    Operation("Rotate", -30, 30),  # degrees, counterclockwise
+    Operation("ShearX", -0.3, 0.3),  # each row moves to the left by so many times its distance from the top
+    Operation("ShearY", -0.3, 0.3),  # each column moves up by so many times its distance from the left edge
+    Operation("TranslateX", -0.3, 0.3),  # of the width, to the left
+    Operation("TranslateY", -0.3, 0.3),  # of the height, upwards
 )
+_ON_VALUES = tuple(each.function for each in OPERATIONS if each.function)
 
 
 def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
@@ -118,34 +86,87 @@ def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
     """
     if len(images) == 0:
         return images
-    operation = draw.integers("operation", len(OPERATIONS), count)  # (B, count)
-    strength = draw.uniform("magnitude", count)
-    apply = _grouped if images.device.type == "cpu" else _masked
-    for layer in range(count):
-        images = apply(images, operation[:, layer], strength[:, layer])
+    operation = draw.integers("operation", len(OPERATIONS), count).T  # (count, B)
+    low, high = _ranges(images.device)
+    magnitude = low[operation] + (high - low)[operation] * draw.uniform("magnitude", count).T
+    images = apply(images, operation, magnitude)
     side, x, y = draw.uniform("cutout", 3).unbind(1)
     return cutout(images, CUTOUT * side * images.shape[-1], x * images.shape[-1], y * images.shape[-2])
 
 
-def _grouped(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Applies operation (B,), with strength (B,) in [0, 1) of its range, to the samples that drew it."""
-    order = operation.argsort(stable=True)
-    groups = order.split(operation.bincount(minlength=len(OPERATIONS)).tolist())
-    results = []
-    for each, rows in zip(OPERATIONS, groups, strict=True):
-        if len(rows):
-            magnitude = each.low + (each.high - each.low) * strength.index_select(0, rows)
-            results.append(each.function(images.index_select(0, rows), magnitude))
-    return torch.cat(results).index_select(0, order.argsort())
+@cache  # made once: a copy from the host would wait for the device
+def _ranges(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The least and the largest magnitude of every operation, (14,) each."""
+    low, high = torch.tensor([(each.low, each.high) for each in OPERATIONS], device=device).unbind(1)
+    return low, high
 
 
-def _masked(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """The same, applying every operation to every sample: the size of a group on a GPU is known only by waiting."""
-    result = images
-    for i, each in enumerate(OPERATIONS):
-        magnitude = each.low + (each.high - each.low) * strength
-        result = torch.where((operation == i).view(-1, 1, 1, 1), each.function(images, magnitude), result)
-    return result
+def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    """Puts each image through the operations given for it, one after the other.
+
+    Args:
+        images: (B, 1 or 3, H, W) uint8.
+        operation: (count, B) int64 places in `OPERATIONS`, the first to apply first.
+        magnitude: (count, B) float32.
+
+    Returns:
+        (B, C, H, W) uint8.
+    """
+    coefficients = maps(operation, magnitude, images.shape[-2], images.shape[-1])
+    function = operation.clamp(max=len(_ON_VALUES))  # the geometric ones are one
+    return (_grouped if images.device.type == "cpu" else _masked)(images, function, magnitude, coefficients)
+
+
+def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tensor:
+    """Coefficients (..., 6) float64 for `geometry.transform` of operations (...) and magnitudes (...).
+
+    Those of `PIL.Image.rotate` and of USB's shears and translations; the identity for what is not geometric.
+    """
+
+    def of(name: str) -> Tensor:
+        (number,) = (i for i, each in enumerate(OPERATIONS) if each.name == name)
+        return torch.where(operation == number, magnitude, 0).double()
+
+    turn = torch.deg2rad(of("Rotate"))
+    sine, cosine = torch.sin(turn), torch.cos(turn)
+    x, y = width / 2, height / 2
+    right = x - cosine * x + sine * y + of("TranslateX") * width
+    down = y - sine * x - cosine * y + of("TranslateY") * height
+    return torch.stack([cosine, of("ShearX") - sine, right, of("ShearY") + sine, cosine, down], -1)
+
+
+def _grouped(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: Tensor) -> Tensor:
+    """Calls each function, in each layer, on the samples that drew it; all but the images are (count, B, ...)."""
+    count, kinds = len(function), len(_ON_VALUES) + 1
+    order = function.argsort(dim=1, stable=True)
+    place = order.argsort(dim=1)  # of every sample in its layer's order
+    layers = torch.arange(count)[:, None]
+    sizes = (function + kinds * layers).flatten().bincount(minlength=kinds * count).view(count, kinds).tolist()
+    magnitude, coefficients = magnitude[layers, order], coefficients[layers, order]
+    rows = order[0]
+    for layer in range(count):
+        parts = images.index_select(0, rows).split(sizes[layer])
+        results = [
+            call(part, strength)
+            for call, part, strength in zip(_ON_VALUES, parts, magnitude[layer].split(sizes[layer]), strict=False)
+            if len(part)
+        ]
+        geometric = sizes[layer][-1]
+        if geometric:
+            results.append(geometry.transform(parts[-1], coefficients[layer, -geometric:]))
+        images = torch.cat(results)
+        rows = place[layer] if layer == count - 1 else place[layer][order[layer + 1]]
+    return images.index_select(0, rows)
+
+
+def _masked(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: Tensor) -> Tensor:
+    """The same, calling every function on every sample: the size of a group on a GPU is known only by waiting."""
+    for layer, chosen in enumerate(function[:, :, None, None, None]):  # (B, 1, 1, 1)
+        result = geometry.transform(images, coefficients[layer])
+        for i, call in enumerate(_ON_VALUES):
+            result = torch.where(chosen == i, call(images, magnitude[layer]), result)
+        images = result
+    return images
 
 
 def cutout(images: Tensor, side: Tensor, x: Tensor, y: Tensor) -> Tensor:
