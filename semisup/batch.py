@@ -56,12 +56,14 @@ class Samples:
         return len(self.index)
 
     def to(self, device: torch.device) -> Samples:
-        """The same samples on `device`; copies overlap with computation where the memory is pinned."""
-        index, place, image, target = (
-            x.to(device, non_blocking=True) for x in (self.index, self.place, self.image, self.target)
-        )
-        views = {name: view.to(device, non_blocking=True) for name, view in self.views.items()}
-        return Samples(index, place, image, target, views)
+        """The same samples on `device`, without waiting for the copy."""
+        index, place, image, target = (move(x, device) for x in (self.index, self.place, self.image, self.target))
+        return Samples(index, place, image, target, {name: move(view, device) for name, view in self.views.items()})
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keeps the samples' memory until what `stream` has been given so far is done."""
+        for x in (self.index, self.place, self.image, self.target, *self.views.values()):
+            x.record_stream(stream)
 
 
 @dataclass
@@ -83,3 +85,16 @@ class Batch:
         """The same batch on `device`."""
         unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
         return Batch(self.step, self.labeled.to(device), unlabeled)
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keeps the batch's memory until what `stream` has been given so far is done."""
+        for samples in (self.labeled, self.unlabeled):
+            if samples is not None:
+                samples.record_stream(stream)
+
+
+def move(x: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`; nothing waits for a copy to CUDA, because it is made from pinned memory."""
+    if x.device.type == "cpu" and device.type == "cuda":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)

@@ -7,6 +7,7 @@ strategy for the loss (strategies/<name>.py), Lightning does the rest.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +24,7 @@ from semisup.data.datamodule import DataModule, DataSpec
 from semisup.ema import EMA
 from semisup.errors import InputError
 from semisup.losses import cross_entropy
+from semisup.memory import keep_freed_memory
 from semisup.metrics import Evaluation, Scores
 from semisup.normalization import Normalization
 from semisup.randomness import key
@@ -40,11 +42,13 @@ class ModelOptions:
         normalization: of the input: none (raw pixels in [0, 1]), channel (zero mean and unit variance over the labeled
             training images), or yuv (brightness contrast-normalised locally, colours by channel).
         decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
+        compile: compile the network that trains with torch.compile; pays on GPUs, after some minutes.
     """
 
     backbone: str = "auto"
     normalization: Literal["none", "channel", "yuv"] = "channel"
     decay_norm_and_bias: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class Classifier(pl.LightningModule):
             normalization = Normalization(self.options.normalization, spec.channels)
             backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
             head = nn.Linear(backbone.num_features, len(spec.class_names))  # type: ignore[arg-type]
-            self.network = Network(normalization, backbone, head)
+            # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
+            self.network = Network(normalization, backbone, head).to(memory_format=torch.channels_last)
+        self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
         self.evaluations = nn.ModuleDict({stage: Evaluation(spec.class_names) for stage in ("val", "test")})
         self.scores: dict[str, Scores] = {}
@@ -118,8 +124,12 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
-        logits: Tensor = self.network(images.to(self.dtype))  # another dtype only in "true" precisions, as 64-true
-        return logits
+        images = self._prepared(images)
+        if self._compiled is None:
+            logits: Tensor = self.network(images)
+            return logits
+        torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
+        return self._compiled(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
@@ -147,8 +157,12 @@ class Classifier(pl.LightningModule):
 
         Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train.
         """
-        logits: Tensor = (self.ema or self.network)(images.to(self.dtype))
+        logits: Tensor = (self.ema or self.network)(self._prepared(images))
         return logits
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        # Another dtype than float32 only in "true" precisions, as 64-true.
+        return images.to(self.dtype, memory_format=torch.channels_last)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the validation pool."""
@@ -189,19 +203,30 @@ class Classifier(pl.LightningModule):
 
         A resumed run restores the normalisation over it afterwards.
         """
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         if stage == "fit":
             data = self.datamodule
             data.needs = self.strategy.needs
-            self.network.normalization.fit(images for _, images in data.pools.labeled.chunks(data.eval_batch_size))
+            self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
+            if self.options.compile:
+                self._compiled = torch.compile(self.network.forward)
             self.follow(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
             by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
+            if self.ema and self.targets_from:
+                by += f", the {self.targets_from} weights make targets"
             say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{by}")
 
     def follow(self, decay: float) -> None:
         """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
         self.ema = EMA(self.network, decay) if decay else None
+
+    @property
+    def targets_from(self) -> str:
+        """Which weights make targets: training, evaluating, or, where there are no targets, empty."""
+        return self.strategy.owner.targets_from if self.strategy.owner else ""
 
     @property
     def datamodule(self) -> DataModule:
@@ -249,7 +274,7 @@ class Classifier(pl.LightningModule):
         model = {**asdict(self.options), "backbone": self.backbone_name}
         spec = {**asdict(self.spec), "class_names": list(self.spec.class_names)}
         checkpoint["semisup"] = {"format": _FORMAT, "spec": spec, "model": model, "strategy": self.strategy.name}
-        checkpoint["semisup"]["ema_decay"] = self.ema.decay if self.ema else 0.0
+        checkpoint["semisup"] |= {"ema_decay": self.ema.decay if self.ema else 0.0, "targets_from": self.targets_from}
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Classifier:

@@ -108,7 +108,9 @@ class Normalization(nn.Module):
         self.std.copy_(torch.where(std < _CONSTANT, 1.0, std))
 
     def _standardize(self, x: Tensor) -> Tensor:
-        return (x - self.mean.to(x.dtype)[:, None, None]) / self.std.to(x.dtype)[:, None, None]
+        scale = 1 / self.std
+        shift = -self.mean * scale
+        return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])  # in one pass
 
     def extra_repr(self) -> str:
         """What `print` shows of the layer."""

@@ -27,7 +27,7 @@ restoring and moving to a device cover them; tensors and plain numbers go throug
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -61,11 +61,14 @@ class LossStrategy(Strategy, ABC):
     """A strategy that owns the loss.
 
     Attributes:
-        ema_decay: decay of a moving average of the network that evaluates in its place; 0 for none. Which weights make
-            targets is the strategy's own choice: `module(images)` trains, `module.evaluate(images)` evaluates.
+        ema_decay: decay of a moving average of the network that evaluates in its place; 0 for none.
+        targets_from: which weights make targets for unlabeled images, those that are training (`module(images)`) or
+            those that are evaluating (`module.evaluate(images)`); empty where there are no targets. It changes nothing
+            by itself: it is said when training begins, and written into the checkpoint.
     """
 
     ema_decay: float = 0.0
+    targets_from: Literal["", "training", "evaluating"] = ""
 
     @abstractmethod
     def loss(self, module: Any, batch: Batch) -> Loss:

@@ -26,7 +26,8 @@ class FixMatch(LossStrategy):
         ratio: unlabeled images for every labeled one in a batch (mu).
         threshold: least confidence of a target (tau).
         weight: weight of the unlabeled images in the loss (lambda_u).
-        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
+        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train. .999 looks back over
+            a thousand steps, so a run of not many more is better evaluated by .99.
         joint: send all views through the network in one batch, so that batch normalisation sees one population, as the
             paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
     """
@@ -44,6 +45,7 @@ class FixMatch(LossStrategy):
         require(weight >= 0, f"fixmatch.weight is {weight}, but must be at least 0")
         require(0 <= ema_decay < 1, f"fixmatch.ema_decay is {ema_decay}, but must be at least 0 and less than 1")
         self.threshold, self.weight, self.ema_decay, self.joint = threshold, weight, ema_decay, joint
+        self.targets_from = "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:

@@ -29,8 +29,9 @@ from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.console import say
 from semisup.errors import require
-from semisup.inference import predict, synchronize_buffers
+from semisup.inference import gather_rows, predict, synchronize_buffers
 from semisup.losses import cross_entropy, linear_ramp
+from semisup.selection import Candidates, Rule, Selection
 from semisup.strategy import Loss, LossStrategy
 
 _PERCENT = 20  # of the pool that every round of the curriculum adds
@@ -80,6 +81,7 @@ class PseudoLabel(LossStrategy):
         self.rule, self.threshold, self.top_k, self.soft = rule, threshold, top_k, soft
         self.weight, self.ramp_start, self.ramp_end, self.ratio = weight, ramp_start, ramp_end, ratio
         self.warmup_epochs, self.every_n_epochs = warmup_epochs, every_n_epochs
+        self.targets_from = "evaluating"
         self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
         self.rows_ = torch.empty(0, dtype=torch.int64)
         self.targets_ = torch.empty(0, dtype=torch.int64)
@@ -125,37 +127,50 @@ class PseudoLabel(LossStrategy):
         data, classes = module.datamodule, len(module.spec.class_names)
         pool = data.pools.unlabeled
         assert pool is not None
-        p = torch.zeros(len(pool), classes, device=module.device)
+        best = Selection(self._rule(number, len(pool), classes))
+        histogram = torch.zeros(_BINS, device=module.device)
         synchronize_buffers(module)
-        for index, probabilities in predict(module, pool, data.eval_batch_size, *data.rank):
-            p[index.to(module.device)] = probabilities
-        p = module.trainer.strategy.reduce(p, reduce_op="sum")  # the ranks' parts, disjoint, together
-        confidence, predicted = p.max(1)
-        rows = self._select(confidence, predicted, number, classes)
-        self.rows_, self.targets_ = rows.cpu(), (p if self.soft else predicted)[rows].cpu()
+        title = f"pseudolabel: round {number + 1}"
+        for rows, p in predict(module, pool, data.eval_batch_size, *data.rank, title=title):
+            confidence, predicted = p.max(1)
+            histogram += torch.histc(confidence, _BINS, 0, 1)
+            best.add(Candidates(rows, confidence, predicted, p if self.soft else predicted))
+        chosen = best.selected().map(gather_rows)  # the best of every rank, and so the best of all among them
+        chosen = chosen.at(best.rule(chosen)).map(Tensor.cpu)
+        self.rows_, self.targets_ = chosen.rows, chosen.targets
         data.relabeled.assign(self.rows_, self.targets_)
-        self._report(module, number, confidence.cpu(), predicted[rows].cpu())
+        share = module.trainer.strategy.reduce(histogram, reduce_op="sum").cpu() / len(pool)
+        self._report(module, number, len(pool), share, chosen.predicted)
 
-    def _select(self, confidence: Tensor, predicted: Tensor, number: int, classes: int) -> Tensor:
+    def _rule(self, number: int, size: int, classes: int) -> Rule:
+        """The rule of a round over a pool of `size` images."""
         match self.rule:
             case "threshold":
-                return selection.over_threshold(confidence, self.threshold)
+                return lambda c: selection.over_threshold(c.confidence, self.threshold)
             case "top_k_overall":
-                return selection.top_overall(confidence, self.top_k)
+                return lambda c: selection.top_overall(c.confidence, self.top_k)
             case "top_k_per_class":
-                return selection.top_per_class(confidence, predicted, self.top_k, classes)
+                return lambda c: selection.top_per_class(c.confidence, c.predicted, self.top_k, classes)
             case "percentile":
-                return selection.top_overall(confidence, min(100, _PERCENT * (number + 1)) * len(confidence) // 100)
+                k = min(100, _PERCENT * (number + 1)) * size // 100
+                return lambda c: selection.top_overall(c.confidence, k)
 
-    def _report(self, module: Classifier, number: int, confidence: Tensor, predicted: Tensor) -> None:
-        """Logs a round: how many images, which classes, how confident, and how right where the truth is known."""
+    def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, predicted: Tensor) -> None:
+        """Logs a round: how many images, which classes, how confident, and how right where the truth is known.
+
+        Args:
+            module: the classifier.
+            number: of the round, from 0.
+            size: images in the pool.
+            confidence: (bins,) share of the pool in each bin of confidence.
+            predicted: (n,) classes of the selected images.
+        """
         names, audit = module.spec.class_names, module.datamodule.audit
         counts = predicted.bincount(minlength=len(names))
-        histogram = torch.histc(confidence, _BINS, 0, 1) / len(confidence)
         metrics: dict[str, float] = {"count": len(predicted)}
         metrics |= {f"count/{name}": float(count) for name, count in zip(names, counts, strict=True)}
-        metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(histogram)}
-        line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {len(confidence):,} images"
+        metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(confidence)}
+        line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {size:,} images"
         if audit and len(predicted):
             precision, per_class = audit.precision(self.rows_, self.targets_)
             metrics |= {"precision": precision}

@@ -25,10 +25,13 @@ from semisup.inference import predict
 from semisup.tracking.reading import read_metrics
 
 TESTS = Path(__file__).parent
+BRIEF = [
+    *("--data", "digits", "--data.steps_per_epoch", "5"),
+    *("--tracking.mode", "disabled", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+]
 SHORT = [
     *("--strategy", "pseudolabel", "--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "1"),
-    *("--pseudolabel.threshold", "0.5", "--data", "digits", "--data.steps_per_epoch", "5"),
-    *("--tracking.mode", "disabled", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+    *("--pseudolabel.threshold", "0.5", *BRIEF),
 ]
 
 
@@ -207,25 +210,44 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeyp
     assert first == second
 
 
-@pytest.mark.slow
-def test_two_processes_select_what_one_selects(tmp_path: Path) -> None:
-    # In double precision rounding can't tip a choice; with batch norm over all ranks the two compute the same.
-    options = ["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "300", "--trainer.precision", "64-true"]
+def on_one_and_on_two(tmp_path: Path, *options: str) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """The last checkpoints and the final scores of a fit in one process and in two.
+
+    In double precision rounding can't tip a choice; with batch norm over all ranks the two compute the same.
+    """
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.sync_batchnorm", "true"]
-    selected = []
+    results = []
     for number, arguments in enumerate(([], two)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        done = shell("fit", *SHORT, *options, "--trainer.max_epochs", "4", *arguments, cwd=folder)
+        done = shell("fit", *BRIEF, *options, "--trainer.precision", "64-true", *arguments, cwd=folder)
         assert done.returncode == 0, done.stderr
         (path,) = folder.glob("runs/*/*/*/checkpoints/last.ckpt")
-        checkpoint = torch.load(path, weights_only=True)
-        (metrics,) = (read_metrics(path.parents[1]),)
-        selected.append((checkpoint["callbacks"]["PseudoLabel"], checkpoint["state_dict"], metrics[-1]))
-    (one, weights, scores), (other, others, other_scores) = selected
-    assert len(one["rows"]) == 300
-    assert torch.equal(one["rows"], other["rows"]) and torch.equal(one["targets"], other["targets"])
-    assert all(torch.allclose(x, others[name], rtol=1e-9) for name, x in weights.items())
+        results.append((torch.load(path, weights_only=True), read_metrics(path.parents[1])[-1]))
+    return results
+
+
+@pytest.mark.slow
+def test_two_processes_select_what_one_selects(tmp_path: Path) -> None:
+    rule = ["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "300"]
+    (one, scores), (two, other_scores) = on_one_and_on_two(tmp_path, *SHORT, *rule, "--trainer.max_epochs", "4")
+    ours, theirs = (checkpoint["callbacks"]["PseudoLabel"] for checkpoint in (one, two))
+    assert len(ours["rows"]) == 300
+    assert torch.equal(ours["rows"], theirs["rows"]) and torch.equal(ours["targets"], theirs["targets"])
+    for name, x in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], x, rtol=1e-9, atol=1e-12)
+    assert scores["last/test_accuracy"] == other_scores["last/test_accuracy"]
+
+
+@pytest.mark.slow
+def test_two_processes_average_what_one_averages(tmp_path: Path) -> None:
+    """The weights that train, and the moving average of FixMatch that evaluates."""
+    fixmatch = ["--strategy", "fixmatch", "--fixmatch.threshold", "0.5", "--fixmatch.ratio", "3"]
+    (one, scores), (two, other_scores) = on_one_and_on_two(tmp_path, *fixmatch, "--trainer.max_epochs", "2")
+    assert one["semisup"]["ema_decay"] == two["semisup"]["ema_decay"] == 0.999
+    assert any(name.startswith("ema.average.") for name in one["state_dict"])
+    for name, x in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], x, rtol=1e-8, atol=1e-12)
     assert scores["last/test_accuracy"] == other_scores["last/test_accuracy"]
 
 

@@ -75,6 +75,16 @@ def test_a_resumed_run_ends_with_the_same_weights_and_average(step: int, tmp_pat
     assert same(weights(whole), weights(resumed))
 
 
+def test_which_weights_evaluate_and_which_make_targets_is_said_and_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.ckpt"
+    fitted(1, callbacks=[SaveAt(4, path)], enable_checkpointing=True)
+    assert "a moving average of decay 0.9 evaluates, the training weights make targets" in capsys.readouterr().out
+    saved = Classifier.saved(path)
+    assert (saved["ema_decay"], saved["targets_from"]) == (0.9, "training")
+
+
 def test_the_truth_about_unlabeled_images_does_not_reach_training() -> None:
     results = []
     for truth in ("right", "permuted"):

@@ -116,6 +116,7 @@ def test_a_mistyped_name(group: str, name: str, message: str) -> None:
 
 def test_split_names() -> None:
     assert plugins.split_names("kmeans+pseudolabel") == ["kmeans", "pseudolabel"]
+    assert plugins.split_names("combined") == ["kmeans", "pseudolabel"]
     assert plugins.split_names("supervised") == ["supervised"]
     for wrong in ("", "a+", "+a", "a++b", "a+a"):
         with pytest.raises(InputError, match="distinct names joined by"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from semisup.augment.views import find_view
+from semisup.augment.views import augment, find_view
 from semisup.batch import Batch, Needs, Samples
 from semisup.console import say
 from semisup.data.audit import Audit
@@ -19,7 +19,7 @@ from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.randomness import Draw
 
-Augmentation = Literal["auto", "none", "shift", "weak", "course"]
+Augmentation = Literal["auto", "none", "shift", "weak", "course", "flip_half"]
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
 
 
@@ -74,7 +74,8 @@ class DataModule(pl.LightningDataModule, ABC):
         steps_per_epoch: batches in an epoch; by default one pass over the training images that have a label in the
             dataset, whatever labels_per_class is, and at least 50.
         augmentation: the light augmentation of training images: none, shift (reflect-pad crop), weak (flip and crop),
-            course (translate, rotate, scale up and down, flip half of the batch), or auto, the dataset's own.
+            course (translate, rotate, scale up and down, flip half of the batch), flip_half (that alone), or auto, the
+            dataset's own.
         residency: where images are kept as uint8: host (memory map), device, or auto, the device where they take less
             than half of its free memory.
         seed: chooses the labeled images, the order of samples and the augmentation.
@@ -176,6 +177,7 @@ class DataModule(pl.LightningDataModule, ABC):
             needs.unlabeled_ratio,
             self.relabeled if needs.unlabeled == "relabeled" else None,
             *self.rank,
+            self.device,
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:
@@ -187,15 +189,20 @@ class DataModule(pl.LightningDataModule, ABC):
         return self._evaluation(self.pools.test)
 
     def _evaluation(self, pool: Pool | None) -> EvaluationLoader | list[Any]:
-        return EvaluationLoader(pool, self.eval_batch_size, *self.rank) if pool else []
+        return EvaluationLoader(pool, self.eval_batch_size, *self.rank, self.device) if pool else []
 
     @property
     def rank(self) -> tuple[int, int]:
         """This process's rank, and the number of ranks."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
     def _make_resident(self, pools: list[Pool]) -> None:
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self.device
         on_device = self.residency == "device"
         if self.residency == "auto" and device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
@@ -227,4 +234,4 @@ class DataModule(pl.LightningDataModule, ABC):
         for name in views:
             draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
             view = find_view(meant.get(name, name))
-            samples.views[name] = view(samples.image, draw)
+            samples.views[name] = augment(view, samples.image, draw)

@@ -16,6 +16,9 @@ from torch import Tensor
 from semisup import randomness
 from semisup.batch import Batch, Samples
 from semisup.data.pool import Pool
+from semisup.data.prefetch import ahead
+
+CPU = torch.device("cpu")
 
 
 def order(seed: int, stream: str, epoch: int, count: int, first: int, size: int) -> Tensor:
@@ -71,6 +74,7 @@ class TrainLoader:
             it is empty, batches carry no unlabeled images.
         rank: which slice of the global batch to serve.
         world: in how many slices the global batch is cut.
+        device: where batches are wanted.
     """
 
     def __init__(
@@ -84,10 +88,11 @@ class TrainLoader:
         relabeled: Relabeled | None = None,
         rank: int = 0,
         world: int = 1,
+        device: torch.device = CPU,
     ) -> None:
         self.labeled, self.unlabeled, self.ratio, self.relabeled = labeled, unlabeled, ratio, relabeled
         self.batch_size, self.steps, self.seed, self.rank, self.world = batch_size, steps, seed, rank, world
-        self.epoch = 0
+        self.device, self.epoch = device, 0
         self._next = 0  # step of the epoch to serve next
 
     def __len__(self) -> int:
@@ -112,9 +117,9 @@ class TrainLoader:
         self.epoch, self._next = state["epoch"], state["next"]
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in range(self._next, self.steps):
-            self._next = step + 1
-            yield self._batch(step)
+        for batch in ahead(self._batch, range(self._next, self.steps), self.device):
+            self._next += 1
+            yield batch
 
     def _batch(self, step: int) -> Batch:
         labeled = self._samples("labeled", self.labeled, step, self.batch_size, None)
@@ -143,14 +148,19 @@ class EvaluationLoader:
         batch_size: images in a batch.
         rank: whose share of the pool to serve.
         world: number of ranks.
+        device: where batches are wanted.
     """
 
-    def __init__(self, pool: Pool, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        self.pool, self.batch_size, self.rank, self.world = pool, batch_size, rank, world
+    def __init__(self, pool: Pool, batch_size: int, rank: int = 0, world: int = 1, device: torch.device = CPU) -> None:
+        self.pool, self.device = pool, device
+        self._parts = pool.share(rank, world).split(batch_size)
 
     def __len__(self) -> int:
-        return -(-len(self.pool.share(self.rank, self.world)) // self.batch_size)
+        return len(self._parts)
 
     def __iter__(self) -> Iterator[Samples]:
-        for index, images in self.pool.chunks(self.batch_size, self.rank, self.world):
-            yield Samples(index, index, images, self.pool.labels[index])
+        return ahead(self._samples, range(len(self)), self.device)
+
+    def _samples(self, number: int) -> Samples:
+        index = self._parts[number]
+        return Samples(index, index, self.pool.gather(index), self.pool.labels[index])

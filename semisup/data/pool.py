@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semisup.batch import UNLABELED
+from semisup.batch import UNLABELED, move
 
 _UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
 
@@ -73,22 +73,22 @@ class Pool:
         times faster than one that transposes, which the device does better.
         """
         if self._resident is not None:
-            return self._resident[index.to(self._resident.device)]
+            return self._resident[move(index, self._resident.device)]
         return torch.from_numpy(self._images[self.rows[index.numpy()]])
 
     def make_resident(self, device: torch.device) -> None:
         """Copies the pool's images to `device`, once; `gather` reads them there from now on."""
         if self._resident is None:
             resident = torch.empty((len(self), *self.shape), dtype=torch.uint8, device=device)
-            for index in torch.arange(len(self)).split(_UPLOAD):
-                resident[index[0] : index[-1] + 1] = self.gather(index).to(device)
+            for part, images in zip(resident.split(_UPLOAD), self.chunks(_UPLOAD), strict=True):
+                part.copy_(images)
             self._resident = resident
 
     def share(self, rank: int, world: int) -> Tensor:
         """Pool rows (n,) int64 that are one rank's when `world` of them go through the pool together."""
         return torch.arange(rank * len(self) // world, (rank + 1) * len(self) // world)
 
-    def chunks(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """A rank's share of the pool, in order: index (B,) int64 and images (B, C, H, W) uint8, `size` at a time."""
-        for index in self.share(rank, world).split(size):
-            yield index, self.gather(index)
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """All images in order, (B, C, H, W) uint8, `size` at a time."""
+        for index in torch.arange(len(self)).split(size):
+            yield self.gather(index)

@@ -1,0 +1,115 @@
+"""The training step: no wait for the device, no compilation after the first epoch, the fastest order in memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers import Blobs, classifier, same, trainer, weights
+from torch.profiler import ProfilerActivity, profile
+
+from semisup.batch import Batch
+from semisup.classifier import ModelOptions
+from semisup.strategy import LossStrategy
+from strategies.fixmatch import FixMatch
+from strategies.pseudolabel import PseudoLabel
+from strategies.supervised import Supervised
+
+OWNERS: dict[str, Any] = {
+    "supervised": partial(Supervised, view="strong", ema_decay=0.9),
+    "pseudolabel": partial(PseudoLabel, threshold=0.0, warmup_epochs=1, every_n_epochs=1),
+    "fixmatch": partial(FixMatch, threshold=0.5, ratio=2),
+}
+
+
+def meta_batch(data: Blobs) -> Batch:
+    batch = next(iter(data.train_dataloader())).to(torch.device("meta"))
+    augmented: Batch = data.on_after_batch_transfer(batch, 0)
+    return augmented
+
+
+@pytest.mark.parametrize("augmentation", ["weak", "shift", "course"])
+@pytest.mark.parametrize("name", OWNERS)
+def test_a_step_reads_no_value_back(name: str, augmentation: Any) -> None:
+    """On the meta device there are none to read, so what works there never waits for a GPU to tell one."""
+    data = Blobs(augmentation=augmentation)
+    strategy: LossStrategy = OWNERS[name]()
+    module = classifier(data, strategy)
+    trainer(2).fit(module, data)
+    module.to("meta")
+    optimizer = torch.optim.SGD(module.network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    for _ in range(2):  # the second one has momentum
+        loss, metrics = strategy.loss(module, meta_batch(data))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if module.ema:
+            module.ema.update(module.network)
+    assert all(value.device.type == "meta" for value in (loss, *metrics.values()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", OWNERS)
+def test_a_step_does_not_wait_for_the_gpu(name: str) -> None:
+    class Strict(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+            torch.cuda.set_sync_debug_mode("error" if trainer.current_epoch else "default")
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            torch.cuda.set_sync_debug_mode("default")
+
+    data = Blobs(augmentation="weak")
+    fit = trainer(3, accelerator="cuda", callbacks=[Strict()])
+    fit.fit(classifier(data, OWNERS[name]()), data)
+    assert fit.global_step == 12
+
+
+@pytest.mark.parametrize("interval", [4, 8])
+def test_logging_reads_values_once_per_interval(interval: int, tmp_path: Any) -> None:
+    """What a logged loss costs is one read of the device, and only where it is written down."""
+    reads = []
+    for logger in (False, pl.loggers.CSVLogger(tmp_path)):
+        data = Blobs(augmentation="weak", steps_per_epoch=16)
+        fit = trainer(1, logger=logger, log_every_n_steps=interval, limit_val_batches=0)
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            fit.fit(classifier(data, Supervised()), data)
+        reads.append(sum(event.count for event in profiled.key_averages() if event.key == "aten::item"))
+    assert reads[1] - reads[0] == 16 // interval
+
+
+def test_nothing_is_compiled_after_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for the larger batches that pseudo-labels bring; and the compiled network learns what the other does."""
+    counters = torch._dynamo.utils.counters
+    # The graphs and their guards are those of the default backend, which would need a C++ compiler.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    graphs = []
+
+    class Count(pl.Callback):
+        def on_train_epoch_end(self, *args: Any) -> None:
+            graphs.append(counters["stats"]["unique_graphs"])
+
+    torch._dynamo.reset()
+    counters.clear()
+    results, sizes = [], []
+    for compiled in (True, False):
+        data = Blobs(augmentation="weak", batch_size=18)  # torch's convolutions take batches below 16 another way
+        module = classifier(data, OWNERS["pseudolabel"](ratio=3), model=ModelOptions("small", compile=compiled))
+        trainer(4, callbacks=[Count()]).fit(module, data)
+        results.append(weights(module))
+        sizes.append(len(data.relabeled))
+    assert graphs == [1] * 8 and sizes == [90, 90]
+    assert same(*results)
+
+
+def test_images_and_weights_are_in_the_order_that_convolutions_are_fastest_in() -> None:
+    data = Blobs()
+    module = classifier(data)
+    seen = []
+    module.network.backbone.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    images = torch.rand(4, 3, 8, 8)
+    assert module._prepared(images).is_contiguous(memory_format=torch.channels_last)
+    kernels = [m.weight for m in module.network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1]
+    assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
