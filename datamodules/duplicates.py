@@ -7,13 +7,13 @@ set.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 
 from semisup import randomness
 from semisup.data.cache import user_cache
+from semisup.runs import replacing
 
 _CHUNK = 1024  # images hashed at once: bounds the memory that the search takes
 
@@ -62,9 +62,8 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            aside = folder / f"{name}.{os.getpid()}.npy"
-            np.save(aside, rows)
-            os.replace(aside, folder / name)
+            with replacing(folder / name) as aside, aside.open("wb") as file:  # given a name, numpy changes it
+                np.save(file, rows)
             break
         except OSError:  # not writable, or full: the next folder, and at last no cache at all
             continue

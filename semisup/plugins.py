@@ -18,6 +18,7 @@ from semisup.errors import InputError, did_you_mean, require
 
 STRATEGIES, DATAMODULES, BACKBONES = "semisup.strategies", "semisup.datamodules", "semisup.backbones"
 _KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone"}
+COMPOSITIONS = {"combined": "kmeans+pseudolabel"}  # that have a name of their own
 _TRAINER_STRATEGIES = ("ddp", "fsdp", "deepspeed", "ddp_spawn", "ddp_find_unused_parameters_true", "dp")
 # A strategy's name is also that of its group of options, beside these.
 _TAKEN = ("strategy", "data", "model", "optimizer", "lr_scheduler", "tracking", "trainer", "config", "seed")
@@ -43,9 +44,9 @@ def installed(group: str) -> dict[str, EntryPoint]:
                 f"by {_distribution(point)} ({point.value}); uninstall one of them"
             )
         require(
-            group != STRATEGIES or (point.name.isidentifier() and point.name not in _TAKEN),
+            group != STRATEGIES or (point.name.isidentifier() and point.name not in (*_TAKEN, *COMPOSITIONS)),
             f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must be "
-            f"letters, digits and underscores, and none of {', '.join(_TAKEN)}",
+            f"letters, digits and underscores, and none of {', '.join((*_TAKEN, *COMPOSITIONS))}",
         )
     return dict(sorted(found.items()))
 
@@ -63,7 +64,8 @@ def find(group: str, name: str) -> EntryPoint:
                 f"--strategy names what to learn from unlabeled images; to run on several devices type "
                 f"--trainer.strategy {name}"
             )
-        raise InputError(f"there is no {_KIND[group]} {name!r}{did_you_mean(name, points)}")
+        known = [*points, *(COMPOSITIONS if group == STRATEGIES else ())]
+        raise InputError(f"there is no {_KIND[group]} {name!r}{did_you_mean(name, known)}")
     return points[name]
 
 
@@ -84,12 +86,12 @@ def load(group: str, name: str) -> Any:
 
 
 def split_names(strategy: str) -> list[str]:
-    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`.
+    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`, and so its own name, `"combined"`.
 
     Raises:
         InputError: a name is missing or stands twice.
     """
-    names = strategy.split("+")
+    names = COMPOSITIONS.get(strategy, strategy).split("+")
     if "" in names or len(set(names)) < len(names):
         raise InputError(
             f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', such as "

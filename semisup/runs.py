@@ -14,7 +14,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -126,11 +127,18 @@ def _advice(path: Path, folder: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file aside and moves it into place: a reader sees the old text or the new, never a half."""
+    """Writes a UTF-8 text file: a reader sees the old text or the new, never a half."""
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that is moved to `path` when it is complete, and removed where it isn't."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_text(text, encoding="utf-8", newline="\n")
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

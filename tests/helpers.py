@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.multiprocessing as mp
 from sklearn.datasets import load_sample_images
 
 from semisup.classifier import Classifier
@@ -48,6 +51,18 @@ class Blobs(DataModule):
             train_size=12,
             truth=truth,
         )
+
+
+class Photographs(Blobs):
+    """Twelve crops of photographs of 48x48 pixels, all of them unlabeled and labeled as well."""
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec("photographs", ("one", "two", "three"), channels=3, image_size=48)
+
+    def read(self) -> Pools:
+        images = patches(48).numpy()
+        return Pools(Pool(images, torch.arange(12).numpy() % 3), Pool(images), None, None, train_size=12)
 
 
 class SaveAt(pl.callbacks.Checkpoint):  # Lightning runs these after all other callbacks
@@ -102,6 +117,14 @@ def patches(side: int = 96, columns: tuple[int, ...] = (30, 270, 500)) -> torch.
         for x in columns
     ]
     return torch.stack(found)
+
+
+def in_two_processes(rank: Callable[[int, str, int], None], folder: Path) -> None:
+    """Calls `rank` with its number, the folder and a free port for the two to meet at, and waits for both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(rank, (str(folder), port), nprocs=2)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

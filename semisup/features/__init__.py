@@ -1,0 +1,1 @@
+"""Features learned without a network, and the linear classifiers that score features of any kind."""

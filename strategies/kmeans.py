@@ -1,0 +1,159 @@
+"""K-means initialisation of the first convolution: centroids of unlabeled patches are its first filters.
+
+    semisup fit --data stl10 --strategy kmeans
+    semisup fit --data stl10 --strategy kmeans+pseudolabel --kmeans.patches_per_image 5
+
+Random patches of the size of the convolution's kernel are contrast-normalised, ZCA-whitened and clustered into as many
+centroids as it has filters; these are mapped back through the whitening (semisup/features/dictionary.py) and trained
+from there as any other weights. Source: Coates & Ng 2012, "Learning feature representations with k-means"; as the
+initialisation of a deep network it won a university course on STL-10.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from semisup.classifier import Classifier
+from semisup.console import say
+from semisup.errors import InputError, require
+from semisup.features.dictionary import Dictionary, learn
+from semisup.strategy import Strategy
+
+
+class KMeans(Strategy):
+    """Starts the first convolution from k-means centroids of unlabeled patches (Coates & Ng 2012).
+
+    It acts before the first step and owns no loss: alone it trains on the labeled images, and `kmeans+pseudolabel`
+    composes it with another strategy. Where there are no unlabeled images, patches of the labeled ones serve.
+
+    Args:
+        images: how many images to take patches of; all where there are fewer.
+        patches_per_image: of each image.
+        whitening: whether to whiten the patches before clustering them.
+        eps: added to the variances that the whitening divides by.
+        method: minibatch, lloyd (slower on the CPU, a lower inertia), or auto, lloyd on a GPU and minibatch elsewhere.
+    """
+
+    def __init__(
+        self,
+        images: int = 10_000,
+        patches_per_image: int = 5,
+        whitening: bool = True,
+        eps: float = 0.1,
+        method: Literal["auto", "minibatch", "lloyd"] = "auto",
+    ) -> None:
+        for name, value in {"images": images, "patches_per_image": patches_per_image}.items():
+            require(value >= 1, f"kmeans.{name} is {value}, but must be at least 1")
+        require(eps > 0, f"kmeans.eps is {eps}, but must be more than 0")
+        self.images, self.patches_per_image, self.method = images, patches_per_image, method
+        self.eps = eps if whitening else None
+        self.centroids_ = torch.empty(0)  # (n, C, h, w), as k-means found them, in the space of whitened patches
+        self.filters_ = torch.empty(0)  # (n, C, h, w), as training began with them
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Learns the filters on rank 0 and gives them to every rank; a resumed run restores its weights over them."""
+        if stage != "fit":
+            return
+        assert isinstance(pl_module, Classifier)
+        require(
+            pl_module.network.normalization.kind != "yuv",
+            "kmeans learns filters of RGB pixels, and with the normalization yuv the network sees others; type "
+            "--model.normalization channel",
+        )
+        convolution = first_convolution(pl_module)
+        learned: Any = None
+        if trainer.is_global_zero:
+            try:
+                learned = self._learn(pl_module, convolution)
+            except InputError as error:  # raised on every rank below: the others wait for an answer
+                learned = error
+        learned = trainer.strategy.broadcast(learned)
+        if isinstance(learned, InputError):
+            raise learned
+        self.centroids_, self.filters_ = learned
+        with torch.no_grad():
+            convolution.weight.copy_(self.filters_)
+            if convolution.bias is not None:
+                convolution.bias.zero_()
+
+    def _learn(self, module: Classifier, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        start, data = time.monotonic(), module.datamodule
+        pool, name = (data.pools.unlabeled, "unlabeled") if data.pools.unlabeled else (data.pools.labeled, "labeled")
+        height, width = convolution.kernel_size
+        dictionary = learn(
+            pool,
+            convolution.out_channels,
+            (height, width),
+            module.seed,
+            images=self.images,
+            patches_per_image=self.patches_per_image,
+            eps=self.eps,
+            method=self.method,
+            device=module.device if module.device.type == "cuda" else None,
+        ).to(torch.device("cpu"))
+        normalization = module.network.normalization
+        normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
+        std = normalization.std if normalization.kind == "channel" else torch.ones(pool.shape[0])
+        filters = initial_filters(dictionary, std, float(convolution.weight.detach().std()))
+        count = min(self.images, len(pool)) * self.patches_per_image
+        say(
+            f"kmeans: {len(filters)} filters of {height}x{width} from {count:,} "
+            f"{'whitened ' if self.eps else ''}patches of {name} images, in {time.monotonic() - start:.1f} s"
+        )
+        return dictionary.centroids.unflatten(1, dictionary.shape), filters
+
+    def state_dict(self) -> dict[str, Any]:
+        """The centroids, and the filters that training began with."""
+        return {"centroids": self.centroids_, "filters": self.filters_}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up those of the run that is resumed."""
+        self.centroids_, self.filters_ = state_dict["centroids"], state_dict["filters"]
+
+
+def first_convolution(module: Classifier) -> nn.Conv2d:
+    """The convolution that sees the images.
+
+    Raises:
+        InputError: there is none, it is 1x1, or it does not see all channels of the images.
+    """
+    name, channels = module.backbone_name, module.spec.channels
+    instead = "type --model.backbone small, or leave kmeans out of --strategy"
+    convolution = next((m for m in module.network.backbone.modules() if isinstance(m, nn.Conv2d)), None)
+    if convolution is None:
+        raise InputError(f"kmeans initialises the first convolution, and the backbone {name} has none; {instead}")
+    require(
+        convolution.kernel_size != (1, 1),
+        f"kmeans needs patches, and the first convolution of the backbone {name} is 1x1; {instead}",
+    )
+    require(
+        convolution.weight.shape[1] == channels,
+        f"kmeans needs a first convolution over all {channels} channels of the images, and that of the backbone {name} "
+        f"takes {convolution.weight.shape[1]}; {instead}",
+    )
+    return convolution
+
+
+def initial_filters(dictionary: Dictionary, std: Tensor, scale: float) -> Tensor:
+    """The filters that answer to normalised images as the dictionary's filters answer to pixels.
+
+    The network sees u = (x / 255 - mean) / std, channel by channel. As w . x = 255 (w std) . u + constant, the filters
+    are multiplied by each channel's std; the constant, the same at every place, is left to the batch normalisation
+    or to the bias, which starts at zero. A filter is thus zero-mean in pixels: whatever the brightness of a flat grey
+    patch, the answer is the same. All filters are scaled alike, so that the layer's output is as large as before.
+
+    Args:
+        dictionary: of n centroids.
+        std: (C,) of the input normalisation; ones where there is none.
+        scale: standard deviation that all weights together shall have, that of the random initialisation.
+
+    Returns:
+        (n, C, h, w) float32.
+    """
+    filters = dictionary.filters() * std[:, None, None]
+    return filters * (scale / filters.std())
