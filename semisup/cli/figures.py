@@ -1,0 +1,92 @@
+"""`semisup figures`: the pictures of one or more runs.
+
+python -m semisup figures runs/digits/pseudolabel/20260101-120000-s0
+python -m semisup figures RUN RUN --only curves --out pictures
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semisup.errors import InputError, did_you_mean, require
+from semisup.figures import FIGURES
+from semisup.runs import run_of
+
+if TYPE_CHECKING:
+    from semisup.data.datamodule import DataModule
+    from semisup.figures.gallery import Named
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The verb's options, and what each figure shows."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, or a checkpoint in one")
+    parser.add_argument("--ckpt_path", metavar="FILE", help="of a single RUN, another checkpoint than the best")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/figures)")
+    parser.add_argument("--only", metavar="NAME", help="one figure (default: all that there is data for)")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where the data is, if it has moved")
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = "figures:\n" + "\n".join(f"  {name:15}{what}" for name, what in FIGURES.items())
+
+
+def run(request: Namespace) -> None:
+    """Writes every figure as PNG and PDF, and says which were left out, and why.
+
+    Each run's figures go into its own folder `figures`, those of all runs together into the first one's. With `--out`
+    all go there, each run's into a folder of its own where there are several.
+
+    Raises:
+        InputError: an option is wrong, or there was nothing to draw.
+    """
+    only, out, several = request.only, request.out and Path(request.out), len(request.runs) > 1
+    require(only is None or only in FIGURES, f"there is no figure {only!r}{did_you_mean(str(only), FIGURES)}")
+    require(not (request.ckpt_path and several), "--ckpt_path names a checkpoint of one run; type one RUN with it")
+
+    import torch
+
+    from semisup.figures import gallery
+    from semisup.figures.material import Material
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    paths = [Path(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
+    runs = [Material(path, lambda path: _open(path, request.root), device) for path in paths]
+    drawn = 0
+    for one in runs:
+        folder = out / one.name if out and several else out or one.run / "figures"
+        figures = {name: make(one) for name, make in gallery.OF_A_RUN.items() if only in (None, name)}
+        drawn += _draw(folder, figures, f"{one.name}: " if several else "")
+    if only in (None, "curves"):
+        drawn += _draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})
+    require(drawn > 0, "there was nothing to draw; the lines above say why")
+
+
+def _draw(folder: Path, figures: dict[str, Named], whose: str = "") -> int:
+    """Writes figures by name and says where they are and which are left out; returns the number of files."""
+    from semisup.console import say
+    from semisup.figures.style import save
+
+    count = 0
+    left_out: dict[str, list[str]] = {}  # by the reason
+    for name, parts in figures.items():
+        try:
+            for stem, drawn in parts:
+                for path in save(drawn, folder, stem):
+                    count += 1
+                    say(os.path.relpath(path))
+        except InputError as error:
+            left_out.setdefault(str(error), []).append(name)
+    for reason, names in left_out.items():
+        say(f"{whose}left out {', '.join(names)}: {reason}")
+    return count
+
+
+def _open(path: Path, root: str | None) -> DataModule:
+    """The dataset that the run of a path was trained on, by its config.yaml."""
+    from semisup.cli.build import build_data
+    from semisup.cli.config import parse
+
+    found = run_of(path)
+    require(found is not None and (found / "config.yaml").is_file(), f"{found} has no config.yaml to say which data")
+    return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", root] if root else [])]))

@@ -1,0 +1,134 @@
+"""What a run left to make figures of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from semisup.classifier import Classifier
+from semisup.data.datamodule import DataModule
+from semisup.data.pool import Pool
+from semisup.errors import InputError, require
+from semisup.inference import predict
+from semisup.randomness import permutation
+from semisup.runs import find_checkpoint, run_of
+from semisup.tracking.reading import read_metrics
+
+_EMBEDDED = 1000  # images
+
+
+class Material:
+    """A run's metrics, checkpoint and data, each opened when a figure first asks for it.
+
+    Args:
+        path: a run directory, or a checkpoint in one.
+        open_data: opens the dataset that the run of a path was trained on.
+        device: where to compute.
+
+    Raises:
+        InputError: the path is not of a run; and by the attributes where the run has no such thing.
+    """
+
+    def __init__(self, path: Path, open_data: Callable[[Path], DataModule], device: torch.device) -> None:
+        run = run_of(path)
+        if run is None:
+            raise InputError(f"{path} is neither a run directory nor a file in one; type the path of a run")
+        self.path, self.run, self._open_data, self._device = path, run, open_data, device
+
+    @property
+    def name(self) -> str:
+        """The strategy and the directory's own name, which holds time and seed."""
+        return f"{self.run.parent.name}/{self.run.name}"
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv`."""
+        found = read_metrics(self.run)
+        require(bool(found), "there is no metrics.csv, or nothing in it")
+        return found
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """The checkpoint that was named, else the best one."""
+        return find_checkpoint(self.path)
+
+    @cached_property
+    def epochs(self) -> int:
+        """Epochs of training before the checkpoint."""
+        return int(Classifier.saved(self.checkpoint)["epochs"])
+
+    @cached_property
+    def module(self) -> Classifier:
+        """The classifier of the checkpoint, on the device."""
+        return Classifier.from_checkpoint(self.checkpoint).to(self._device)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """What the run was configured with, by its `config.yaml`."""
+        path = self.run / "config.yaml"
+        require(path.is_file(), f"there is no {path}")
+        options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return options
+
+    def state(self, strategy: str) -> dict[str, Any]:
+        """What a strategy, named by its class, wrote into the checkpoint."""
+        _ = self.epochs  # refuses a file that semisup did not write
+        states = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["callbacks"]
+        require(strategy in states, f"the run was not trained with {strategy}")
+        state: dict[str, Any] = states[strategy]
+        return state
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The dataset that the run was trained on."""
+        return self._open_data(self.path)
+
+    @cached_property
+    def fitting(self) -> tuple[Classifier, DataModule]:
+        """The classifier, and the data where it still has the classes and the size of images it was trained on."""
+        module, data = self.module, self.data
+        require(data.spec == module.spec, f"the run was trained on {module.spec}, and the data is {data.spec} now")
+        return module, data
+
+    @cached_property
+    def predictions(self) -> tuple[Tensor, Tensor, str]:
+        """Probabilities (N, classes), true classes (N,) and what they are of: test images, else validation images."""
+        module, data = self.fitting
+        for pool, what in ((data.pools.test, "test images"), (data.pools.val, "validation images")):
+            if pool and pool.scorable:
+                p, target = predicted(module, pool, data.eval_batch_size)
+                require(bool(p.isfinite().all()), "the network has diverged: its predictions are not numbers")
+                return p, target, what
+        raise InputError("the data has neither test nor validation images with labels")
+
+
+def predicted(module: Classifier, pool: Pool, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Class probabilities (N, classes) float32 and true classes (N,) int64 of a labeled pool, on the CPU."""
+    return torch.cat([p.cpu() for _, p in predict(module, pool, batch_size)]), pool.labels
+
+
+def labeled_images(data: DataModule, most: int = _EMBEDDED) -> tuple[Tensor, Tensor, str]:
+    """Images (N, C, H, W) uint8 whose classes (N,) int64 are known, and what they are called.
+
+    Validation images come first, since the network was not fitted to them; what is missing is taken from the labeled
+    training images. Test images are never among them.
+
+    Args:
+        data: the dataset.
+        most: how many images.
+    """
+    images, targets, parts = [], [], []
+    for pool, name in ((data.pools.val, "validation"), (data.pools.labeled, "training")):
+        if pool and pool.scorable and most > 0:
+            rows = permutation(len(pool), data.seed, "figures", name)[:most]
+            images.append(pool.gather(rows).contiguous())
+            targets.append(pool.labels[rows])
+            parts.append(f"{len(rows):,} {name}")
+            most -= len(rows)
+    return torch.cat(images), torch.cat(targets), f"{' and '.join(parts)} images"

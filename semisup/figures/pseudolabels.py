@@ -1,0 +1,102 @@
+"""Rounds of pseudo-labels: images of each class, and how right their labels are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from semisup.figures.style import PALETTE, PERCENT, figure, styled
+
+_PREFIX = "pseudolabel/"
+_NUMBERS = 15  # of rounds, that are written out; more would overlap
+
+
+class Round(NamedTuple):
+    """One round.
+
+    Attributes:
+        images: class -> images that were given this label.
+        precision: share of all labels that is right; None where the truth is unknown or nothing was selected.
+        class_precision: class -> share of its labels that is right, where known.
+    """
+
+    images: dict[str, float]
+    precision: float | None
+    class_precision: dict[str, float]
+
+
+def rounds(metrics: Iterable[dict[str, float]]) -> list[Round]:
+    """The rounds that a run logged.
+
+    Args:
+        metrics: rows of `metrics.csv`, as `semisup.tracking.reading.read_metrics` gives them.
+    """
+    found = []
+    for row in metrics:
+        count = _under(f"{_PREFIX}count/", row)
+        if count:
+            precision = row.get(f"{_PREFIX}precision")
+            found.append(Round(count, precision, _under(f"{_PREFIX}precision/", row)))
+    return found
+
+
+def _under(prefix: str, row: dict[str, float]) -> dict[str, float]:
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+
+
+@styled
+def pseudolabels(found: list[Round]) -> Figure:
+    """Above, the images of every round by the label they were given; below, the precision, where the truth is known.
+
+    With more classes than colours, those that were given most often are drawn, and the others as one.
+
+    Args:
+        found: one round or more, as `rounds` gives them.
+    """
+    known = any(r.precision is not None for r in found)
+    drawn = figure(5.6 if known else 3.4)
+    panels = drawn.subplots(1 + known, 1, sharex=True, squeeze=False, height_ratios=[3, 2][: 1 + known])[:, 0]
+    names = sorted(found[0].images, key=lambda name: -sum(r.images[name] for r in found))
+    frequent = names[: len(PALETTE) - (len(names) > len(PALETTE))]
+    colors = dict(zip((name for name in found[0].images if name in frequent), PALETTE, strict=False))
+    _count(panels[0], found, colors)
+    if known:
+        _precision(panels[1], found, colors)
+    panels[-1].set(xlabel="round", xticks=range(1, len(found) + 1, -(-len(found) // _NUMBERS)))
+    return drawn
+
+
+def _count(axes: Axes, found: list[Round], colors: dict[str, str]) -> None:
+    """A bar for every round, a colour for every class."""
+    place, total = np.arange(1, len(found) + 1), np.array([sum(r.images.values()) for r in found])
+    stacks = [(name, color, np.array([r.images[name] for r in found])) for name, color in colors.items()]
+    if len(colors) < len(found[0].images):
+        stacks.append(("all other classes", PALETTE[-1], total - sum(images for _, _, images in stacks)))
+    below = np.zeros(len(found))
+    for name, color, images in stacks:
+        axes.bar(place, images, 0.8, below, color=color, edgecolor="white", linewidth=0.4, label=name)
+        below += images
+    if len(found) <= _NUMBERS:
+        for x, y in zip(place, total, strict=True):
+            axes.annotate(f"{y:,.0f}", (x, y), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+    axes.set(ylabel="pseudo-labeled images")
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="predicted class", reverse=True)
+
+
+def _precision(axes: Axes, found: list[Round], colors: dict[str, str]) -> None:
+    """A line for every class, and a thick one for all."""
+    place, unknown = range(1, len(found) + 1), float("nan")
+    for name, color in colors.items():
+        precision = [r.class_precision.get(name, unknown) for r in found]
+        axes.plot(place, precision, color=color, linewidth=0.9, marker=".", markersize=3)
+    overall = [unknown if r.precision is None else r.precision for r in found]
+    axes.plot(place, overall, color="black", linewidth=2.5, marker="o", markersize=3, label="all classes")
+    axes.set(ylabel="precision")
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
