@@ -30,21 +30,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/paired"))
     arguments = parser.parse_args(sys.argv[1:split])
     scores = {
-        strategy: [fit(strategy, seed, arguments.out, sys.argv[split + 1 :]) for seed in range(arguments.seeds)]
+        strategy: [
+            fit(strategy, seed, arguments.out, ["--strategy", strategy, *sys.argv[split + 1 :]])
+            for seed in range(arguments.seeds)
+        ]
         for strategy in arguments.strategies
     }
     print("\n".join(table(scores)))
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": sys.argv[split + 1 :], "scores": scores}))
 
 
-def fit(strategy: str, seed: int, out: Path, options: list[str]) -> dict[str, float]:
-    """Trains once and returns the run's final scores."""
+def fit(name: str, seed: int, out: Path, options: list[str]) -> dict[str, float]:
+    """Trains once, says under `name` how well, and returns the run's final scores."""
     root = out / f"{time.time_ns()}"
-    command = [sys.executable, "-m", "semisup", "fit", "--strategy", strategy, "--seed", str(seed), *options]
+    command = [sys.executable, "-m", "semisup", "fit", "--seed", str(seed), *options]
     subprocess.run([*command, "--trainer.default_root_dir", str(root)], check=True, stdout=subprocess.DEVNULL)
     (run,) = root.glob("*/*/*")
     final = read_metrics(run)[-1]
-    print(f"{strategy} seed {seed}: {100 * final['best/test_accuracy']:.2f}  {run}", file=sys.stderr, flush=True)
+    print(f"{name} seed {seed}: {100 * final['best/test_accuracy']:.2f}  {run}", file=sys.stderr, flush=True)
     return final
 
 
