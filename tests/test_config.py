@@ -227,8 +227,11 @@ def test_what_is_printed_reads_back_the_same(write: Write, line: str) -> None:
     assert {k: second.trainer[k] for k in numbers} == numbers
 
 
-@given(text=st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20))
-@settings(max_examples=20, deadline=None)
+PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
+
+
+@given(text=PRINTABLE.filter(lambda text: text != "--"))
+@settings(max_examples=20)
 def test_any_text_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     first = parse("fit", [f"--tracking.project={text}", "--data", "digits"])
     path = tmp_path_factory.mktemp("text") / "x.yaml"
@@ -236,6 +239,11 @@ def test_any_text_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, 
     second = parse("fit", ["--config", str(path)])
     assert first.tracking.project == second.tracking.project == text
     assert first.yaml == second.yaml
+
+
+def test_two_dashes_are_no_value() -> None:  # Python's argparse takes them for the end of the options
+    with pytest.raises(InputError, match=r"--tracking\.project: expected a value, got --$"):
+        parse("fit", ["--tracking.project=--"])
 
 
 @pytest.mark.parametrize("text", ["1e3", "null", "yes", "1_0", "-", "a: b", "# a", "nan", "2020-01-01", "é ü", " a "])

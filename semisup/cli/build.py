@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 
 from semisup import plugins
 from semisup.classifier import Classifier
@@ -43,10 +45,21 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
         flags["plugins"] = [*as_list(flags.get("plugins")), CPUSync()]
         del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
     quiet = {"enable_model_summary": False, "enable_progress_bar": sys.stderr.isatty()}
+    flags = {**quiet, "precision": _precision(flags.get("accelerator", "auto")), **flags, **ours}
+    callbacks = [*as_list(flags.get("callbacks"))]
+    if flags["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        # A bar reads the loss, and so waits for the device: as often as the loggers do, and not at every step.
+        callbacks.append(TQDMProgressBar(refresh_rate=flags.get("log_every_n_steps", 50)))
     try:
-        return pl.Trainer(**{**quiet, **flags, **ours})
+        return pl.Trainer(**{**flags, "callbacks": callbacks})
     except (ImportError, TypeError, ValueError) as error:  # a missing accelerator's package, or a value out of range
         raise InputError(f"--trainer: Lightning refuses these options: {error}") from error
+
+
+def _precision(accelerator: str) -> str:
+    """bf16 on GPUs that multiply it; float32 on CPUs, most of which are many times slower in bf16."""
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def as_list(value: Any) -> list[Any]:

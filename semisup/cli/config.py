@@ -107,7 +107,8 @@ def parse(verb: str, argv: list[str]) -> Config:
     parser = _parser(chosen[-1])
     options = {action.dest: hint for action in parser._actions if (hint := _hint(action))}
     for argument in args:
-        key = argument.removeprefix("--").partition("=")[0]
+        key, _, value = argument.removeprefix("--").partition("=")
+        require(value != "--", f"--{key}: expected a value, got --")
         if argument.startswith("--") and not _exists(key, options):
             valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "print_config", "help")
             raise InputError(_unknown(key, valid, chosen[-1], "--"))

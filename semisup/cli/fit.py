@@ -27,6 +27,7 @@ from semisup.cli.summary import Result, table
 from semisup.console import command, say
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
+from semisup.figures.callback import LogFigures
 from semisup.runs import current_run_dir, run_of, write_atomically, write_environment
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
@@ -89,7 +90,7 @@ def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
 
 def _callbacks(config: Config, run_dir: Path) -> list[pl.Callback]:
     """The record first, then the user's, then the checkpoints: the best by validation, and the last."""
-    callbacks = [ContinueRecord(), Progress(), *as_list(config.trainer.get("callbacks"))]
+    callbacks = [ContinueRecord(), Progress(), LogFigures(), *as_list(config.trainer.get("callbacks"))]
     if config.trainer.get("enable_checkpointing") is not False:
         # At the end of an epoch, after the strategy's own work: a checkpoint in between would lose it.
         shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}

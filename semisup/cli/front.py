@@ -54,6 +54,10 @@ def _run(argv: list[str]) -> None:
         _list(rest)
     elif verb == "data":
         _data(rest)
+    elif verb == "figures":
+        _figures(rest)
+    elif verb == "kmeans-features":
+        _kmeans_features(rest)
     elif verb in _MODULES:
         _work(verb, expand(rest))
     elif verb.startswith("-"):
@@ -104,3 +108,19 @@ def _data(argv: list[str]) -> None:
     request = parser.parse_args(argv)
     plugins.find(plugins.DATAMODULES, request.name)
     import_module("semisup.cli.data").run(request)
+
+
+def _figures(argv: list[str]) -> None:
+    module = import_module("semisup.cli.figures")
+    parser = _Parser("semisup figures", description="Draws the pictures of one or more runs.", allow_abbrev=False)
+    module.add_options(parser)
+    module.run(parser.parse_args(argv))
+
+
+def _kmeans_features(argv: list[str]) -> None:
+    module = import_module("semisup.cli.kmeans_features")
+    parser = _Parser(
+        "semisup kmeans-features", description="Scores k-means features with a linear SVM.", allow_abbrev=False
+    )
+    module.add_options(parser)
+    module.run(*parser.parse_known_args(argv))

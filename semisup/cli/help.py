@@ -18,6 +18,8 @@ VERBS = {
     "validate": "score a run on the validation images",
     "test": "score a run on the test images",
     "predict": "write a run's predictions to a file",
+    "figures": "draw the pictures of one or more runs",
+    "kmeans-features": "score k-means features with a linear SVM, without a network",
     "list": "list the strategies, datamodules and backbones that are installed",
     "data": "download a dataset",
 }
@@ -61,7 +63,7 @@ _MOST_USED = (
 
 def overview() -> str:
     """What `semisup --help` prints."""
-    verbs = "\n".join(f"  {verb:10}{summary}" for verb, summary in VERBS.items())
+    verbs = "\n".join(f"  {verb:17}{summary}" for verb, summary in VERBS.items())
     return (
         "usage: semisup VERB [OPTION]...\n\nSemi-supervised image classification: few labels, many unlabeled pictures."
         f"\n\nverbs:\n{verbs}\n\n`semisup VERB --help` tells of one verb. An error is one line; with SEMISUP_DEBUG=1 "
