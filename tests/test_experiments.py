@@ -63,8 +63,9 @@ def test_every_rung_of_the_ladder_changes_one_thing(tmp_path: Path, monkeypatch:
     ]
     assert changed[:3] == [["model.backbone"], ["model.normalization"], ["data.augmentation"]]
     groups = [{name.partition(".")[0] for name in names} for names in changed[3:]]
-    assert groups == [{"strategy", "supervised", "kmeans"}, {"strategy", "pseudolabel"}]
-    assert [rung["strategy"] for rung in rungs[3:]] == ["supervised", "kmeans", "kmeans+pseudolabel"]
+    assert groups == [{"strategy", "supervised", "kmeans"}, {"strategy", "pseudolabel"}, {"strategy", "exemplar"}]
+    strategies = ["supervised", "kmeans", "kmeans+pseudolabel", "exemplar+kmeans+pseudolabel"]
+    assert [rung["strategy"] for rung in rungs[3:]] == strategies
     assert rungs[0]["optimizer.lr"] == 1.0 and rungs[0]["lr_scheduler.every_epochs"] == 25
 
 
@@ -81,6 +82,8 @@ def test_the_ladder_is_climbed(tmp_path: Path) -> None:
         "--rungs",
         "4",
         "5",
+        "--second",
+        "small",
         "--",
         *short,
         *local,
@@ -90,7 +93,7 @@ def test_the_ladder_is_climbed(tmp_path: Path) -> None:
     scores = json.loads(done.stdout.splitlines()[-1])["scores"]
     assert list(scores) == ["4-augmentation", "5-kmeans"]
     runs = [yaml.safe_load(path.read_text()) for path in sorted(tmp_path.glob("runs/ladder/*/*/*/*/config.yaml"))]
-    assert [(run["strategy"], run["data"]["augmentation"]) for run in runs] == [
-        ("supervised", "course"),
-        ("kmeans", "course"),
+    assert [(run["strategy"], run["data"]["augmentation"], run["model"]["backbone"]) for run in runs] == [
+        ("supervised", "course", "small"),
+        ("kmeans", "course", "small"),
     ]

@@ -1,10 +1,10 @@
 """Climbs the course's ladder: every rung adds one thing to those below it, over seeds on the same splits.
 
     python experiments/ladder/climb.py --seeds 3
-    python experiments/ladder/climb.py --seeds 3 --rungs 4 6 -- --data.root data/photographs32 --trainer.max_epochs 20
+    python experiments/ladder/climb.py --second small -- --data.root data/photographs32 --trainer.max_epochs 30
 
 A rung is a file in this folder, and a run gets the files of its own and of all lower rungs. What follows `--` goes to
-`semisup fit` as it is. Prints accuracies as experiments/paired.py does, each rung's difference being to the lowest one.
+`semisup fit` as it is. Prints accuracies as experiments/paired.py does, each rung's difference being to the one below.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from paired import fit, table  # noqa: E402  (beside this folder, and not a pack
 RUNGS = sorted(HERE.glob("[0-9]-*.yaml"))
 
 
-def options(rung: int) -> list[str]:
-    """The options of a rung, counted from 1: its file behind those of the rungs below it."""
-    return [argument for path in RUNGS[:rung] for argument in ("--config", str(path))]
+def options(rung: int, second: str | None = None) -> list[str]:
+    """The options of a rung, counted from 1: its file behind those of the rungs below it.
+
+    Args:
+        rung: its number.
+        second: another backbone from the second rung on; `solution` takes no pictures smaller than 48 pixels.
+    """
+    files = [argument for path in RUNGS[:rung] for argument in ("--config", str(path))]
+    return files + (["--model.backbone", second] if second and rung > 1 else [])
 
 
 def main() -> None:
@@ -35,16 +41,15 @@ def main() -> None:
     numbers = range(1, len(RUNGS) + 1)
     parser.add_argument("--rungs", nargs="+", type=int, choices=numbers, default=[*numbers], help="all by default")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--second", metavar="BACKBONE", help="for rung 2 and up, in place of solution (from 48 pixels)")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
     arguments = parser.parse_args(sys.argv[1:split])
     extra = sys.argv[split + 1 :]
-    scores = {
-        RUNGS[rung - 1].stem: [
-            fit(RUNGS[rung - 1].stem, seed, arguments.out, [*options(rung), *extra]) for seed in range(arguments.seeds)
-        ]
-        for rung in arguments.rungs
-    }
-    print("\n".join(table(scores)))
+    scores: dict[str, list[dict[str, float]]] = {}
+    for rung in arguments.rungs:
+        name, flags = RUNGS[rung - 1].stem, [*options(rung, arguments.second), *extra]
+        scores[name] = [fit(name, seed, arguments.out, flags) for seed in range(arguments.seeds)]
+    print("\n".join(table(scores, below=True)))
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "scores": scores}))
 
 
