@@ -268,7 +268,6 @@ def test_rank_zero_clusters_for_all_and_its_error_is_everyones(tmp_path: Path) -
     expected = first_convolution(started(alone, Blobs())).weight
     for number in range(2):
         error, filters, centroids = torch.load(tmp_path / f"{number}.pt", weights_only=True)
-        # How many of its 20 patches differ after whitening is a matter of rounding.
-        assert re.search(r"can't place 32 centroids on 1\d distinct points", error)
+        assert re.search(r"can't place 32 centroids on \d+ ", error)  # how many differ is a matter of rounding
         assert torch.equal(filters, expected) and torch.equal(centroids, alone.centroids_)
     assert (tmp_path / "0").exists() and not (tmp_path / "1").exists()  # the cache of the rank that clustered
