@@ -97,3 +97,17 @@ def test_the_ladder_is_climbed(tmp_path: Path) -> None:
         ("supervised", "course", "small"),
         ("kmeans", "course", "small"),
     ]
+
+
+@pytest.mark.slow
+def test_surrogate_classes_are_compared_with_random_weights(tmp_path: Path) -> None:
+    script = LADDER[0].parents[1] / "exemplar_svm.py"
+    small = ["--exemplar.images", "20", "--exemplar.samples_per_class", "10", "--exemplar.epochs", "1"]
+    local = ["--data", "digits", "--trainer.accelerator", "cpu", "--tracking.mode", "disabled"]
+    command = [sys.executable, str(script), "--seeds", "1", "--", *small, *local]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ((random, learned, difference),) = json.loads(done.stdout.splitlines()[-1])["random_learned_difference"]
+    (run,) = tmp_path.glob("runs/exemplar_svm/*/digits/exemplar/*")
+    assert learned == 100 * read_metrics(run)[-1]["exemplar/svm_test_accuracy"]
+    assert difference == learned - random and random > 50  # of ten classes: random filters are worth something

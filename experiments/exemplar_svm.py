@@ -1,0 +1,63 @@
+"""What surrogate classes teach a network, by a linear SVM on its features, beside the same network with random weights.
+
+    python experiments/exemplar_svm.py --seeds 3 -- --config experiments/photographs32.yaml --exemplar.images 1000
+
+What follows `--` goes to `semisup fit --strategy exemplar`, of whose labeled training one step is made; that comes after
+the pretraining, and the SVM sees nothing of it. Prints test accuracies in percent and their paired difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from paired import fit
+
+from semisup.classifier import Classifier
+from semisup.cli.build import build_data
+from semisup.cli.config import Config, parse
+from semisup.features.linear import linear_svm
+from semisup.features.pooling import pooled_features
+
+
+def untrained(config: Config) -> float:
+    """Test accuracy of an SVM on the features of the network as the fit initialises it; C is chosen on validation."""
+    data = build_data(config)
+    module, pools = Classifier(data.spec, model=config.model, seed=config.seed), data.pools
+    module.network.normalization.fit(pools.labeled.chunks(data.eval_batch_size))
+    network = torch.nn.Sequential(module.network.normalization, module.network.backbone)
+    sets = [
+        (pooled_features(network, pool, data.eval_batch_size, torch.device("cpu")), pool.labels)
+        for pool in (pools.labeled, pools.val, pools.test)
+        if pool is not None and pool.labels is not None
+    ]
+    return linear_svm(*sets[0], *sets[1], *sets[2], seed=config.seed).test_accuracy
+
+
+def main() -> None:
+    """Runs both arms with every seed and prints the table and a JSON line."""
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/exemplar_svm"))
+    arguments, extra = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
+    options = ["--strategy", "exemplar", *extra, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    rows = []
+    for seed in range(arguments.seeds):
+        random = 100 * untrained(parse("fit", [*options, "--seed", str(seed)]))
+        learned = 100 * fit("exemplar", seed, arguments.out, options)["exemplar/svm_test_accuracy"]
+        rows.append((random, learned, learned - random))
+        print(f"| {seed} | {random:.2f} | {learned:.2f} | {learned - random:+.2f} |", flush=True)
+    means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+    error = statistics.stdev(row[2] for row in rows) / len(rows) ** 0.5 if len(rows) > 1 else float("nan")
+    print(f"| mean | {means[0]:.2f} | {means[1]:.2f} | {means[2]:+.2f} (SE {error:.2f}) |")
+    print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "random_learned_difference": rows}))
+
+
+if __name__ == "__main__":
+    main()
