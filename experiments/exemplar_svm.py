@@ -2,8 +2,8 @@
 
     python experiments/exemplar_svm.py --seeds 3 -- --config experiments/photographs32.yaml --exemplar.images 1000
 
-What follows `--` goes to `semisup fit --strategy exemplar`, of whose labeled training one step is made; that comes after
-the pretraining, and the SVM sees nothing of it. Prints test accuracies in percent and their paired difference.
+What follows `--` goes to `semisup fit --strategy exemplar`, of whose labeled training one step is made; that comes
+after the pretraining, and the SVM sees nothing of it. Prints test accuracies in percent and their paired difference.
 """
 
 from __future__ import annotations
