@@ -22,13 +22,13 @@ class Digits(DataModule):
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, as scikit-learn ships it.
 
     Args:
-        labels_per_class: labels given to the strategy for each class; 4 by default, 40 in all.
+        labels_per_class: labels given to the strategy for each class; 4 by default, 40 in all; null for all 1,257.
         kwargs: see DataModule.
     """
 
     default_augmentation = "shift"  # a mirrored digit is another digit, or none
 
-    def __init__(self, labels_per_class: int = 4, **kwargs: Any) -> None:
+    def __init__(self, labels_per_class: int | None = 4, **kwargs: Any) -> None:
         super().__init__(labels_per_class=labels_per_class, **kwargs)
 
     @property
@@ -44,14 +44,15 @@ class Digits(DataModule):
         rest, test = holdout(labels, _TEST, "digits test")
         kept, held = holdout(labels[rest], _VAL, "digits val")
         train, val = rest[kept], rest[held]
-        assert self.labels_per_class is not None
-        chosen = pick(labels[train], self.labels_per_class, self.spec.class_names, self.seed)
+        chosen = np.arange(len(train))
+        if self.labels_per_class is not None:
+            chosen = pick(labels[train], self.labels_per_class, self.spec.class_names, self.seed)
         labeled, unlabeled = train[chosen], np.delete(train, chosen)
         return Pools(
             labeled=Pool(images, labels[labeled], labeled),
-            unlabeled=Pool(images, rows=unlabeled),
+            unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
             val=Pool(images, labels[val], val),
             test=Pool(images, labels[test], test),
             train_size=len(train),
-            truth=labels[unlabeled],
+            truth=labels[unlabeled] if len(unlabeled) else None,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from semisup import randomness
+from semisup.console import say
 from semisup.data.cache import user_cache
 from semisup.runs import replacing
 
@@ -56,8 +57,8 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
     name = f".semisup-duplicates-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.npy"
     folders = (images.parent, user_cache())
     for folder in folders:
-        if (folder / name).is_file():
-            return np.asarray(np.load(folder / name, allow_pickle=False))
+        if (folder / name).is_file() and (kept := _rows(folder / name, images.stat().st_size // size)) is not None:
+            return kept
     rows = duplicates(*(np.memmap(path, np.uint8, "r").reshape(-1, size) for path in (images, others)))
     for folder in folders:
         try:
@@ -68,3 +69,16 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
         except OSError:  # not writable, or full: the next folder, and at last no cache at all
             continue
     return rows
+
+
+def _rows(path: Path, count: int) -> np.ndarray | None:
+    """Ascending rows of `count` images from a cache file; None where it holds anything else."""
+    try:
+        with path.open("rb") as file:
+            rows = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception:  # the header is Python, with whatever its parser stumbles over
+        rows = np.empty(0)
+    right = rows.ndim == 1 and rows.dtype.kind == "i" and (np.diff(rows, prepend=-1, append=count) > 0).all()
+    if not right:
+        say(f"data: {path} is damaged; duplicates are searched anew")
+    return rows if right else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,22 +31,24 @@ class Folder(DataModule):
     validates, stratified and the same for every seed. With `labels_per_class`, the rest of `train/` joins the unlabeled
     pool, behind the pictures of `unlabeled/`; the audit knows the truth only where `unlabeled/` is empty.
 
-    Pictures are turned as their EXIF orientation says, made RGB, resized so that the shorter side fits, and cut to the
-    middle: once, into ROOT/.semisup-cache (~/.cache/semisup where ROOT can't be written), and again only when a file or
-    `image_size` changes. Files that can't be read as a picture are named and left out.
+    Pictures are turned as their EXIF orientation says, made RGB (or grey: `channels`), resized so that the shorter side
+    fits, and cut to the middle: once, into ROOT/.semisup-cache (~/.cache/semisup where ROOT can't be written), and
+    again only when a file or one of these options changes. Files that can't be read as a picture are named and left
+    out.
 
     Args:
         root: the folder that holds train/.
         image_size: height and width in pixels to give every picture.
+        channels: 3 for RGB, 1 for grey; colours become grey by their brightness.
         kwargs: see DataModule.
     """
 
-    def __init__(self, root: str = "data", image_size: int = 96, **kwargs: Any) -> None:
+    def __init__(self, root: str = "data", image_size: int = 96, channels: Literal[1, 3] = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require(
             image_size >= _SMALLEST, f"data.image_size is {image_size}, but must be at least {_SMALLEST}, such as 96"
         )
-        self.root, self.image_size = Path(root).expanduser(), image_size
+        self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
 
     @property
     def spec(self) -> DataSpec:
@@ -54,7 +57,7 @@ class Folder(DataModule):
         Raises:
             InputError: there is no train/, or fewer than two classes in it.
         """
-        return DataSpec("folder", self._class_names(), channels=3, image_size=self.image_size)
+        return DataSpec("folder", self._class_names(), channels=self.channels, image_size=self.image_size)
 
     def read(self) -> Pools:
         """Finds the pictures, and opens or makes the cache.
@@ -67,7 +70,7 @@ class Folder(DataModule):
         paths = [path.relative_to(self.root).as_posix() for _, path, _ in found]
         names = [_printable(path) for path in paths]
         parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
-        cache, readable = folder_cache.load(self.root, paths, self.image_size)
+        cache, readable = folder_cache.load(self.root, paths, self.image_size, self.channels)
         if unreadable := [name for name, good in zip(names, readable, strict=True) if not good]:
             count = f"{len(unreadable):,} of {len(names):,} files"
             say(f"data: {count} are not readable pictures and are left out: {_named(unreadable)}")
@@ -84,7 +87,7 @@ class Folder(DataModule):
         if self.labels_per_class is not None:
             labeled = train[pick(labels[train], self.labels_per_class, classes, self.seed)]
         unlabeled = np.concatenate([loose, np.setdiff1d(train, labeled)])
-        images = cache.transpose(0, 3, 1, 2)  # (N, 3, H, W)
+        images = cache.transpose(0, 3, 1, 2)  # (N, C, H, W)
 
         def pool(rows: np.ndarray, known: bool = True) -> Pool:
             return Pool(images, labels[rows] if known else None, rows, [names[row] for row in rows])
@@ -142,8 +145,9 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file's name with what is not Unicode in it written as an escape, so that it can be printed and saved."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A file's name with what is not Unicode, or controls a terminal, as an escape: it can be printed and saved."""
+    name = name.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)
 
 
 def _list(top: Path) -> tuple[list[Path], list[Path]]:

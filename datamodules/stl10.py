@@ -64,6 +64,8 @@ class STL10(DataModule):
         names = _text(folder / "class_names.txt").split()
         found = f"{folder / 'class_names.txt'} has {len(names)} names"
         require(len(names) > 1, f"{found}, but must have one for each class, a line each")
+        twice = next((name for name in names if names.count(name) > 1), "")
+        require(not twice, f"{found}, {twice!r} among them more than once; type semisup data download stl10")
         labels, images = _size(folder / "train_y.bin"), _size(folder / "train_X.bin")
         side = isqrt(images // max(1, 3 * labels))
         require(
@@ -99,6 +101,7 @@ class STL10(DataModule):
             test=Pool(images["test"], labels["test"]),
             train_size=len(train),
             truth=_truth(truth, len(images["unlabeled"]), classes)[unlabeled] if truth.exists() else None,
+            left_out=len(images["unlabeled"]) - len(unlabeled),
         )
 
     def _images(self, folder: Path, part: str, side: int) -> np.ndarray:
@@ -157,7 +160,7 @@ def _truth(path: Path, count: int, classes: int) -> np.ndarray:
     """(N,) int64 from 0: the true classes of the unlabeled images."""
     try:
         stored = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy's reader parses a header that is Python, with whatever that stumbles over
         raise InputError(f"{path} is not an array of numpy: {error}; remove it, or write it anew") from error
     require(
         stored.shape == (count,) and stored.dtype.kind in "ui",

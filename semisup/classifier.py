@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -23,10 +22,11 @@ from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.ema import EMA
 from semisup.errors import InputError
-from semisup.losses import cross_entropy
+from semisup.inference import mean_over_ranks
+from semisup.losses import LABELED, LabeledLoss
 from semisup.memory import keep_freed_memory
 from semisup.metrics import Evaluation, Scores
-from semisup.normalization import Normalization
+from semisup.normalization import Kind, Normalization
 from semisup.randomness import key
 from semisup.strategy import Composition, Loss, LossStrategy
 
@@ -40,13 +40,17 @@ class ModelOptions:
     Args:
         backbone: its name (semisup list backbones), torchvision:NAME, or auto, by the size of the images.
         normalization: of the input: none (raw pixels in [0, 1]), channel (zero mean and unit variance over the labeled
-            training images), or yuv (brightness contrast-normalised locally, colours by channel).
+            training images), yuv (brightness contrast-normalised locally, colours by channel), or local7 and local15
+            (every channel contrast-normalised under a Gaussian window of 7 or 15 pixels).
+        loss: of the labeled images: nll (cross-entropy), multi_margin (multi-class hinge), or mse (to one-hot targets).
+            The last two don't make probabilities: those that strategies put a threshold on stay low.
         decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
         compile: compile the network that trains with torch.compile; pays on GPUs, after some minutes.
     """
 
     backbone: str = "auto"
-    normalization: Literal["none", "channel", "yuv"] = "channel"
+    normalization: Kind = "channel"
+    loss: LabeledLoss = "nll"
     decay_norm_and_bias: bool = False
     compile: bool = False
 
@@ -117,7 +121,8 @@ class Classifier(pl.LightningModule):
             self.network = Network(normalization, backbone, head).to(memory_format=torch.channels_last)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
-        self.evaluations = nn.ModuleDict({stage: Evaluation(spec.class_names) for stage in ("val", "test")})
+        stages = {"val": Evaluation(spec.class_names), "test": Evaluation(spec.class_names, areas=True)}
+        self.evaluations = nn.ModuleDict(stages)
         self.scores: dict[str, Scores] = {}
 
     # ---- the step
@@ -135,8 +140,8 @@ class Classifier(pl.LightningModule):
         """The strategy's loss of one batch."""
         torch.manual_seed(key(self.seed, "dropout", batch.step, self.global_rank))
         loss, metrics = self._loss(batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labeled))
-        self.log_dict({f"train/{name}": value for name, value in metrics.items()}, batch_size=len(batch.labeled))
+        for name, value in mean_over_ranks({"loss": loss, **metrics}).items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -148,7 +153,11 @@ class Classifier(pl.LightningModule):
     def _loss(self, batch: Batch) -> Loss:
         if isinstance(self.strategy.owner, LossStrategy):
             return self.strategy.owner.loss(self, batch)
-        return cross_entropy(self(batch.labeled.views["weak"]), batch.labeled.target), {}
+        return self.labeled_loss(self(batch.labeled.views["weak"]), batch.labeled.target), {}
+
+    def labeled_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss that `--model.loss` names, a scalar, of labeled images' logits (B, classes) and classes (B,)."""
+        return LABELED[self.options.loss](logits, target)
 
     # ---- evaluation
 
@@ -218,6 +227,21 @@ class Classifier(pl.LightningModule):
             if self.ema and self.targets_from:
                 by += f", the {self.targets_from} weights make targets"
             say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{by}")
+            say(f"training: {self._scale()}")
+
+    def _scale(self) -> str:
+        """Devices, precision, batch and learning rate, none of which follows from another one."""
+        trainer, data = self.trainer, self.datamodule
+        name, world = trainer.strategy.root_device.type, trainer.world_size
+        sizes = {"labeled": data.batch_size, "unlabeled": data.batch_size * data.needs.unlabeled_ratio}
+        batch = " and ".join(f"{size} {kind}" for kind, size in sizes.items() if size)
+        each = " and ".join(f"{size // world}" for size in sizes.values() if size)
+        batch += f" in all, {each} on each device" if world > 1 else ""
+        several = trainer.accumulate_grad_batches
+        batch += f", {several} such batches in a step" if several > 1 else ""
+        rate = self.optimizer.parameters.get("lr", "by default")
+        devices = f"{world} devices" if world > 1 else "1 device"
+        return f"{devices} ({name}), {trainer.precision}, batch {batch}, learning rate {rate}"
 
     def follow(self, decay: float) -> None:
         """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
@@ -285,11 +309,14 @@ class Classifier(pl.LightningModule):
         """
         checkpoint = _load(path)
         known = checkpoint["semisup"]
-        spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
-        module = cls(spec, model=ModelOptions(**known["model"]))
-        module.follow(known["ema_decay"])
-        weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
-        module.load_state_dict(weights)
+        try:
+            spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
+            module = cls(spec, model=ModelOptions(**known["model"]))
+            module.follow(known["ema_decay"])
+            weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
+            module.load_state_dict(weights)
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
         return module
 
     @staticmethod
@@ -300,7 +327,7 @@ class Classifier(pl.LightningModule):
             InputError: as `from_checkpoint`.
         """
         checkpoint = _load(path)
-        return {**checkpoint["semisup"], "epochs": checkpoint["epoch"] + 1}
+        return {**checkpoint["semisup"], "epochs": int(checkpoint["epoch"]) + 1}
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -309,10 +336,24 @@ def _load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch's reader raises whatever a damaged file makes it stumble over
         first = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
     known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
     if not isinstance(known, dict) or known.get("format") != _FORMAT:
         raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
+    if not _complete(checkpoint):
+        raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")
     return dict(checkpoint)
+
+
+def _complete(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint says what it must, in the right types."""
+    try:
+        known = checkpoint["semisup"]
+        spec, names = known["spec"], [*known["spec"]["class_names"], known["model"]["backbone"], known["strategy"]]
+        numbers = (spec["channels"], spec["image_size"], checkpoint["epoch"])
+        whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0
+        return whole and all(isinstance(x, str) for x in names) and isinstance(checkpoint["state_dict"], dict)
+    except (KeyError, TypeError):
+        return False

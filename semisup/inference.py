@@ -44,6 +44,16 @@ def gather_rows(x: Tensor) -> Tensor:
     return torch.cat([rows[:count] for rows, count in zip(everyone, torch.cat(counts).tolist(), strict=True)])
 
 
+def mean_over_ranks(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means over ranks, in one go; every rank has the same names, and the dtype is that of the first scalar."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return scalars
+    first = next(iter(scalars.values()))
+    values = torch.stack([x.detach().to(first.dtype) for x in scalars.values()])
+    dist.all_reduce(values)
+    return dict(zip(scalars, values / dist.get_world_size(), strict=True))
+
+
 def synchronize_buffers(module: nn.Module) -> None:
     """Gives every rank the buffers of rank 0.
 

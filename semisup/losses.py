@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,6 +19,38 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         target: (B,) int64 classes, or (B, classes) float probabilities.
     """
     return F.cross_entropy(logits.float(), target)
+
+
+def multi_margin(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean of every other class's max(0, 1 - own score + its score), summed over them and divided by the classes.
+
+    The multi-class hinge loss, a scalar, as Torch7's `MultiMarginCriterion` and PyTorch's `MultiMarginLoss` have it.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B,) int64 classes.
+    """
+    return F.multi_margin_loss(logits.float(), target)
+
+
+def mse(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over the images of the squared distance of the logits, as they are, to 1 for the class and 0 for the others.
+
+    A scalar. Squares are summed over the classes, not averaged, so that the gradient has the size of cross-entropy's.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B,) int64 classes.
+    """
+    return (logits.float() - F.one_hot(target, logits.shape[1])).square().sum(dim=1).mean()
+
+
+LabeledLoss = Literal["nll", "multi_margin", "mse"]
+LABELED: dict[LabeledLoss, Callable[[Tensor, Tensor], Tensor]] = {
+    "nll": cross_entropy,
+    "multi_margin": multi_margin,
+    "mse": mse,
+}
 
 
 def fixmatch(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

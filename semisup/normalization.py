@@ -1,6 +1,7 @@
 """Normalisation of the images as the first layer of the model, so that a saved model takes raw images.
 
-The course work on STL-10 compared two: none (raw pixels, which did better), and Torch7's usual preprocessing in YUV.
+The course work on STL-10 compared two: none (raw pixels, which did better), and Torch7's usual preprocessing in YUV;
+the one on MNIST compared none and local contrast normalisation under two windows.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from semisup.errors import require
 
-Kind = Literal["none", "channel", "yuv"]
+Kind = Literal["none", "channel", "yuv", "local7", "local15"]
 
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))  # rows Y, U, V over R, G, B
 _CHUNK = 256  # images that are float64 at one time
+_WINDOWS = {"local7": 7, "local15": 15}  # pixels
 _CONSTANT = 1e-6  # a standard deviation below this is that of a constant channel, and rounding
 
 
@@ -29,15 +31,16 @@ class Normalization(nn.Module):
     - `channel`: each channel by the training images' mean and standard deviation.
     - `yuv`: RGB -> YUV; Y by `local_contrast`, image for image; U and V by the training images' mean and standard
       deviation. The course's baseline.
+    - `local7`, `local15`: each channel by `local_contrast` under a window of that size, image for image.
 
     Before `fit` the mean is 0 and the standard deviation 1.
 
     Args:
-        kind: `none`, `channel` or `yuv`.
+        kind: `none`, `channel`, `yuv`, `local7` or `local15`.
         in_channels: channels of the images; 3 for `yuv`.
 
     Attributes:
-        mean: float32, (in_channels,) for `channel`, (2,) for `yuv` (of U and V); absent for `none`.
+        mean: float32, (in_channels,) for `channel`, (2,) for `yuv` (of U and V); absent for the others.
         std: the same of the standard deviation (over all pixels, not Bessel-corrected).
 
     Raises:
@@ -58,7 +61,7 @@ class Normalization(nn.Module):
         )
         self.kind = kind
         self.in_channels = in_channels
-        if kind != "none":
+        if kind in ("channel", "yuv"):
             learned = in_channels if kind == "channel" else 2
             self.register_buffer("mean", torch.zeros(learned))
             self.register_buffer("std", torch.ones(learned))
@@ -69,12 +72,16 @@ class Normalization(nn.Module):
             return x
         if self.kind == "channel":
             return self._standardize(x)
+        if self.kind in _WINDOWS:
+            return local_contrast(x.float(), _WINDOWS[self.kind]).to(x.dtype)
         yuv = rgb_to_yuv(x.float())
         return torch.cat([local_contrast(yuv[:, :1]), self._standardize(yuv[:, 1:])], dim=1).to(x.dtype)
 
     @torch.no_grad()
     def fit(self, images: Iterable[Tensor]) -> None:
-        """Learns `mean` and `std` from the training images, batch by batch, in float64; `none` reads no image.
+        """Learns `mean` and `std` from the training images, batch by batch, in float64.
+
+        Kinds that learn nothing read no image.
 
         A channel that is constant gets a standard deviation of 1.
 
@@ -84,7 +91,7 @@ class Normalization(nn.Module):
         Raises:
             InputError: there are no images, or they are not uint8 with the right number of channels.
         """
-        if self.kind == "none":
+        if self.kind not in ("channel", "yuv"):
             return
         count = 0
         total, squares = torch.zeros(2, len(self.mean), dtype=torch.float64)
@@ -140,24 +147,46 @@ def local_contrast(y: Tensor, size: int = 7, threshold: float = 1e-4) -> Tensor:
     its root); a standard deviation below `threshold` counts as `threshold`.
 
     Args:
-        y: (B, 1, H, W) float32 or float64.
+        y: (B, C, H, W) float32 or float64; each channel is normalised by itself.
         size: of the window, in pixels; odd.
         threshold: the least standard deviation to divide by.
 
     Returns:
-        (B, 1, H, W), same dtype.
+        (B, C, H, W), same dtype.
     """
-    window = [math.exp(-(((i - size // 2) / (size / 4)) ** 2) / 2) for i in range(size)]
-    window = [weight / sum(window) for weight in window]
-    mass = _blur(torch.ones_like(y[:1]), window)  # (1, 1, H, W)
+    window = _gaussian(size)
+    mass = _blur(torch.ones_like(y[:1, :1]), window)  # (1, 1, H, W)
     centered = y - _blur(y, window) / mass
     # The threshold comes before the root, whose gradient at 0, in a flat patch, would be infinite.
     variance = torch.maximum(_blur(centered.square(), window), (threshold * mass).square())
     return centered * mass / variance.sqrt()
 
 
+def subtract_local_mean(x: Tensor, size: int = 7) -> Tensor:
+    """Subtracts from every channel the mean over all channels and a Gaussian window.
+
+    Torch7's `nn.SpatialSubtractiveNormalization(C, image.gaussian1D(size))`, with the window and the edges of
+    `local_contrast`.
+
+    Args:
+        x: (B, C, H, W) float.
+        size: of the window, in pixels; odd.
+
+    Returns:
+        (B, C, H, W), same dtype.
+    """
+    window, mean = _gaussian(size), x.mean(dim=1, keepdim=True)
+    return x - _blur(mean, window) / _blur(torch.ones_like(mean[:1]), window)
+
+
+def _gaussian(size: int) -> list[float]:
+    """Torch7's `image.gaussian1D`, a standard deviation of a quarter of the size, made to sum to 1."""
+    window = [math.exp(-(((i - size // 2) / (size / 4)) ** 2) / 2) for i in range(size)]
+    return [weight / sum(window) for weight in window]
+
+
 def _blur(x: Tensor, window: list[float]) -> Tensor:
-    """Same-size correlation of (B, 1, H, W) with a separable odd window; outside of the image is 0."""
+    """Same-size correlation of (B, C, H, W) with a separable odd window; outside of the image is 0."""
     # Not conv2d: that may run in TF32, whose rounding exceeds the threshold that flat patches are divided by.
     radius, (height, width) = len(window) // 2, x.shape[-2:]
     x = F.pad(x, (radius, radius, radius, radius))

@@ -9,29 +9,22 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import count
 from pathlib import Path
 from typing import Literal
 
 from semisup.errors import InputError
+from semisup.redaction import redacted
 
-RUN_DIR_VARIABLE = "SEMISUP_RUN_DIR"
 Which = Literal["best", "last"]
 _PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
-_SECRET_NAME = re.compile(r"(?i)(?:^|[._-])\w*(?:key|token|password|passwd|secret|credentials?|auth)$")
-_SECRET_VALUE = re.compile(
-    r"(?<=://)[^/@\s]+(?=@)"  # user:password@ in an address
-    r"|\b(?:sk-|hf_|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA|wandb_v\d_)[\w-]{8,}"  # prefixes of well-known services
-    r"|(?<![A-Za-z0-9])(?=[A-Za-z]*\d)[A-Za-z0-9]{40,}"  # W&B's own keys, and whatever else is as long and as random
-)
 
 
 def new_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
@@ -53,25 +46,21 @@ def new_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
 
 
 def current_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
-    """The directory of this run: a new one on rank 0, and rank 0's on the ranks that it launches.
-
-    Rank 0 leaves it in the environment together with its process id; another rank takes it only from its own parent
-    process, so that a variable left over from another launch is never believed.
+    """The directory of this run, an absolute path: rank 0 makes a new one, and the other ranks ask rank 0.
 
     Raises:
-        InputError: this process is another rank, but was not launched by rank 0 of this run.
+        InputError: this process is another rank, and rank 0 can't be asked; or a rank does not see what rank 0 made.
     """
-    rank = os.environ.get("LOCAL_RANK", "0")
-    if rank != "0":
-        parent, _, inherited = os.environ.get(RUN_DIR_VARIABLE, "").partition(":")
-        if parent != str(os.getppid()):
-            raise InputError(
-                f"LOCAL_RANK is {rank}, but rank 0 of this run did not start this process, so the run directory is "
-                f"unknown; start one process, with LOCAL_RANK unset, and type --trainer.devices for the number of ranks"
-            )
-        return Path(inherited)
-    path = new_run_dir(root, data, strategy, seed).absolute()
-    os.environ[RUN_DIR_VARIABLE] = f"{os.getpid()}:{path}"
+    from semisup.launch import from_rank_zero, on_every_rank  # needs torch
+
+    path = Path(from_rank_zero(lambda: str(new_run_dir(root, data, strategy, seed).absolute())))
+    if not on_every_rank(path.is_dir()):
+        with suppress(OSError):
+            path.rmdir()
+        raise InputError(
+            f"rank 0 made {path}, and not every machine sees it; type --trainer.default_root_dir with a folder that "
+            f"all of them share"
+        )
     return path
 
 
@@ -142,22 +131,6 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def redacted(argv: Iterable[str]) -> list[str]:
-    """A command line's words, with `***` for every value that is, or is named as, a key, a token or a password."""
-    words, hide = [], False
-    for word in argv:
-        name, equals, _ = word.partition("=")
-        secret = _SECRET_NAME.search(name) is not None and (bool(equals) or name.startswith("-"))
-        if hide and not word.startswith("--"):
-            words.append("***")
-        elif secret and equals:
-            words.append(f"{name}=***")
-        else:
-            words.append(_SECRET_VALUE.sub("***", word))
-        hide = secret and not equals
-    return words
 
 
 def write_environment(run_dir: Path) -> None:

@@ -123,13 +123,13 @@ def _parameters(cls: _Class) -> dict[str, Option]:
     fixed: set[str | None] = set()
     options: list[Option] = []
     if init:
-        options = _arguments(init, f"{text}\n{ast.get_docstring(init) or ''}", cls.tree)
+        options = _arguments(init, f"{text}\n{ast.get_docstring(init) or ''}", cls)
         if init.args.kwarg is None:
             return {option.name: option for option in options}
         calls = [node.keywords for node in ast.walk(init) if isinstance(node, ast.Call)]
         fixed = {k.arg for keywords in calls if any(k.arg is None for k in keywords) for k in keywords}
     elif is_dataclass:
-        options = _fields(body, text, cls.tree)
+        options = _fields(body, text, cls)
     found = {option.name: option for option in options}
     for base in cls.definition.bases:
         for name, option in _inherited(cls, ast.unparse(base)).items():
@@ -141,21 +141,25 @@ def _parameters(cls: _Class) -> dict[str, Option]:
 def _inherited(cls: _Class, base: str) -> dict[str, Option]:
     imported = _imports(cls.tree, cls.package, base)
     module, name = imported[0] if imported else (cls.module, base)
-    # Frameworks' own classes: nothing of theirs is an option, and their files are long.
-    if module.partition(".")[0] in ("torch", "pytorch_lightning", "lightning", "abc", "typing"):
+    if _foreign(module):
         return {}
     found = _locate(module, name, frozenset())
     return _parameters(found) if found and found.definition is not cls.definition else {}
 
 
-def _arguments(init: ast.FunctionDef, docstring: str, tree: ast.Module) -> list[Option]:
+def _foreign(module: str) -> bool:
+    """Whether it is a framework's own: nothing of theirs is an option, and their files are long."""
+    return module.partition(".")[0] in ("torch", "pytorch_lightning", "lightning", "abc", "typing", "collections")
+
+
+def _arguments(init: ast.FunctionDef, docstring: str, cls: _Class) -> list[Option]:
     arguments = [*init.args.posonlyargs, *init.args.args][1:] + init.args.kwonlyargs
     values = [*init.args.defaults, *init.args.kw_defaults]
     defaults = [None] * (len(arguments) - len(values)) + values
     return [
         Option(
             argument.arg,
-            _type(argument.annotation, tree),
+            _type(argument.annotation, cls.tree, cls.package),
             ast.unparse(default) if default is not None else "(required)",
             _help(docstring, argument.arg),
         )
@@ -163,7 +167,7 @@ def _arguments(init: ast.FunctionDef, docstring: str, tree: ast.Module) -> list[
     ]
 
 
-def _fields(body: list[ast.stmt], docstring: str, tree: ast.Module) -> list[Option]:
+def _fields(body: list[ast.stmt], docstring: str, cls: _Class) -> list[Option]:
     """The parameters of a dataclass."""
     options = []
     for node in body:
@@ -178,33 +182,41 @@ def _fields(body: list[ast.stmt], docstring: str, tree: ast.Module) -> list[Opti
             factory = f"{given['default_factory']}()" if "default_factory" in given else "(required)"
             default = given.get("default", factory)
         if not re.search(r"\b(ClassVar|KW_ONLY)\b", annotation):
-            options.append(
-                Option(node.target.id, _type(node.annotation, tree), default, _help(docstring, node.target.id))
-            )
+            kind = _type(node.annotation, cls.tree, cls.package)
+            options.append(Option(node.target.id, kind, default, _help(docstring, node.target.id)))
     return options
 
 
-def _type(node: ast.expr | None, tree: ast.Module) -> str:
-    """An annotation as people write it: choices by their values, an alias of the same file by what it stands for."""
+def _type(node: ast.expr | None, tree: ast.Module, package: str) -> str:
+    """An annotation as people write it: choices by their values, an alias by what it stands for."""
     match node:
         case None:
             return ""
         case ast.Constant(value=str(text)):
-            return _type(ast.parse(text, mode="eval").body, tree)
+            return _type(ast.parse(text, mode="eval").body, tree, package)
         case ast.Name(id=name):
-            assigned = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name)
-            alias = next(assigned, None)
-            return _type(alias, tree) if isinstance(alias, ast.Subscript | ast.BinOp) else name
+            return _alias(name, tree, package) or name
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
-            return f"{_type(inner, tree)} | None"
+            return f"{_type(inner, tree, package)} | None"
         case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
-            return " | ".join(_type(member, tree) for member in members)
+            return " | ".join(_type(member, tree, package) for member in members)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
             values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return "|".join(str(v.value) if isinstance(v, ast.Constant) else ast.unparse(v) for v in values)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return f"{_type(left, tree)} | {_type(right, tree)}"
+            return f"{_type(left, tree, package)} | {_type(right, tree, package)}"
     return ast.unparse(node)
+
+
+def _alias(name: str, tree: ast.Module, package: str) -> str:
+    """The type that a name was given in its file, or in the one that it is imported from; empty for none."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return _type(node.value, tree, package) if isinstance(node.value, ast.Subscript | ast.BinOp) else ""
+    for module, original in _imports(tree, package, name):
+        if not _foreign(module) and (there := syntax_tree(module)):
+            return _alias(original, there, module.rpartition(".")[0])
+    return ""
 
 
 def _help(docstring: str, parameter: str) -> str:

@@ -79,7 +79,8 @@ class LossStrategy(Strategy, ABC):
             batch: the step's data.
 
         Returns:
-            The loss, a scalar with gradient, and what to log beside it: name -> scalar tensor on the device.
+            The loss, a scalar with gradient, and what to log beside it: name -> scalar tensor on the device, with the
+            same names on every rank, whose mean is logged.
         """
 
 

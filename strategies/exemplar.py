@@ -15,18 +15,16 @@ features of the labeled images (semisup/features/pooling.py).
 
 from __future__ import annotations
 
-import os
 import time
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from semisup.checkpoints import pause
 from semisup.classifier import Classifier
 from semisup.console import say
 from semisup.data.pool import Pool
@@ -50,10 +48,10 @@ class Exemplar(Strategy):
     backbone that takes images of one size only sees its crops enlarged to that.
 
     Args:
-        images: images to make a surrogate class each of; all where there are fewer.
+        images: images to make a surrogate class each of, two or more; all where there are fewer.
         samples_per_class: crops of each class, the same in every epoch.
         epochs: passes over the crops of all classes; the authors made about 80 over 16,000 classes.
-        batch_size: crops in a batch, over all devices.
+        batch_size: crops in a batch, over all devices; two or more on each.
         lr: learning rate of SGD; over the last quarter of the steps it falls to .4, .1, .04 and .01 of this.
         recipe: course (patches anywhere, moved, turned and scaled), or paper (where the image has strong gradients, and
             recoloured as well).
@@ -77,8 +75,10 @@ class Exemplar(Strategy):
         save_every: int = 1000,
     ) -> None:
         counts = {"images": images, "samples_per_class": samples_per_class, "epochs": epochs, "batch_size": batch_size}
+        least = {"images": 2, "batch_size": 2}  # one class is told from none, and one crop has no batch statistics
         for name, value in {**counts, "crop": crop, "save_every": save_every}.items():
-            require(value is None or value >= 1, f"exemplar.{name} is {value}, but must be at least 1")
+            low = least.get(name, 1)
+            require(value is None or value >= low, f"exemplar.{name} is {value}, but must be at least {low}")
         require(lr > 0, f"exemplar.lr is {lr}, but must be more than 0")
         self.images, self.samples_per_class, self.epochs = images, samples_per_class, epochs
         self.batch_size, self.lr, self.recipe, self.crop = batch_size, lr, recipe, crop
@@ -103,10 +103,17 @@ class Exemplar(Strategy):
             self.crop is None or self.crop <= side,
             f"exemplar.crop is {self.crop}, but the images have {side} pixels a side; type --exemplar.crop {side}",
         )
+        pool, name = _pool(pl_module)
         require(
-            self.batch_size % world == 0,
+            len(pool) > 1,
+            f"exemplar tells surrogate classes apart, and of a single {name} image there is one; add unlabeled images, "
+            f"or leave exemplar out of --strategy",
+        )
+        require(
+            self.batch_size % world == 0 and self.batch_size > world,
             f"exemplar.batch_size is {self.batch_size}, the crops in a batch over all devices, and can't be split "
-            f"evenly over {world} devices; type --exemplar.batch_size {-(-self.batch_size // world) * world}",
+            f"evenly over {world} devices, two or more on each; type --exemplar.batch_size "
+            f"{max(2, -(-self.batch_size // world)) * world}",
         )
         if self.freeze:
             pl_module.network.backbone.requires_grad_(False)
@@ -123,8 +130,7 @@ class Exemplar(Strategy):
         for step in tqdm(steps, "exemplar", leave=False, unit="step", disable=trainer.global_rank > 0 or None):
             running.advance()
             self._log(trainer, running, step)
-            if running.step % self.save_every == 0 and running.step < running.steps:
-                _save(trainer)
+            pause(trainer, save=running.step % self.save_every == 0 and running.step < running.steps)
         self._pretraining = None
         backbone.requires_grad_(not self.freeze).zero_grad()
         synchronize_buffers(backbone)
@@ -135,7 +141,7 @@ class Exemplar(Strategy):
         self._score(pl_module)
         svm = f"; validation accuracy of a linear SVM: {100 * self.svm_['val_accuracy']:.1f} %" if self.svm_ else ""
         say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart, after {took}{svm}")
-        _save(trainer)
+        pause(trainer, save=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keeps the statistics of a frozen backbone's batch normalisation as they are."""
@@ -145,8 +151,7 @@ class Exemplar(Strategy):
 
     def _begin(self, trainer: pl.Trainer, module: Classifier) -> Pretraining:
         """Chooses the surrogate classes and goes to where a run that is resumed had stopped."""
-        pools, crop = module.datamodule.pools, self.crop or min(_CROP, module.spec.image_size)
-        pool, name = (pools.unlabeled, "unlabeled") if pools.unlabeled else (pools.labeled, "labeled")
+        (pool, name), crop = _pool(module), self.crop or min(_CROP, module.spec.image_size)
         classes = SurrogateClasses.choose(
             pool, self.images, self.samples_per_class, crop, self.recipe, module.seed, module.device
         )
@@ -238,6 +243,12 @@ class Exemplar(Strategy):
         self.accuracy_, self.svm_, self._restored = (state_dict[name] for name in ("accuracy", "svm", "pretraining"))
 
 
+def _pool(module: Classifier) -> tuple[Pool, str]:
+    """The images that surrogate classes are made of, and what they are called."""
+    pools = module.datamodule.pools
+    return (pools.unlabeled, "unlabeled") if pools.unlabeled else (pools.labeled, "labeled")
+
+
 def _features(module: Classifier, backbone: nn.Module, pool: Pool) -> Tensor:
     """The pooled features of a pool, (n, features) float32 on the CPU, on every rank."""
     network, data = nn.Sequential(module.network.normalization, backbone), module.datamodule
@@ -248,15 +259,3 @@ def _features(module: Classifier, backbone: nn.Module, pool: Pool) -> Tensor:
 def _log(trainer: pl.Trainer, metrics: dict[str, float], step: int) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step)
-
-
-def _save(trainer: pl.Trainer) -> None:
-    """Writes `last.ckpt` aside and moves it into place, where a run has a place for checkpoints."""
-    saving = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    if saving and saving[0].dirpath:
-        path = Path(saving[0].dirpath) / "last.ckpt"
-        aside = path.with_suffix(".aside")
-        trainer.save_checkpoint(aside)
-        if trainer.is_global_zero:
-            os.replace(aside, path)
-        trainer.strategy.barrier()

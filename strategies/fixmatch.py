@@ -15,7 +15,7 @@ import torch
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import require
-from semisup.losses import cross_entropy, fixmatch
+from semisup.losses import fixmatch
 from semisup.strategy import Loss, LossStrategy
 
 
@@ -59,7 +59,7 @@ class FixMatch(LossStrategy):
         else:
             logits = module(views[0])
             weak, strong = module(torch.cat(views[1:])).chunk(2)
-        supervised = cross_entropy(logits, labeled.target)
+        supervised = module.labeled_loss(logits, labeled.target)
         consistency, mask = fixmatch(weak, strong, self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
         return supervised + self.weight * consistency, metrics

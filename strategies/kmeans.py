@@ -60,10 +60,11 @@ class KMeans(Strategy):
         if stage != "fit":
             return
         assert isinstance(pl_module, Classifier)
+        kind = pl_module.network.normalization.kind
         require(
-            pl_module.network.normalization.kind != "yuv",
-            "kmeans learns filters of RGB pixels, and with the normalization yuv the network sees others; type "
-            "--model.normalization channel",
+            kind in ("none", "channel"),
+            f"kmeans learns filters of pixels, and with the normalization {kind} the network sees something else; type "
+            f"--model.normalization channel",
         )
         convolution = first_convolution(pl_module)
         learned: Any = None

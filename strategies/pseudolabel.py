@@ -18,6 +18,7 @@ The loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -90,10 +91,10 @@ class PseudoLabel(LossStrategy):
         """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         if unlabeled is None:  # no round yet, or one that selected nothing
-            return cross_entropy(module(labeled.views["weak"]), labeled.target), {}
+            return module.labeled_loss(module(labeled.views["weak"]), labeled.target), {}
         # One forward pass over both, so that batch normalisation sees one population.
         logits = module(torch.cat([labeled.views["weak"], unlabeled.views["weak"]]))
-        supervised = cross_entropy(logits[: len(labeled)], labeled.target)
+        supervised = module.labeled_loss(logits[: len(labeled)], labeled.target)
         pseudo = cross_entropy(logits[len(labeled) :], unlabeled.target)
         since = batch.step - self.warmup_epochs * module.datamodule.steps
         alpha = self.weight * linear_ramp(since, self.ramp_start, self.ramp_end)
@@ -158,6 +159,9 @@ class PseudoLabel(LossStrategy):
     def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, predicted: Tensor) -> None:
         """Logs a round: how many images, which classes, how confident, and how right where the truth is known.
 
+        `balance` is the entropy of the selected images' classes over its greatest value: 1 where all are selected as
+        often, 0 where one alone is, or none.
+
         Args:
             module: the classifier.
             number: of the round, from 0.
@@ -167,7 +171,9 @@ class PseudoLabel(LossStrategy):
         """
         names, audit = module.spec.class_names, module.datamodule.audit
         counts = predicted.bincount(minlength=len(names))
-        metrics: dict[str, float] = {"count": len(predicted)}
+        p = counts[counts > 0] / max(1, len(predicted))
+        balance = float((p * (1 / p).log()).sum()) / math.log(max(2, len(names)))
+        metrics: dict[str, float] = {"count": len(predicted), "utilisation": len(predicted) / size, "balance": balance}
         metrics |= {f"count/{name}": float(count) for name, count in zip(names, counts, strict=True)}
         metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(confidence)}
         line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {size:,} images"

@@ -11,7 +11,6 @@ from typing import Literal
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import require
-from semisup.losses import cross_entropy
 from semisup.strategy import Loss, LossStrategy
 
 
@@ -30,5 +29,5 @@ class Supervised(LossStrategy):
         self.needs = Needs(labeled_views=(view,))
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
-        """Mean cross-entropy of the labeled images."""
-        return cross_entropy(module(batch.labeled.views[self.view]), batch.labeled.target), {}
+        """The loss of the labeled images."""
+        return module.labeled_loss(module(batch.labeled.views[self.view]), batch.labeled.target), {}

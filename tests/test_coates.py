@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,15 @@ from helpers import patches as crops
 
 from datamodules.digits import Digits
 from semisup.cli import kmeans_features
+from semisup.cli.front import main
 from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.features import chunks, coates
 from semisup.features.coates import encode, features, sum_quadrants, triangle
 from semisup.features.dictionary import Dictionary, learn
 from semisup.features.linear import GRID, linear_svm
+from semisup.figures.filters import filters
+from semisup.figures.style import save
 
 
 @pytest.fixture(autouse=True)
@@ -85,14 +87,14 @@ def test_images_that_do_not_fit_the_dictionary_are_refused(shape: tuple[int, int
         features(pool, learned())
 
 
-def verb(*argv: str) -> None:
-    parser = ArgumentParser(allow_abbrev=False)
-    kmeans_features.add_options(parser)
-    kmeans_features.run(*parser.parse_known_args(argv))
-
-
-def test_the_verb_scores_features_of_the_unlabeled_images_dictionary(capsys: pytest.CaptureFixture[str]) -> None:
-    verb("--data", "digits", "--seed", "3", "--centroids", "50", "--patch", "4", "--patches_per_image", "4")
+@pytest.mark.parametrize("drawn", [20, 1600])
+def test_the_verb_scores_features_of_the_unlabeled_images_dictionary(
+    drawn: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kmeans_features, "_DRAWN", drawn)
+    options = ["--data", "digits", "--seed", "3", "--centroids", "50", "--patch", "4", "--patches_per_image", "4"]
+    assert main(["kmeans-features", *options]) == 0
     pools = Digits(seed=3).pools
     assert pools.unlabeled is not None and pools.val is not None and pools.test is not None
     dictionary = learn(pools.unlabeled, 50, (4, 4), 3, images=20_000, patches_per_image=4)
@@ -105,16 +107,57 @@ def test_the_verb_scores_features_of_the_unlabeled_images_dictionary(capsys: pyt
     assert f"val/accuracy   {100 * scores.val_accuracy:6.2f} %" in printed
     assert f"test/accuracy  {100 * scores.test_accuracy:6.2f} %" in printed
 
+    (folder,) = tmp_path.glob("runs/digits/kmeans-features/*-s3")
+    assert f"{folder.relative_to(tmp_path)}/scores.csv\n" in printed
+    header, line = (folder / "scores.csv").read_text().splitlines()
+    assert header == "c,val_accuracy,test_accuracy"
+    assert [float(value) for value in line.split(",")] == [scores.c, scores.val_accuracy, scores.test_accuracy]
+    title = "the first 20 of 50 centroids of whitened patches" if drawn == 20 else "50 centroids of whitened patches"
+    centroids = dictionary.centroids.unflatten(1, (1, 4, 4))[:drawn]
+    for path in save(filters({title: centroids}), tmp_path / "expected", "centroids"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+        assert f"{folder.relative_to(tmp_path) / path.name}\n" in printed
+
+
+def test_the_verb_writes_where_it_is_told_and_with_one_c_chooses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "digits", "--centroids", "9", "--patch", "3", "--c", "0.5", "--out", "here"]
+    assert main(["kmeans-features", *options]) == 0
+    assert {path.name for path in Path("here").iterdir()} == {"centroids.png", "centroids.pdf", "scores.csv"}
+    assert Path("here/scores.csv").read_text().splitlines()[1].startswith("0.5,")
+    assert not Path("runs").exists()
+
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--centroids", "0"], "--centroids is 0, but must be at least 1"),
+        (["--centroids", "1"], "--centroids is 1, but must be at least 2"),
+        (["--patch", "1"], "--patch is 1, but must be at least 2"),
+        (["--images", "0"], "--images is 0, but must be at least 1"),
+        (["--patches_per_image", "0"], "--patches_per_image is 0, but must be at least 1"),
+        (["--c", "0"], "--c is 0.0, but must be more than 0, and finite"),
+        (["--c", "inf"], "--c is inf, but must be more than 0, and finite"),
+        (["--c", "nan"], "--c is nan, but must be more than 0, and finite"),
         (["--trainer.max_epochs", "3"], "there is no option --trainer.max_epochs here"),
-        (["--data", "digits", "--patch", "9"], "patches of 9x9 pixels don't fit into images of 8x8"),
-        (["--data", "digits", "--data.batchsize", "3"], "did you mean --data.batch_size"),
+        (["--patch", "8"], "--patch is 8, but patches slide over the images, which have 8 pixels a side; type --patch"),
+        (["--images", "3", "--patches_per_image", "5"], "1,600 centroids on 15 patches, 5 of each of 3 images; take"),
+        (["--images", "1", "--patches_per_image", "1"], "can't place 1,600 centroids on 1 patches"),
+        (["--data.batchsize", "3"], "did you mean --data.batch_size"),
     ],
 )
-def test_the_verb_refuses_what_is_wrong(argv: list[str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        verb(*argv)
+def test_the_verb_refuses_what_is_wrong(
+    argv: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["kmeans-features", "--data", "digits", *argv]) == 2
+    printed = capsys.readouterr()
+    (error,) = printed.err.splitlines()
+    assert error.startswith("semisup: error: ") and message in error
+    assert "kmeans-features:" not in printed.out and not list((tmp_path / "empty").iterdir())

@@ -70,12 +70,13 @@ def test_defaults(write: Write) -> None:
     trainer = inspect.signature(pl.Trainer).parameters
     ours = {"max_epochs": 30, "default_root_dir": "runs", "log_every_n_steps": 10}
     assert config.trainer == {name: parameter.default for name, parameter in trainer.items()} | ours
-    assert (config.ckpt_path, config.out, config.format, config.on) == (None, None, "csv", "test")
+    assert (config.resume, config.ckpt_path, config.out) == (None, None, None)
+    assert (config.format, config.on) == ("csv", "test")
 
 
 def test_values_reach_their_objects(write: Write) -> None:
     config = fit(
-        "--strategy pseudolabel --pseudolabel.top_k 7 --pseudolabel.soft true --ckpt_path some/run --seed 3 "
+        "--strategy pseudolabel --pseudolabel.top_k 7 --pseudolabel.soft true --resume some/run --seed 3 "
         "--data digits --data.batch_size=8 --model small --model.decay_norm_and_bias true "
         "--optimizer AdamW --optimizer.betas [0.8,0.9] --optimizer.lr 1e-3 "
         "--lr_scheduler halving --lr_scheduler.every_epochs 5 --tracking.mode offline --trainer.max_epochs 2 "
@@ -90,7 +91,7 @@ def test_values_reach_their_objects(write: Write) -> None:
     assert config.tracking.mode == "offline"
     assert (config.trainer["max_epochs"], config.trainer["limit_train_batches"]) == (2, 0.5)
     assert [type(callback) for callback in config.trainer["callbacks"]] == [pl.callbacks.LearningRateMonitor]
-    assert config.ckpt_path == "some/run"
+    assert config.resume == "some/run"
 
 
 def test_only_sgd_gets_our_defaults() -> None:
@@ -112,7 +113,7 @@ def test_what_help_reads_of_a_strategy_is_what_the_parser_takes(name: str) -> No
     assert (f"\n{name}:\n" in parsed) == bool(described)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "digits", "folder", "stl10"])
+@pytest.mark.parametrize("name", ["cifar10", "digits", "folder", "mnist", "stl10"])
 def test_what_help_reads_of_a_datamodule_is_what_the_parser_takes(name: str) -> None:
     described = {o.name for o in source.describe(plugins.find(plugins.DATAMODULES, name).value).options}
     assert set(fit(f"--data {name}").data) == described - {"seed"}
@@ -184,7 +185,7 @@ def test_naming_another_class_leaves_out_what_it_does_not_have(write: Write) -> 
         ("pseudolabel: {top_k: 3}", "x.yaml: pseudolabel.top_k is an option of a strategy that is not selected"),
         ("trainer: {max_epochs: many}", "x.yaml: trainer.max_epochs: expected int or None, got 'many'"),
         ("seed: null", "x.yaml: seed: expected a value, got null"),
-        ("ckpt_path: a.ckpt", "x.yaml: there is no option ckpt_path"),
+        ("resume: run", "x.yaml: there is no option resume"),
         ("optimizer: {name: sgd, momentumm: 0}", "did you mean optimizer.momentum?"),
         ("strategy: psuedolabel", "did you mean 'pseudolabel'?"),
     ],
@@ -194,9 +195,9 @@ def test_a_wrong_file(write: Write, text: str, message: str) -> None:
 
 
 def test_a_missing_file_and_one_that_is_not_text(write: Write) -> None:
-    assert fails("--config missing.yaml") == "--config missing.yaml can't be read: No such file or directory"
+    assert fails("--config missing.yaml") == "missing.yaml can't be read: No such file or directory"
     Path("latin.yaml").write_bytes(b"seed: \xff")
-    assert "--config latin.yaml can't be read" in fails("--config latin.yaml")
+    assert "latin.yaml can't be read" in fails("--config latin.yaml")
 
 
 # ---- printing and reading back
@@ -254,7 +255,7 @@ def test_text_that_looks_like_something_else(write: Write, text: str) -> None:
 
 
 def test_what_one_invocation_reads_and_writes_is_not_printed() -> None:
-    assert parse("fit", ["--ckpt_path", "run"]).yaml == parse("fit", []).yaml
+    assert parse("fit", ["--resume", "run"]).yaml == parse("fit", []).yaml
 
 
 # ---- evaluating
@@ -302,14 +303,18 @@ def test_predict() -> None:
         ("--trainer 3", "--trainer is a group of options; there are: --trainer.accelerator,"),
         ("--top_k 3 --strategy pseudolabel", "did you mean --pseudolabel.top_k?"),
         ("--strateg x", "did you mean --strategy?"),
-        ("--ckptpath x", "did you mean --ckpt_path?"),
+        ("--resum x", "did you mean --resume?"),
+        ("--ckpt_path x", "--ckpt_path is not of fit; type --resume RUN to go on with a run"),
         ("--zzzzz x", "there is no option --zzzzz; `semisup fit --help` lists them"),
         ("--data.seed 3", "there is no option --data.seed"),
         ("--seed -1", "--seed: expected 0 or more, got -1"),
         ("--seed x", "--seed: expected int, got 'x'"),
         ("--trainer.max_epochs x", "--trainer.max_epochs: expected int or None, got 'x'"),
         ("--trainer.max_epochs", "--trainer.max_epochs: expected one argument"),
-        ("--model.normalization x", "--model.normalization: expected one of 'none', 'channel', 'yuv', got 'x'"),
+        (
+            "--model.normalization x",
+            "--model.normalization: expected one of 'none', 'channel', 'yuv', 'local7', 'local15', got 'x'",
+        ),
         ("--optimizer.lr x", "--optimizer.lr: expected float, got 'x'"),
         ("--trainer.callbacks+=LearningRateMonitor --trainer.callbacks.foo 3", "Option 'foo' is not accepted"),
         ("--data", "--data expects a value"),

@@ -13,13 +13,13 @@ import pytorch_lightning as pl
 import torch
 import torch.multiprocessing as mp
 from helpers import Blobs, SaveAt, classifier, in_two_processes, same, trainer, weights
-from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from semisup.backbones.small import Small
+from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.features.pooling import pooled_features
@@ -79,9 +79,8 @@ def recorded(folder: Path, ours: Exemplar, epochs: int = 2, ckpt: Path | None = 
     folder.mkdir(exist_ok=True)
     data = Blobs()
     module = classifier(data, ours)
-    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     options = {"logger": MetricsCSV(folder), "enable_checkpointing": True, "log_every_n_steps": 4, **kwargs}
-    fit = trainer(epochs, callbacks=[ContinueRecord(), last], **options)
+    fit = trainer(epochs, callbacks=[ContinueRecord(), Checkpoints(folder)], **options)
     fit.fit(module, data, ckpt_path=ckpt, weights_only=True)
     return module
 
@@ -114,7 +113,7 @@ def test_a_run_that_dies_while_pretraining_goes_on_to_the_bit(
     assert f"30 steps, from step {step // 5 * 5}" in capsys.readouterr().out
     assert same(weights(module), weights(whole)) and same(state(theirs), state(ours))
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["last.ckpt", "metrics.csv"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["best.ckpt", "last.ckpt", "metrics.csv"]
 
 
 def test_a_run_that_dies_after_pretraining_does_not_pretrain_again(
@@ -126,7 +125,7 @@ def test_a_run_that_dies_after_pretraining_does_not_pretrain_again(
 
     whole = recorded(tmp_path / "whole", ours := Exemplar(**FAST))
     data = Blobs()
-    last = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True)
+    last = Checkpoints(tmp_path)
     with pytest.raises(Dies):
         trainer(2, callbacks=[last, Ends()], enable_checkpointing=True).fit(classifier(data, Exemplar(**FAST)), data)
     capsys.readouterr()
@@ -291,7 +290,8 @@ def test_options_out_of_range_are_refused(name: str) -> None:
 
 def test_a_pretraining_that_began_on_other_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Dies):
-        patch.setattr(exemplar, "_save", lambda trainer, save=exemplar._save: save(trainer) or dies())
+        pause = exemplar.pause
+        patch.setattr(exemplar, "pause", lambda trainer, save=False: pause(trainer, save) or (save and dies()))
         recorded(tmp_path, Exemplar(**FAST, save_every=5))
     with pytest.raises(InputError, match="was pretraining on 20 surrogate classes, and now there are others"):
         recorded(tmp_path, Exemplar(**{**FAST, "images": 21}), ckpt=tmp_path / "last.ckpt")

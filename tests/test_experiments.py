@@ -17,7 +17,8 @@ from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.tracking.reading import read_metrics
 
-EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))
 SIDES = {"photographs32.yaml": 32}
 
 

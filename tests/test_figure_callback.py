@@ -68,6 +68,8 @@ def test_figures_reach_wandb_when_they_are_due_and_change_nothing(
         "confusion": 2,
         "calibration": 2,
         "pseudolabels": 3,
+        "augmentations": 1,
+        "embedding": 1,
     }
     assert "figures:" not in capsys.readouterr().out
     assert same(trained, train(tmp_path / "other", "disabled"))

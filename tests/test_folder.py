@@ -118,8 +118,29 @@ def test_every_kind_of_picture_equals_pillow(root: Path, capsys: pytest.CaptureF
 def test_a_picture_of_16_bits_keeps_its_upper_eight(tmp_path: Path) -> None:
     values = np.arange(SIZE * SIZE, dtype=np.uint16).reshape(SIZE, SIZE) * 256 + 7
     Image.fromarray(values).save(tmp_path / "x.png")
-    square = folder_cache.square(tmp_path / "x.png", SIZE)
+    square = folder_cache.square(tmp_path / "x.png", SIZE, 3)
     assert square is not None and np.array_equal(square, np.repeat((values // 256)[..., None], 3, axis=2))
+
+
+def test_grey_pictures_stay_one_channel_and_colours_become_grey(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train/dark", "train/light"):
+        (tmp_path / part).mkdir(parents=True)
+        for number in range(5):
+            Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(tmp_path / part / f"{number}.png")
+    Image.fromarray(rng.integers(0, 256, (28, 28, 3), np.uint8)).save(tmp_path / "train/light/4.png")
+    data = Folder(str(tmp_path), image_size=28, channels=1)
+    assert data.spec.channels == 1 and data.pools.val is not None
+    found = 0
+    for pool in (data.pools.labeled, data.pools.val):
+        assert pool.shape == (1, 28, 28)
+        for index, image in enumerate(images(pool)):
+            expected = np.asarray(Image.open(tmp_path / pool.name(index)).convert("L"))
+            assert np.array_equal(image[0], expected)
+            found += 1
+    assert found == 10
+    assert Folder(str(tmp_path), image_size=28).pools.labeled.shape == (3, 28, 28)  # and has a cache of its own
+    assert len(caches(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("upright", [True, False])
@@ -135,7 +156,7 @@ def test_a_strip_is_cut_before_it_is_enlarged(upright: bool, tmp_path: Path, mon
     pixels = np.zeros((4001, 2, 3), dtype=np.uint8)
     pixels[1980:2020] = (0, 0, 255)
     Image.fromarray(pixels if upright else pixels.transpose(1, 0, 2)).save(tmp_path / "x.png")
-    square = folder_cache.square(tmp_path / "x.png", SIZE)
+    square = folder_cache.square(tmp_path / "x.png", SIZE, 3)
     assert square is not None and square.shape == (SIZE, SIZE, 3) and (square == (0, 0, 255)).all()
     assert asked == [(SIZE, 8 * SIZE) if upright else (8 * SIZE, SIZE)]
 
@@ -241,9 +262,9 @@ def test_the_cache_is_reused_until_a_file_changes(root: Path, monkeypatch: pytes
     read: list[str] = []
     square = folder_cache.square
 
-    def watched(path: Path, size: int) -> np.ndarray | None:
+    def watched(path: Path, size: int, channels: int) -> np.ndarray | None:
         read.append(path.name)
-        return square(path, size)
+        return square(path, size, channels)
 
     monkeypatch.setattr(folder_cache, "square", watched)
     first = images(folder(root).pools.labeled)
@@ -284,11 +305,11 @@ import os, signal
 from datamodules import folder_cache
 from datamodules.folder import Folder
 square, count = folder_cache.square, []
-def killed(path, size):
+def killed(path, size, channels):
     count.append(path)
     if len(count) == 15:
         os.kill(os.getpid(), signal.SIGKILL)
-    return square(path, size)
+    return square(path, size, channels)
 folder_cache.square = killed
 Folder({str(root)!r}, image_size={SIZE}).read()
 """

@@ -230,14 +230,15 @@ def test_a_backbone_without_filters_to_start_from_is_refused(backbone: nn.Module
         trainer(1).fit(module, data)
 
 
-def test_more_filters_than_distinct_patches_are_refused() -> None:
-    with pytest.raises(InputError, match="can't place 32 centroids on 20 distinct points"):
+def test_more_filters_than_patches_are_refused() -> None:
+    with pytest.raises(InputError, match="can't place 32 centroids on 20 patches, 10 of each of 2 images; take more"):
         started(KMeans(images=2, patches_per_image=10), Photographs())
 
 
-def test_yuv_is_refused() -> None:
-    with pytest.raises(InputError, match=r"kmeans learns filters of RGB pixels.*type --model.normalization channel"):
-        started(KMeans(), normalization="yuv")
+@pytest.mark.parametrize("kind", ["yuv", "local7", "local15"])
+def test_images_that_are_no_longer_pixels_are_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=rf"learns filters of pixels.* {kind} the.*type --model.normalization channel"):
+        started(KMeans(), normalization=kind)
 
 
 @pytest.mark.parametrize("option", [{"images": 0}, {"patches_per_image": 0}, {"eps": 0.0}])

@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from semisup.errors import InputError
-from semisup.losses import cross_entropy, fixmatch, linear_ramp
+from semisup.losses import LABELED, LabeledLoss, cross_entropy, fixmatch, linear_ramp, mse, multi_margin
 
 
 def test_cross_entropy_of_hard_and_soft_targets() -> None:
@@ -27,6 +28,26 @@ def test_cross_entropy_of_hard_and_soft_targets() -> None:
     one_hot = torch.nn.functional.one_hot(hard, 4).tolist()
     assert cross_entropy(logits, hard).item() == pytest.approx(naive(one_hot), rel=1e-5)
     assert cross_entropy(logits, soft).item() == pytest.approx(naive(soft.tolist()), rel=1e-5)
+
+
+def test_multi_margin_and_mse_are_the_naive_loops() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(9, 4, generator=generator), torch.randint(0, 4, (9,), generator=generator)
+    hinge = distance = 0.0
+    for row, label in zip(logits.tolist(), target.tolist(), strict=True):
+        hinge += sum(max(0.0, 1 - row[label] + x) for k, x in enumerate(row) if k != label) / 4
+        distance += sum((x - (k == label)) ** 2 for k, x in enumerate(row))
+    assert multi_margin(logits, target).item() == pytest.approx(hinge / 9, rel=1e-5)
+    assert mse(logits, target).item() == pytest.approx(distance / 9, rel=1e-5)
+    assert mse(logits, target).item() == pytest.approx(4 * F.mse_loss(logits, F.one_hot(target, 4).float()).item())
+
+
+@pytest.mark.parametrize("name", LABELED)
+def test_labeled_losses_are_float32_and_least_for_the_right_class(name: LabeledLoss) -> None:
+    target = torch.tensor([2, 0])
+    right, wrong = (F.one_hot(classes, 3).bfloat16() for classes in (target, target.flip(0)))
+    best, worst = LABELED[name](right, target), LABELED[name](wrong, target)
+    assert best.dtype == torch.float32 and best < worst
 
 
 def test_ramp_of_lee_2013() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from semisup.errors import InputError
-from semisup.normalization import Normalization, local_contrast, rgb_to_yuv
+from semisup.normalization import Kind, Normalization, local_contrast, rgb_to_yuv, subtract_local_mean
 
 
 def pictures(count: int = 5, channels: int = 3, height: int = 9, width: int = 11) -> Tensor:
@@ -193,3 +193,32 @@ def test_refusals() -> None:
     ]:
         with pytest.raises(InputError, match=found):
             layer.fit(images)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("local7", 7), ("local15", 15)])
+def test_local_kinds_against_loops(kind: Kind, size: int) -> None:
+    images = pictures(count=2, channels=2)
+    layer = Normalization(kind, 2)
+    layer.fit(iter([]))  # reads no image
+    found = layer(images.float() / 255)
+    for image, result in zip(images.double().numpy() / 255, found.double().numpy(), strict=True):
+        for channel in range(2):
+            np.testing.assert_allclose(result[channel], naive_contrast(image[channel], size), atol=2e-5)
+    assert not layer.state_dict() and layer(images.double() / 255).dtype == torch.float64
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_subtract_local_mean_against_loops(size: int) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    reach, found = size // 2, subtract_local_mean(x, size)
+    for i in range(4):
+        for j in range(5):
+            total, mass = torch.zeros(2, dtype=torch.float64), 0.0
+            for row in range(max(0, i - reach), min(4, i + reach + 1)):
+                for column in range(max(0, j - reach), min(5, j + reach + 1)):
+                    weight = math.exp(-((row - i) ** 2 + (column - j) ** 2) / (2 * (size / 4) ** 2))
+                    total, mass = total + weight * x[:, :, row, column].mean(dim=1), mass + weight
+            expected = x[:, :, i, j] - (total / mass)[:, None]
+            np.testing.assert_allclose(found[:, :, i, j], expected, atol=1e-12)
+    constant = torch.full((1, 2, 5, 5), 3.0)
+    assert subtract_local_mean(constant, size).abs().max() < 1e-6  # at the edges too

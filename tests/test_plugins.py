@@ -159,6 +159,14 @@ def test_parameters_of_init(install: Install) -> None:
     }
 
 
+def test_an_alias_that_is_imported_is_written_out(install: Install) -> None:
+    aliases = 'from typing import Literal\nKind = Literal["a", "b"] | None\nclass Plain: pass\n'
+    classes = "from d6_k import Kind as Sort, Plain\nclass A:\n    def __init__(self, k: Sort, p: Plain): ...\n"
+    install("d6", {}, d6_k=aliases, d6_m=classes)
+    assert [kind for kind, _, _ in options("d6_m:A").values()] == ["a|b | None", "Plain"]
+    assert "d6_k" not in sys.modules
+
+
 def test_fields_of_a_dataclass(install: Install) -> None:
     source = '''
         import dataclasses

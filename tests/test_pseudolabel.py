@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -122,7 +123,9 @@ def test_a_round_logs_counts_and_precision(capsys: pytest.CaptureFixture[str]) -
     logged = {k.removeprefix("pseudolabel/"): float(v) for k, v in fit.callback_metrics.items() if "pseudo" in k}
     truth = torch.as_tensor(data.pools.truth)
     predicted = strategy.targets_
-    assert logged["count"] == 90
+    assert logged["count"] == 90 and logged["utilisation"] == 1
+    share = predicted.bincount(minlength=3).double() / 90
+    assert logged["balance"] == pytest.approx((torch.special.entr(share).sum() / math.log(3)).item())
     assert logged["precision"] == pytest.approx((predicted == truth).float().mean().item())
     for k, name in enumerate(data.spec.class_names):
         assert logged[f"count/{name}"] == (predicted == k).sum()

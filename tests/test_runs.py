@@ -14,6 +14,7 @@ import pytest
 
 from semisup import runs
 from semisup.errors import InputError
+from semisup.launch import ANSWER
 
 NOON = time.struct_time((2025, 3, 9, 12, 0, 0, 6, 68, 0))
 
@@ -64,7 +65,7 @@ def test_a_rank_takes_the_directory_of_the_rank_that_launched_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    monkeypatch.setenv(runs.RUN_DIR_VARIABLE, "")
+    monkeypatch.setenv(ANSWER, "")
     path = runs.current_run_dir(tmp_path, "digits", "supervised", 0)
     child = subprocess.run(
         [sys.executable, "-c", CHILD], env=os.environ | {"LOCAL_RANK": "1"}, capture_output=True, text=True
@@ -77,20 +78,20 @@ def test_rank_0_does_not_believe_a_variable_left_in_the_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_rank: str | None
 ) -> None:
     stale = tmp_path / "stale"
-    monkeypatch.setenv(runs.RUN_DIR_VARIABLE, f"{os.getppid()}:{stale}")
+    monkeypatch.setenv(ANSWER, f"{os.getppid()}:{stale}")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local_rank:
         monkeypatch.setenv("LOCAL_RANK", local_rank)
     path = runs.current_run_dir(tmp_path, "digits", "supervised", 0)
     assert path.is_dir()
     assert path != stale
-    assert os.environ[runs.RUN_DIR_VARIABLE] == f"{os.getpid()}:{path}"
+    assert os.environ[ANSWER] == f"{os.getpid()}:{path}"
 
 
 @pytest.mark.parametrize("stale", ["", "1:/elsewhere"])
 def test_a_rank_launched_by_something_else_is_an_error(monkeypatch: pytest.MonkeyPatch, stale: str) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(runs.RUN_DIR_VARIABLE, stale)
+    monkeypatch.setenv(ANSWER, stale)
     with pytest.raises(InputError, match=r"--trainer\.devices"):
         runs.current_run_dir(Path("x"), "digits", "supervised", 0)
 

@@ -135,19 +135,17 @@ def affine(
     Returns:
         (B, C, H, W) of the images' dtype.
     """
-    count, _, height, width = images.shape
+    height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2  # (W,), centres of pixels
     y = torch.arange(height, device=images.device) - (height - 1) / 2  # (H,)
     # Not `F.affine_grid`: that multiplies matrices, several times as slow here, and may round by batch size.
-    grid = torch.empty(count, height, width, 2, device=images.device)
-    for axis, size in enumerate((width, height)):
-        by_x, by_y, shift = (matrix[:, axis] * (2 / size)).unsqueeze(-1).unbind(1)  # (B, 1) each
-        grid[..., axis] = (by_x * x + shift)[:, None, :] + (by_y * y)[:, :, None]
-    # Channels last: a pixel's channels beside each other are found in half of the time.
-    values = images.to(torch.float32, memory_format=torch.channels_last)
+    scaled = torch.stack([matrix[:, 0] * (2 / width), matrix[:, 1] * (2 / height)], 1)  # (B, xy, 3) of [-1, 1]
+    by_x, by_y, shift = scaled[..., None].unbind(2)  # (B, xy, 1) each
+    grid = (by_x * x + shift)[:, :, None, :] + (by_y * y)[:, :, :, None]  # (B, xy, H, W)
+    values = images.float()
     if fill:
         values = values - fill  # beyond the image grid_sample knows zeros only
-    result = F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    result = F.grid_sample(values, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="zeros", align_corners=False)
     if fill:
         result += fill
     if images.is_floating_point():

@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 
-from semisup import plugins
+from semisup import launch, plugins
 from semisup.classifier import Classifier
 from semisup.cli.config import Config
 from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
-from semisup.errors import InputError, require
+from semisup.errors import InputError
 from semisup.runs import find_checkpoint
 from semisup.sync_batchnorm import CPUSync
 
@@ -40,7 +40,7 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
         InputError: Lightning can't be had with these flags.
     """
     _quieten()
-    flags = {name: value for name, value in config.trainer.items() if value is not None}
+    flags = launch.fill_in({name: value for name, value in config.trainer.items() if value is not None})
     if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
         flags["plugins"] = [*as_list(flags.get("plugins")), CPUSync()]
         del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
@@ -51,9 +51,12 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
         # A bar reads the loss, and so waits for the device: as often as the loggers do, and not at every step.
         callbacks.append(TQDMProgressBar(refresh_rate=flags.get("log_every_n_steps", 50)))
     try:
-        return pl.Trainer(**{**flags, "callbacks": callbacks})
+        trainer = pl.Trainer(**{**flags, "callbacks": callbacks})
     except (ImportError, TypeError, ValueError) as error:  # a missing accelerator's package, or a value out of range
         raise InputError(f"--trainer: Lightning refuses these options: {error}") from error
+    launch.check(trainer.num_devices, trainer.num_nodes)
+    launch.end_with_rank_zero()
+    return trainer
 
 
 def _precision(accelerator: str) -> str:
@@ -70,7 +73,7 @@ def as_list(value: Any) -> list[Any]:
 def _quieten() -> None:
     """Keeps Lightning's hints, which a user of the command line can't act on, off the console."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*",  # inside Lightning, about torch
         ".*override existing callbacks.*",
@@ -81,25 +84,6 @@ def _quieten() -> None:
         ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def resume_point(config: Config, module: Classifier) -> Path | None:
-    """The checkpoint that `fit` goes on from, or None where it starts.
-
-    Raises:
-        InputError: there is none, or it was trained on other data, by another strategy or with another network.
-    """
-    if not config.ckpt_path:
-        return None
-    path = find_checkpoint(Path(config.ckpt_path), "last")
-    saved = Classifier.saved(path)
-    for what, then, now in (
-        ("the strategy", saved["strategy"], module.strategy.name),
-        ("the backbone", saved["model"]["backbone"], module.backbone_name),
-        ("the classes", _listed(tuple(saved["spec"]["class_names"])), _listed(module.spec.class_names)),
-    ):
-        require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
-    return path
 
 
 def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
@@ -113,8 +97,8 @@ def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
     known = module.spec
     if known.class_names != data.class_names:
         raise InputError(
-            f"{checkpoint} knows the classes {_listed(known.class_names)}, and {data.name} has the classes "
-            f"{_listed(data.class_names)}; type --data {known.name}, or give a run that was trained on {data.name}"
+            f"{checkpoint} knows the classes {listed(known.class_names)}, and {data.name} has the classes "
+            f"{listed(data.class_names)}; type --data {known.name}, or give a run that was trained on {data.name}"
         )
     if (known.channels, known.image_size) != (data.channels, data.image_size):
         raise InputError(
@@ -129,7 +113,8 @@ def _shape(data: DataSpec) -> str:
     return f"{data.channels}x{data.image_size}x{data.image_size}"
 
 
-def _listed(names: tuple[str, ...], most: int = 12) -> str:
+def listed(names: tuple[str, ...], most: int = 12) -> str:
+    """Names in a message, not too many of them."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

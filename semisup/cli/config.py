@@ -9,6 +9,7 @@ optimiser or schedule than a file does, those of the file's options that the oth
 from __future__ import annotations
 
 import json
+import math
 from argparse import Action, ArgumentError
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expan
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.optim import SCHEDULES, Schedule
+from semisup.redaction import without_secrets
 from semisup.runs import run_of
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
@@ -57,12 +59,14 @@ class Config:
         lr_scheduler: the schedule.
         tracking: where metrics go.
         trainer: arguments of Lightning's Trainer.
-        ckpt_path: the run or checkpoint to resume or evaluate; None only for fit.
+        resume: of fit: the run to go on with, or auto.
+        ckpt_path: of the other verbs: the run or checkpoint to evaluate.
         out: where to write predictions.
         format: csv or kaggle.
         on: the images to predict: test, val or unlabeled.
         yaml: what `--print_config` prints and a run's config.yaml holds: all of the above that says what to train and
-            how, but not what this one invocation reads or writes (ckpt_path, out, format, on).
+            how, with secrets hidden, but not what this one invocation reads or writes (resume, ckpt_path, out, format,
+            on).
     """
 
     verb: str
@@ -78,6 +82,7 @@ class Config:
     tracking: TrackingOptions
     trainer: dict[str, Any]
     yaml: str
+    resume: str | None = None
     ckpt_path: str | None = None
     out: str | None = None
     format: str = "csv"
@@ -87,9 +92,9 @@ class Config:
 def parse(verb: str, argv: list[str]) -> Config:
     """Parses what follows a verb.
 
-    The config.yaml of the run that `--ckpt_path` names counts as the first file, so that `fit` goes on as it began. To
-    validate, test and predict, its trainer group is left out: how many batches or devices a training had must not
-    decide what it is scored on.
+    The config.yaml of the run that `--resume` or `--ckpt_path` names counts as the first file, so that `fit` goes on as
+    it began. To validate, test and predict, its trainer group is left out: how many batches or devices a training had
+    must not decide what it is scored on.
 
     Raises:
         InputError: an option, a value or a file is wrong.
@@ -97,7 +102,8 @@ def parse(verb: str, argv: list[str]) -> Config:
     own, args = _verb_options(verb, expand(argv))
     paths, args = take(args, "config")
     files = [(path, read(path)) for path in paths]
-    run = run_of(Path(own["ckpt_path"])) if own["ckpt_path"] else None
+    named = own["resume"] if verb == "fit" else own["ckpt_path"]
+    run = run_of(Path(named)) if named and named != "auto" else None
     if run and (run / "config.yaml").is_file():
         tree = read(str(run / "config.yaml"))
         kept = {key: tree[key] for key in tree if verb == "fit" or key != "trainer"}
@@ -109,6 +115,7 @@ def parse(verb: str, argv: list[str]) -> Config:
     for argument in args:
         key, _, value = argument.removeprefix("--").partition("=")
         require(value != "--", f"--{key}: expected a value, got --")
+        require(key != "ckpt_path", "--ckpt_path is not of fit; type --resume RUN to go on with a run")
         if argument.startswith("--") and not _exists(key, options):
             valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "print_config", "help")
             raise InputError(_unknown(key, valid, chosen[-1], "--"))
@@ -122,6 +129,8 @@ def parse(verb: str, argv: list[str]) -> Config:
         where = f"{merged[key][0]}: {key}: " if key in merged else f"--{key}: " if key else ""
         raise InputError(where + message) from error
     require(parsed.seed >= 0, f"--seed: expected 0 or more, got {parsed.seed}")
+    for key, value in vars(parsed.as_flat()).items():
+        require(_is_in_range(value), f"--{key}: expected a finite number of at most 64 bits, got {value}")
     for name, value in chosen[-1].items():
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
@@ -129,10 +138,22 @@ def parse(verb: str, argv: list[str]) -> Config:
     return _config(verb, parser, parsed, why, own)
 
 
-def _yaml(parser: ArgumentParser, parsed: Namespace) -> str:
-    """All options as YAML."""
+def _is_in_range(value: Any) -> bool:
+    """Whether a value, or all in it, can be reckoned with: not nan, infinite, or more than 64 bits hold."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_in_range, value.values() if isinstance(value, dict) else value))
+    return (
+        not isinstance(value, int | float)
+        or -(2**63) <= value < 2**63
+        or (isinstance(value, float) and math.isfinite(value))
+    )
+
+
+def _yaml(parser: ArgumentParser, parsed: Namespace, hide: bool = False) -> str:
+    """All options as YAML, secrets among them hidden where that is asked for."""
     parsed.pop("config", None)
     tree = json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True))
+    tree = without_secrets(tree) if hide else tree
     return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -248,7 +269,7 @@ def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
 
 def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own: dict[str, Any]) -> Config:
     """Instantiates what is given by class_path, the strategies and the options that are dataclasses."""
-    text, built = _yaml(parser, parsed), parser.instantiate(parsed)
+    text, built = _yaml(parser, parsed, hide=True), parser.instantiate(parsed)
 
     def group(name: str) -> dict[str, Any]:
         return {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}

@@ -21,7 +21,7 @@ def run(request: Namespace) -> None:
     downloads = {point.name: point for point in entry_points(group="semisup.downloads")}
     if request.name not in downloads:
         raise InputError(
-            f"{request.name} is not fetched by this command, {', '.join(sorted(downloads))} is; "
+            f"{request.name} is not fetched by this command, which fetches {', '.join(sorted(downloads))}; "
             f"`semisup fit --help {request.name}` tells what it needs"
         )
     downloads[request.name].load()(Path(request.root))

@@ -51,38 +51,50 @@ def run(request: Namespace) -> None:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paths = [Path(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
-    runs = [Material(path, lambda path: _open(path, request.root), device) for path in paths]
+    runs = [Material(path, lambda path: open_data(path, request.root), device) for path in paths]
     drawn = 0
     for one in runs:
         folder = out / one.name if out and several else out or one.run / "figures"
         figures = {name: make(one) for name, make in gallery.OF_A_RUN.items() if only in (None, name)}
-        drawn += _draw(folder, figures, f"{one.name}: " if several else "")
+        drawn += len(draw(folder, figures, f"{one.name}: " if several else "")[0])
     if only in (None, "curves"):
-        drawn += _draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})
+        drawn += len(draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})[0])
     require(drawn > 0, "there was nothing to draw; the lines above say why")
 
 
-def _draw(folder: Path, figures: dict[str, Named], whose: str = "") -> int:
-    """Writes figures by name and says where they are and which are left out; returns the number of files."""
+def draw(
+    folder: Path, figures: dict[str, Named], whose: str = ""
+) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
+    """Writes figures by name, and says where they are and which are left out.
+
+    Args:
+        folder: where to.
+        figures: name -> its parts.
+        whose: what begins the line about those left out.
+
+    Returns:
+        The PNG files by the name of the figure, and the names left out by the reason.
+    """
     from semisup.console import say
     from semisup.figures.style import save
 
-    count = 0
-    left_out: dict[str, list[str]] = {}  # by the reason
+    drawn: dict[str, list[Path]] = {}
+    left_out: dict[str, list[str]] = {}
     for name, parts in figures.items():
         try:
-            for stem, drawn in parts:
-                for path in save(drawn, folder, stem):
-                    count += 1
+            for stem, figure in parts:
+                paths = save(figure, folder, stem)
+                drawn.setdefault(name, []).append(paths[0])
+                for path in paths:
                     say(os.path.relpath(path))
         except InputError as error:
             left_out.setdefault(str(error), []).append(name)
     for reason, names in left_out.items():
         say(f"{whose}left out {', '.join(names)}: {reason}")
-    return count
+    return drawn, left_out
 
 
-def _open(path: Path, root: str | None) -> DataModule:
+def open_data(path: Path, root: str | None) -> DataModule:
     """The dataset that the run of a path was trained on, by its config.yaml."""
     from semisup.cli.build import build_data
     from semisup.cli.config import parse

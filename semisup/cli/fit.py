@@ -14,13 +14,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from semisup import signals
 from semisup.batch import Batch
+from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier, OptimizerOptions
-from semisup.cli.build import as_list, build_data, build_trainer, first_line, resume_point
+from semisup.cli import resume
+from semisup.cli.build import as_list, build_data, build_trainer, first_line
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.summary import Result, table
@@ -28,46 +30,79 @@ from semisup.console import command, say
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
-from semisup.runs import current_run_dir, run_of, write_atomically, write_environment
+from semisup.runs import current_run_dir, write_atomically, write_environment
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
-from semisup.tracking.record import ContinueRecord
+from semisup.tracking.reading import METRICS_FILE
+from semisup.tracking.record import ContinueRecord, MetricsCSV
 
 
 def run(config: Config) -> None:
-    """Trains in a new run directory, or goes on in that of `--ckpt_path`.
+    """Trains in a new run directory, or goes on in that of `--resume`.
 
     Raises:
         InputError: an option or the data is wrong; no run directory is left behind.
     """
     say(first_line(config))
+    run_dir = resumed = resume.run_to_resume(config)
     data = build_data(config)
     optimizer = OptimizerOptions(*config.optimizer)
     strategy = Composition(config.plugins)
     module = Classifier(data.spec, strategy, config.model, optimizer, config.lr_scheduler, config.seed)
-    resumed = resume_point(config, module)
-    run_dir = resumed and run_of(resumed)
     if run_dir is None:
         root = Path(config.trainer.get("default_root_dir") or "runs")
         run_dir = current_run_dir(root, config.data_name, config.strategy, config.seed)
     loggers = _loggers(config, run_dir, data)
+    stop = signals.Signals(signals.requeue_signals(as_list(config.trainer.get("plugins"))))
     exit_code = 1
     try:
-        trainer = build_trainer(config, logger=loggers, callbacks=_callbacks(config, run_dir))
-        if trainer.is_global_zero:
-            write_environment(run_dir)
-            write_atomically(run_dir / "config.yaml", config.yaml)
-        say(f"run: {os.path.relpath(run_dir)}{f', from {resumed}' if resumed else ''}")
-        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-        if not trainer.interrupted:
-            _report(config, trainer, module, data, run_dir)
+        with stop.handled():
+            _train(config, module, data, run_dir, loggers, stop, bool(resumed))
         exit_code = 0
     except (InputError, MisconfigurationException):  # the latter is Lightning's word for a wrong --trainer option
         if not resumed:
             _remove(run_dir)
         raise
+    except signals.Stopped as stopped:
+        exit_code = stopped.exit_code
+        say(f"stopped by {stopped.name}; go on with: {command()} fit --resume {os.path.relpath(run_dir)}")
+        if module.global_rank > 0:
+            raise SystemExit(0) from None  # where Lightning started it, a failure would kill rank 0 while it closes
+        if stopped.number in stop.besides:
+            say(signals.requeue())
+        raise
     finally:
         finish(loggers, exit_code)
+
+
+def _train(
+    config: Config,
+    module: Classifier,
+    data: DataModule,
+    run_dir: Path,
+    loggers: list[Any],
+    stop: signals.Signals,
+    resumed: bool,
+) -> None:
+    """Fits and reports, or goes on with it; a run killed before its first checkpoint begins anew in its directory."""
+    point = resume.checkpoint(config, run_dir, module) if resumed else None
+    progress = Progress()
+    trainer = build_trainer(config, logger=loggers, callbacks=_callbacks(config, run_dir, progress, stop))
+    if trainer.is_global_zero:
+        for left in (*run_dir.glob(".*.tmp"), *([] if point else [run_dir / METRICS_FILE])):  # by a run that was killed
+            left.unlink(missing_ok=True)
+        write_environment(run_dir)
+        write_atomically(run_dir / "config.yaml", config.yaml)
+    begins = ", which has saved nothing yet and begins anew" if resumed else ""
+    say(f"run: {os.path.relpath(run_dir)}{f', from {point.name}' if point else begins}")
+    trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
+    if not progress.began:  # the training had ended; what follows its last step may not have
+        for logger in loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.truncate(trainer.global_step)
+        for part in module.strategy.parts.values():
+            part.on_train_end(trainer, module)
+    _report(config, trainer, module, data, run_dir)
 
 
 def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
@@ -82,45 +117,56 @@ def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
         labels=str(len(data.pools.labeled)),
         strategy=config.strategy,
         seed=config.seed,
-        config=yaml.safe_load(config.yaml),
+        config=yaml.safe_load(config.yaml) | {"labels": len(data.pools.labeled)},
         tags=[config.data_name, config.strategy, *(["default data"] if config.data_why else [])],
     )
     return [*ours, *(as_list(asked) if asked is not True else [])]
 
 
-def _callbacks(config: Config, run_dir: Path) -> list[pl.Callback]:
-    """The record first, then the user's, then the checkpoints: the best by validation, and the last."""
-    callbacks = [ContinueRecord(), Progress(), LogFigures(), *as_list(config.trainer.get("callbacks"))]
+def _callbacks(config: Config, run_dir: Path, progress: Progress, stop: signals.Signals) -> list[pl.Callback]:
+    """The record first, then the user's, then the checkpoints."""
+    callbacks = [ContinueRecord(), progress, LogFigures(), *as_list(config.trainer.get("callbacks"))]
     if config.trainer.get("enable_checkpointing") is not False:
-        # At the end of an epoch, after the strategy's own work: a checkpoint in between would lose it.
-        shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-        shared["dirpath"] = run_dir / "checkpoints"
-        callbacks += [
-            ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **shared),
-            ModelCheckpoint(filename="last", **shared),
-        ]
+        callbacks.append(Checkpoints(run_dir / "checkpoints", stop))
     return callbacks
 
 
 class Progress(pl.Callback):
-    """Counts images and seconds of training, and says every epoch's accuracy where there is no progress bar."""
+    """Counts images and seconds of training, and says every epoch's accuracy where there is no progress bar.
+
+    Attributes:
+        began: whether this process took a step, or was about to; not where the training had ended before.
+    """
 
     def __init__(self) -> None:
         self.images, self.seconds = 0, 0.0
-        self._since = 0.0
+        self.began, self._since = False, 0.0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock."""
-        self._since = time.monotonic()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock, also in the middle of an epoch that a run resumes in."""
+        self.began, self._since = True, time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
         """Counts a batch's images, over all ranks."""
         unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
         self.images += (len(batch.labeled) + unlabeled) * trainer.world_size
+        self._count_seconds()
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, so that a resumed run counts on."""
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the count of the run that is resumed."""
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops the clock."""
-        self.seconds += time.monotonic() - self._since
+        """Says how far it is."""
+        self._count_seconds()
         if trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
             accuracy = 100 * trainer.callback_metrics["val/accuracy"].item()
             say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: validation accuracy {accuracy:.1f} %")
@@ -130,7 +176,8 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
     """Scores the best and the last checkpoint on validation and test, and writes the best one's predictions."""
     progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))  # type: ignore[attr-defined]
     loggers, trainer.loggers = trainer.loggers, []  # what follows is logged once, below, under names of its own
-    notes = [part.summary() for part in module.strategy.parts.values()]  # before the best checkpoint restores its own
+    # Before the best checkpoint restores its own:
+    notes, cost = [part.summary() for part in module.strategy.parts.values()], progress.state_dict()
     results = {}
     for which in ("last", "best"):
         path = run_dir / "checkpoints" / f"{which}.ckpt"
@@ -143,14 +190,15 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
     if not trainer.is_global_zero:
         return
     final = {f"{which}/{name}": value for which, result in results.items() for name, value in result.scores.items()}
+    rate = cost["images"] / max(cost["seconds"], 1e-9)
+    final |= {**cost, "labels": len(data.pools.labeled)}
     for logger in loggers:
-        logger.log_metrics({**final, "seconds": progress.seconds}, step=trainer.global_step)
+        logger.log_metrics(final, step=trainer.global_step)
     if data.pools.test:
         write_predictions(run_dir / "predictions.csv", module, data.pools.test, data.eval_batch_size)
     if "test" in module.scores:
         write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
-    rate = progress.images / max(progress.seconds, 1e-9)
-    say(table(results, notes, progress.seconds, rate))
+    say(table(results, notes, cost["seconds"], rate))
     if (run_dir / "checkpoints").exists():
         say(f"look further: {command()} test --ckpt_path {os.path.relpath(run_dir)}")
     say(first_line(config).replace("semisup fit:", "done:"))
@@ -162,14 +210,14 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
     for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
         if pool and pool.scorable:
             evaluate(module, datamodule=data, verbose=False, **restored)
-    accuracy = {f"{stage}_accuracy": scores.scalars["accuracy"] for stage, scores in module.scores.items()}
-    return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, accuracy)
+    scores = {f"{stage}_{name}": x for stage, found in module.scores.items() for name, x in found.scalars.items()}
+    return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, scores)
 
 
 @rank_zero_only
 def _remove(run_dir: Path) -> None:
     """Removes the directory of a run that never began, and the folders above it that are empty now."""
-    if not (run_dir / "checkpoints").exists():
+    if not any(run_dir.glob("checkpoints/*")):
         shutil.rmtree(run_dir, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else stays
             for folder in run_dir.parents[:3]:  # strategy, data, root

@@ -16,6 +16,10 @@ from semisup.cli import ROOT, expand, help, listing
 from semisup.errors import InputError, did_you_mean
 
 _MODULES = {"fit": "fit", "validate": "evaluate", "test": "evaluate", "predict": "predict"}  # in semisup.cli
+_OF_RUNS = {
+    "figures": "Draws the pictures of one or more runs.",
+    "report": "Writes the report of one or more runs as LaTeX, HTML and Markdown.",
+}
 _HELP = ("-h", "--help")
 
 
@@ -54,8 +58,10 @@ def _run(argv: list[str]) -> None:
         _list(rest)
     elif verb == "data":
         _data(rest)
-    elif verb == "figures":
-        _figures(rest)
+    elif verb in _OF_RUNS:
+        _of_runs(verb, rest)
+    elif verb == "compare":
+        _compare(rest)
     elif verb == "kmeans-features":
         _kmeans_features(rest)
     elif verb in _MODULES:
@@ -110,11 +116,18 @@ def _data(argv: list[str]) -> None:
     import_module("semisup.cli.data").run(request)
 
 
-def _figures(argv: list[str]) -> None:
-    module = import_module("semisup.cli.figures")
-    parser = _Parser("semisup figures", description="Draws the pictures of one or more runs.", allow_abbrev=False)
+def _of_runs(verb: str, argv: list[str]) -> None:
+    module = import_module(f"semisup.cli.{verb}")
+    parser = _Parser(f"semisup {verb}", description=_OF_RUNS[verb], allow_abbrev=False)
     module.add_options(parser)
     module.run(parser.parse_args(argv))
+
+
+def _compare(argv: list[str]) -> None:
+    module = import_module("semisup.cli.compare")
+    parser = _Parser("semisup compare", description="Compares strategies over seeds and labels.", allow_abbrev=False)
+    module.add_options(parser, argv)
+    module.run(*parser.parse_known_args(argv))
 
 
 def _kmeans_features(argv: list[str]) -> None:

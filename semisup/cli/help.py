@@ -19,6 +19,8 @@ VERBS = {
     "test": "score a run on the test images",
     "predict": "write a run's predictions to a file",
     "figures": "draw the pictures of one or more runs",
+    "report": "write the report of one or more runs, as LaTeX, HTML and Markdown",
+    "compare": "train strategies over seeds and numbers of labels, or compare runs that are there",
     "kmeans-features": "score k-means features with a linear SVM, without a network",
     "list": "list the strategies, datamodules and backbones that are installed",
     "data": "download a dataset",
@@ -28,7 +30,7 @@ _EXAMPLES = {
         "semisup fit",
         "semisup fit --strategy pseudolabel --pseudolabel.threshold 0.9 --trainer.max_epochs 50",
         "semisup fit --data stl10 --model torchvision:resnet18 --optimizer adamw --optimizer.lr 0.001 --seed 1",
-        "semisup fit --config mine.yaml --ckpt_path runs/digits/supervised/20250101-120000-s0",
+        "semisup fit --config mine.yaml --resume runs/digits/supervised/20250101-120000-s0",
     ),
     "validate": ("semisup validate --ckpt_path RUN",),
     "test": ("semisup test --ckpt_path RUN", "semisup test --ckpt_path RUN/checkpoints/last.ckpt"),
@@ -36,7 +38,15 @@ _EXAMPLES = {
 }
 _CHECKPOINT = Option("ckpt_path", "RUN|FILE", "(required)", "a run directory or a checkpoint; its config.yaml is read")
 _OPTIONS = {
-    "fit": (Option("ckpt_path", "RUN|FILE", "None", "the run or checkpoint to resume"),),
+    "fit": (
+        Option(
+            "resume",
+            "RUN|auto",
+            "None",
+            "the run to go on with, in its directory and with its options; auto: the newest one with the options that "
+            "are typed, and a new one where there is none",
+        ),
+    ),
     "validate": (_CHECKPOINT,),
     "test": (_CHECKPOINT,),
     "predict": (

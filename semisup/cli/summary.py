@@ -12,7 +12,8 @@ class Result:
 
     Attributes:
         epoch: epochs of training that it has had.
-        scores: `val_accuracy` and `test_accuracy` in [0, 1], those that there are.
+        scores: `val_accuracy`, `test_accuracy` and every other score of `semisup.metrics.Evaluation`, those that there
+            are.
     """
 
     epoch: int

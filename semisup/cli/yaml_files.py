@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
+from semisup import safe_yaml
 from semisup.cli import SHORT
-from semisup.errors import InputError, require
+from semisup.errors import require
+from semisup.redaction import without_hidden
 
 
 class Dumper(yaml.SafeDumper):
@@ -29,18 +31,14 @@ Dumper.add_representer(str, _represent_text)
 
 
 def read(path: str) -> dict[str, Any]:
-    """A YAML file, its short names written out."""
-    try:
-        tree = get_loader("yaml")(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}" if mark else error
-        raise InputError(f"{path} is not valid YAML: {where}") from error
-    require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {tree!r}")
+    """A YAML file, its short names written out; a secret that was hidden when it was written counts as not given."""
+    tree = safe_yaml.read(Path(path), get_loader("yaml"))
+    tree = {} if tree is None else tree
+    found = str(tree)[:60]
+    require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {found!r}")
     return {
-        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value for key, value in tree.items()
+        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value
+        for key, value in without_hidden(tree).items()
     }
 
 

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 import torch
 
 from semisup.augment.views import augment, find_view
-from semisup.batch import Batch, Needs, Samples
+from semisup.batch import UNLABELED, Batch, Needs, Samples
 from semisup.console import say
 from semisup.data.audit import Audit
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
-from semisup.errors import InputError, require
+from semisup.errors import require
 from semisup.randomness import Draw
 
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "flip_half"]
@@ -52,6 +52,7 @@ class Pools:
         train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
             few labels and with many take the same number of steps.
         truth: true classes of the unlabeled pool, where known; for the audit alone.
+        left_out: unlabeled images that were left out because they are test images too.
     """
 
     labeled: Pool
@@ -60,6 +61,7 @@ class Pools:
     test: Pool | None
     train_size: int
     truth: np.ndarray | None = None
+    left_out: int = 0
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -101,7 +103,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
         self.residency, self.seed = residency, seed
-        self.needs = Needs()
+        self._needs = Needs()
         self.relabeled = Relabeled()
         self.audit: Audit | None = None
         self._pools: Pools | None = None
@@ -128,9 +130,32 @@ class DataModule(pl.LightningDataModule, ABC):
         """The dataset's images, opened when first asked for."""
         if self._pools is None:
             self._pools = self.read()
-            truth = self._pools.truth
+            unlabeled, truth = self._pools.unlabeled, self._pools.truth
+            require(
+                unlabeled is None or not bool((unlabeled.labels != UNLABELED).any()),
+                f"{type(self).__name__} gives labels to its unlabeled images, where a loss would see them; give them "
+                f"as Pools.truth, which serves the audit alone",
+            )
             self.audit = None if truth is None else Audit(truth, len(self.spec.class_names))
         return self._pools
+
+    @property
+    def needs(self) -> Needs:
+        """What the strategy asks for.
+
+        Raises:
+            InputError: when it is set, where that takes unlabeled images and there are none.
+        """
+        return self._needs
+
+    @needs.setter
+    def needs(self, needs: Needs) -> None:
+        require(
+            not needs.unlabeled_ratio or bool(self.pools.unlabeled),
+            f"the strategy needs unlabeled images and {self.spec.name} has none here; add some, give fewer labels "
+            f"(--data.labels_per_class N), or type --strategy supervised",
+        )
+        self._needs = needs
 
     def setup(self, stage: str) -> None:
         """Opens the files and says what was found."""
@@ -138,16 +163,13 @@ class DataModule(pl.LightningDataModule, ABC):
         if stage == "fit":
             count = {"labeled": pools.labeled, "unlabeled": pools.unlabeled, "val": pools.val, "test": pools.test}
             sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
-            say(f"data: {self.spec.name}, {sizes}; batch {self.batch_size} labeled in all{self._on_each_device()}")
-
-    def _on_each_device(self) -> str:
-        world = self.trainer.world_size if self.trainer else 1
-        require(
-            self.batch_size % world == 0,
-            f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be split "
-            f"evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
-        )
-        return f", {self.batch_size // world} on each of {world} devices" if world > 1 else ""
+            say(f"data: {self.spec.name}, {sizes}")
+            world = self.trainer.world_size if self.trainer else 1
+            require(
+                self.batch_size % world == 0,
+                f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be "
+                f"split evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
+            )
 
     @property
     def steps(self) -> int:
@@ -155,17 +177,8 @@ class DataModule(pl.LightningDataModule, ABC):
         return self.steps_per_epoch or max(_LEAST_STEPS, self.pools.train_size // self.batch_size)
 
     def train_dataloader(self) -> TrainLoader:
-        """Batches as `needs` asks for them.
-
-        Raises:
-            InputError: the strategy needs unlabeled images and there are none.
-        """
+        """Batches as `needs` asks for them."""
         pools, needs = self.pools, self.needs
-        if needs.unlabeled_ratio and not pools.unlabeled:
-            raise InputError(
-                f"the strategy needs unlabeled images and {self.spec.name} has none here; add some, give fewer labels "
-                f"(--data.labels_per_class N), or type --strategy supervised"
-            )
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
         self._make_resident([pool for pool in (pools.labeled, unlabeled) if pool])
         return TrainLoader(

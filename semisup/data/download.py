@@ -5,14 +5,18 @@ Standard library and a progress bar only, so that downloading doesn't wait for t
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import sys
 import tarfile
 import tempfile
 import urllib.request
+import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.error import HTTPError
 
 from tqdm import tqdm
@@ -22,6 +26,7 @@ from semisup.errors import InputError, require
 _BLOCK = 1 << 20  # bytes read at once
 _ATTEMPTS = 5  # connections, before the user is asked to try again
 _TIMEOUT = 30  # seconds without a byte
+_HEADERS = 1 << 20  # bytes of an archive between two files
 
 
 def download(url: str, path: Path, size: int, md5: str) -> None:
@@ -112,7 +117,7 @@ def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000
     """Unpacks a tar archive of plain files and folders; nothing appears in `into` before everything is unpacked.
 
     Args:
-        path: the archive, compressed or not.
+        path: the archive, compressed by gzip or not.
         into: an existing folder; files in it that the archive holds too are replaced.
         most_bytes: an archive that unpacks to more than that is refused.
         most_members: an archive of more files and folders than that is refused.
@@ -122,25 +127,58 @@ def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000
     """
     aside = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
     try:
-        with tarfile.open(path) as archive:
+        with _unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             total = 0
             for count, member in enumerate(archive, start=1):
                 target = aside / member.name
+                require(member.size >= 0, f"{path} holds {member.name!r} of {member.size:,} bytes; it is not unpacked")
                 total += member.size
                 inside = target.resolve().is_relative_to(aside.resolve())
                 require(inside, f"{path} holds {member.name!r}, which lies outside of its folder; it is not unpacked")
                 require(member.isreg() or member.isdir(), f"{path} holds {member.name!r}, which is not a plain file")
                 require(count <= most_members, f"{path} holds more than {most_members:,} files; it is not unpacked")
                 require(total <= most_bytes, f"{path} unpacks to more than {most_bytes:,} bytes; it is not unpacked")
+                content.left += member.size
                 _write_member(archive, member, target)
+                content.left = _HEADERS
+            while content.read(_BLOCK):  # to the end, where gzip has its checksum
+                pass
         for file in [found for found in aside.rglob("*") if found.is_file()]:
             target = into / file.relative_to(aside)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise InputError(f"{path} can't be unpacked: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Rationed(io.RawIOBase):
+    """What is in an archive, as long as no more of it is read than is due: a header alone could fill the memory."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self.left = source, _HEADERS
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes."""
+        block = self._source.read(size)
+        self.left -= len(block)
+        if self.left < 0:
+            raise tarfile.TarError(f"more than {_HEADERS:,} bytes of it are no file's")
+        return block
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._source.close()
+        super().close()
+
+
+def _unpacked(path: Path) -> _Rationed:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return _Rationed(cast(BinaryIO, gzip.open(path)) if packed else path.open("rb"))
 
 
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

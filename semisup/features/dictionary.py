@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from semisup.console import say
 from semisup.data.cache import user_cache
 from semisup.data.pool import Pool
+from semisup.errors import require
 from semisup.features.chunks import rows_at_once
 from semisup.features.kmeans import Method, cluster, resolve
 from semisup.features.patches import Whitening, contrast_normalize, random_patches
@@ -87,11 +88,16 @@ def learn(
         The dictionary, on `device`.
 
     Raises:
-        InputError: patches are larger than the images, or fewer than k of them are distinct.
+        InputError: patches are larger than the images, or there are fewer than k, or fewer than k distinct ones.
     """
     device = device or torch.device("cpu")
     shape = (pool.shape[0], *size)
     patches = random_patches(pool, images, patches_per_image, size, seed)
+    require(
+        k <= len(patches),
+        f"k-means can't place {k:,} centroids on {len(patches):,} patches, {patches_per_image:,} of each of "
+        f"{len(patches) // patches_per_image:,} images; take more of each (patches_per_image), or fewer centroids",
+    )
     method = resolve(method, device)
 
     def compute() -> dict[str, Tensor]:
@@ -108,20 +114,24 @@ def learn(
 
     digest = hashlib.sha256(repr((_VERSION, shape, k, seed, eps, method)).encode())
     digest.update(patches.cpu().numpy().data)  # what the patches are, not which file they come from, decides
-    found = {name: value.to(device) for name, value in _cached(digest.hexdigest()[:32], compute).items()}
+    length = math.prod(shape)
+    shapes = {"centroids": (k, length)} | ({} if eps is None else {"mean": (length,), "matrix": (length, length)})
+    found = {name: value.to(device) for name, value in _cached(digest.hexdigest()[:32], shapes, compute).items()}
     whitening = None if eps is None else Whitening(found["mean"], found["matrix"])
     return Dictionary(found["centroids"], whitening, shape)
 
 
-def _cached(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `compute` returned when it was last called under this name, else what it returns now."""
+def _cached(
+    name: str, shapes: dict[str, tuple[int, ...]], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What `compute`, of such shapes, returned when it was last called under this name, else what it returns now."""
     path = user_cache() / f"dictionary-{name}.pt"
     if path.is_file():
-        try:
+        with suppress(Exception):  # torch's reader raises whatever a damaged file makes it stumble over
             kept: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-            return kept
-        except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError):
-            say(f"k-means: {path} is damaged; its centroids are computed anew")
+            if {name: tuple(value.shape) for name, value in kept.items() if value.is_floating_point()} == shapes:
+                return kept
+        say(f"k-means: {path} is damaged; its centroids are computed anew")
     found = compute()
     with suppress(OSError, RuntimeError):  # not writable, or full, which torch calls a RuntimeError: no cache then
         path.parent.mkdir(parents=True, exist_ok=True)

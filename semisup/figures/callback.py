@@ -23,8 +23,9 @@ _ROUND = "pseudolabel/count"  # what every round of pseudo-labels logs
 class LogFigures(pl.Callback):
     """Logs filters, confusion, reliability and rounds of pseudo-labels to W&B; where W&B isn't used it does nothing.
 
-    Confusion and reliability are those of the validation images. matplotlib and wandb are imported when there is
-    something to log. What goes wrong is said in one line, once, and training goes on.
+    After the last step it also logs the augmentations, and t-SNE of what the network makes of images. Confusion and
+    reliability are those of the validation images. matplotlib and wandb are imported when there is something to log.
+    What goes wrong is said in one line, once, and training goes on.
 
     Args:
         every_n_epochs: from one time to the next; pseudo-labels are drawn after every round of them.
@@ -46,8 +47,9 @@ class LogFigures(pl.Callback):
             self._log(trainer, self._new_rounds(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The same after the last epoch."""
+        """The same after the last epoch, and what is drawn once."""
         self.on_train_epoch_start(trainer, pl_module)
+        self._log(trainer, _once(pl_module))
 
     def _new_rounds(self, trainer: pl.Trainer) -> Named:
         from semisup.figures.pseudolabels import pseudolabels, rounds
@@ -75,6 +77,15 @@ class LogFigures(pl.Callback):
                 self._said = True
                 reason = str(error).partition("\n")[0]
                 say(f"figures: not all are logged ({type(error).__name__}: {reason}); training goes on")
+
+
+def _once(module: pl.LightningModule) -> Named:
+    from semisup.figures import gallery
+
+    assert isinstance(module, Classifier)
+    yield from gallery.views(module.datamodule)
+    with suppress(InputError):  # too few images, or a network that has diverged
+        yield from gallery.last_embedding(module, module.datamodule)
 
 
 def _network(module: pl.LightningModule, epochs: int) -> Named:

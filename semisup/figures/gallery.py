@@ -7,9 +7,12 @@ from contextlib import suppress
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from semisup.augment.surrogate import COURSE, PAPER, fit_components, surrogate_crops
 from semisup.augment.views import VIEWS
+from semisup.classifier import Classifier
+from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
 from semisup.figures.augmentations import augmentations
 from semisup.figures.calibration import calibration
@@ -64,7 +67,12 @@ def _surrogate(run: Material) -> Named:
 
 
 def _augmentations(run: Material) -> Named:
-    pool, seed = run.data.pools.labeled, run.data.seed
+    yield from views(run.data)
+
+
+def views(data: DataModule) -> Named:
+    """Every view of the same few labeled images."""
+    pool, seed = data.pools.labeled, data.seed
     images = pool.gather(permutation(len(pool), seed, "figures", "augmentations")[:_COLUMNS]).contiguous()
     place = torch.arange(len(images))
     draws = {name: Draw(seed, 0, f"figures/{name}", place, len(images)) for name in VIEWS}
@@ -73,15 +81,36 @@ def _augmentations(run: Material) -> Named:
 
 def _embedding(run: Material) -> Named:
     module, data = run.fitting
-    images, target, what = labeled_images(data)
-    require(len(images) >= _LEAST, f"t-SNE needs {_LEAST} labeled images, and the data has {len(images)}")
+    images, target, what = _embedded(data)
     names = module.spec.class_names
     pixels = images[:, 0].flatten(1).float() / 255
     yield "embedding-0-pixels", embedding(images, target, pixels, names, f"pixels of the first channel: {what}")
     for number, (name, features) in enumerate(stage_features(module, images, data.eval_batch_size), 1):
-        require(bool(features.isfinite().all()), "the network has diverged: its features are not finite")
+        _refuse_diverged(features)
         title = f"{name if name == LAST else f'after {name}'}: {what}"
         yield f"embedding-{number}-{name.replace(' ', '')}", embedding(images, target, features, names, title)
+
+
+def last_embedding(module: Classifier, data: DataModule) -> Named:
+    """t-SNE of labeled images after the last stage of the network alone.
+
+    Raises:
+        InputError: there are too few images, or the network has diverged.
+    """
+    images, target, what = _embedded(data)
+    features = dict(stage_features(module, images, data.eval_batch_size))[LAST]
+    _refuse_diverged(features)
+    yield "embedding", embedding(images, target, features, module.spec.class_names, f"{LAST}: {what}")
+
+
+def _embedded(data: DataModule) -> tuple[Tensor, Tensor, str]:
+    images, target, what = labeled_images(data)
+    require(len(images) >= _LEAST, f"t-SNE needs {_LEAST} labeled images, and the data has {len(images)}")
+    return images, target, what
+
+
+def _refuse_diverged(features: Tensor) -> None:
+    require(bool(features.isfinite().all()), "the network has diverged: its features are not finite")
 
 
 def _confusion(run: Material) -> Named:

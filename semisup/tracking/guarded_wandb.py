@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup.console import say
+from semisup.redaction import redacted
 from semisup.tracking import login
 
 INIT_SECONDS = 20.0  # until the server must have accepted the run
@@ -140,7 +142,12 @@ class GuardedWandb(WandbLogger):
         known = {name: value for name, value in wished.items() if name in wandb.Settings.model_fields}
         settings = wandb.Settings(silent=True, init_timeout=INIT_SECONDS, **known)
         self._wandb_init.update(mode=mode, settings=settings)
-        return super().experiment
+        # W&B uploads the command line as it is.
+        given, sys.argv = sys.argv, redacted(sys.argv)
+        try:
+            return super().experiment
+        finally:
+            sys.argv = given
 
 
 class _Guarded:

@@ -6,21 +6,40 @@ import csv
 import io
 from pathlib import Path
 
+from semisup.errors import InputError
+
 METRICS_FILE = "metrics.csv"
 
 
 def metric_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a metrics file as written, empty cells left out; without a last line that was cut short."""
-    text = path.read_bytes() if path.exists() else b""
-    lines = csv.reader(io.StringIO(text[: text.rfind(b"\n") + 1].decode(), newline=""))
-    columns = next(lines, [])
-    return columns, [{name: cell for name, cell in zip(columns, line, strict=False) if cell} for line in lines]
+    """Columns and rows of a metrics file as written, empty cells left out; without a last line that was cut short.
+
+    Raises:
+        InputError: a line before the last one is not what was written.
+    """
+    whole = path.read_bytes() if path.exists() else b""
+    try:
+        text = whole[: whole.rfind(b"\n") + 1].decode()
+        columns, *lines = [*csv.reader(io.StringIO(text, newline=""), strict=True)] or [[]]
+        rows = [dict(zip(columns, line, strict=True)) for line in lines]
+        if text and (columns[:2] != ["epoch", "step"] or len(set(columns)) < len(columns)):
+            raise ValueError("its columns don't begin with epoch and step, or are there twice")
+        for row in rows:
+            for name, cell in row.items():
+                if cell or name == "step":
+                    int(cell) if name in ("epoch", "step") else float(cell)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it, or what is wrong in it") from error
+    return columns, [{name: cell for name, cell in row.items() if cell} for row in rows]
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     """The rows of a run's `metrics.csv` in order, each with the values it has: `{"epoch": 0, "step": 49, "loss": ...}`.
 
     Values come back exactly as they were logged. A run that has logged nothing gives no rows.
+
+    Raises:
+        InputError: the file is damaged.
     """
     _, rows = metric_rows(Path(run_dir) / METRICS_FILE)
     return [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]

@@ -1,0 +1,218 @@
+"""Checkpoints: when they are written, so that no moment to be killed at is a bad one, and which a run goes on from.
+
+    checkpoints/last.ckpt       after every epoch, and within one after every ten minutes
+    checkpoints/previous.ckpt   the one before, as long as the run trains
+    checkpoints/best.ckpt       after the epoch with the best validation accuracy
+
+A checkpoint is written aside and flushed to the disk. It is moved into place only when the step's or the epoch's
+metrics are in `metrics.csv`, which Lightning writes after it: otherwise a run killed in between would lose those rows,
+since the resumed run does not take that step again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from semisup.classifier import Classifier
+from semisup.console import say
+from semisup.errors import InputError
+from semisup.signals import Signals, Stopped
+
+SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
+_DUE = 0.5  # less than the number of any signal
+
+
+class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all other callbacks
+    """Writes the checkpoints of a run, and ends it where a signal asks for that.
+
+    Args:
+        folder: where to; made where there is none.
+        signals: asked after every step.
+
+    Attributes:
+        best: validation accuracy of `best.ckpt`, in [0, 1]; -inf where there is none.
+    """
+
+    def __init__(self, folder: Path, signals: Signals | None = None) -> None:
+        self.folder, self.signals = Path(folder), signals or Signals()
+        self.best = float("-inf")
+        self._aside: tuple[str, ...] = ()  # names of the checkpoints that are written and not yet in place
+        self._stop = 0  # number of the signal that the ranks have agreed to end on
+        self._saved = time.monotonic()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Makes the folder, and removes what a killed process left half written."""
+        if stage != "fit":
+            return
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob("*.aside"):
+                left.unlink()
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = _Direct()
+        self.signals.deferred, self._saved = True, time.monotonic()
+
+    # ---- when
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes SIGTERM back from Lightning, which has just taken it."""
+        self.signals.install()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes a checkpoint where one is due or a signal asks for it.
+
+        Not between two batches that one step accumulates, and not at the end of an epoch, where `on_train_epoch_end`
+        writes one: resumed from here, a run would take the epoch for complete before its last hooks were called.
+        """
+        done = batch_idx + 1
+        within = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        if within and self._asked(trainer):
+            self._write(trainer, "last")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The metrics of the last step have been logged now."""
+        self._settle(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the last checkpoint, and the best one where this is it."""
+        self._asked(trainer)
+        accuracy = float(trainer.callback_metrics.get("val/accuracy", float("-inf")))
+        best = accuracy > self.best
+        if best:
+            self.best = accuracy
+        self._write(trainer, *(["best", "last"] if best else ["last"]))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The metrics of the last epoch have been logged now."""
+        self._settle(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The same after the last one."""
+        self._settle(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that has ended needs no checkpoint to fall back on."""
+        if trainer.is_global_zero:
+            (self.folder / "previous.ckpt").unlink(missing_ok=True)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """From now on there is nothing to save."""
+        self.signals.deferred = False
+
+    def pause(self, trainer: pl.Trainer, save: bool) -> None:
+        """What is between two steps, for those that are not Lightning's; see `pause` below."""
+        if self._asked(trainer) or save:
+            self._write(trainer, "last")
+            self._settle(trainer)
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        """Whether a checkpoint is due by rank 0's clock, or a signal has reached any rank; the same on all of them."""
+        due = trainer.is_global_zero and time.monotonic() - self._saved > SECONDS
+        wish = float(self.signals.received or (_DUE if due else 0))
+        if trainer.world_size > 1:
+            # After every step, since ranks may not part in the number of steps. Lightning waits for the device after
+            # every step of several ranks anyway, to broadcast a flag of its own.
+            wishes = torch.tensor(wish, device=trainer.strategy.root_device)
+            wish = float(trainer.strategy.reduce(wishes, reduce_op="max"))
+        self._stop = int(wish)
+        return wish > 0
+
+    # ---- how
+
+    def _write(self, trainer: pl.Trainer, *names: str) -> None:
+        """Writes checkpoints aside, and returns when they are on the disk."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for name in names:
+            path = self.folder / f"{name}.aside"
+            trainer.save_checkpoint(path)
+            if trainer.is_global_zero:
+                _flush(path)
+        self._aside = names
+
+    def _settle(self, trainer: pl.Trainer) -> None:
+        """Moves into place what was written aside, and ends the training where that was asked for."""
+        if self._aside:
+            if trainer.is_global_zero:
+                for name in self._aside:
+                    path = self.folder / f"{name}.ckpt"
+                    if name == "last" and path.exists():
+                        os.replace(path, self.folder / "previous.ckpt")
+                    os.replace(path.with_suffix(".aside"), path)
+                _flush(self.folder)
+            self._aside, self._saved = (), time.monotonic()
+        if self._stop:
+            trainer.strategy.barrier()  # no rank leaves before the checkpoint is in place
+            raise Stopped(self._stop)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next checkpoint must beat to be the best one."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from there."""
+        self.best = state_dict["best"]
+
+
+def pause(trainer: pl.Trainer, save: bool = False) -> None:
+    """Called between two steps of a strategy's own training: saves where asked, or due, and ends it on a signal.
+
+    Args:
+        trainer: whose `Checkpoints` act; without one it does nothing.
+        save: write a checkpoint, whether or not one is due; the same on every rank.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, Checkpoints):
+            callback.pause(trainer, save)
+
+
+class _Direct(TorchCheckpointIO):
+    """Writes where it is told to: Lightning's goes by the folder for temporary files, where a kill leaves them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, path)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest(run_dir: Path) -> Path | None:
+    """The checkpoint that a run goes on from: the last one, or, where it can't be read, the newest that can.
+
+    Returns:
+        None where the run has saved none yet.
+
+    Raises:
+        InputError: there are some, and none of them can be read.
+    """
+    found = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")]
+    there, errors = [path for path in found if path.exists()], []
+    for path in there:
+        try:
+            Classifier.saved(path)
+        except InputError as error:
+            errors.append(str(error))
+        else:
+            if errors:
+                say(f"{'; '.join(errors)}: the run goes on from {path.name} instead")
+            return path
+    if errors:
+        raise InputError(f"no checkpoint of {run_dir} can be read: {'; '.join(errors)}")
+    return None

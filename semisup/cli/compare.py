@@ -1,0 +1,196 @@
+"""`semisup compare`: strategies over seeds and numbers of labels, trained first where they must be.
+
+python -m semisup compare --strategies supervised,pseudolabel --seeds 5 --labels 40,100 --data digits --jobs 2
+python -m semisup compare runs/digits
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semisup.errors import InputError, require
+from semisup.redaction import redacted
+
+if TYPE_CHECKING:
+    from semisup.cli.config import Config
+    from semisup.compare.choose import Wish
+    from semisup.compare.grid import Job
+    from semisup.compare.record import Comparison, Failure
+
+_OUT = Path("runs/compare")
+_GRID_ONLY = ("labels", "oracle", "dry_run")
+_EPILOG = """\
+examples:
+  semisup compare --strategies supervised,fixmatch --seeds 5 --labels 40,250,1000 --data digits
+  semisup compare runs/digits                    # compares the runs that are there, and trains nothing
+
+All other options are those of `semisup fit`, and are given to every run; `--pseudolabel.threshold 0.9` and the like to
+those of that strategy. The same command again keeps what is finished and goes on with the rest. --dry_run prints the
+commands, one a line, for a shell or a cluster; the same command without it collects what they left."""
+
+
+def add_options(parser: ArgumentParser, argv: Sequence[str]) -> None:
+    """The verb's options. Where runs are trained, what isn't an option here is one of `semisup fit`."""
+    if not any(argument.partition("=")[0] == "--strategies" for argument in argv):
+        parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories, or folders that hold some")
+    add = parser.add_argument
+    add("--strategies", metavar="NAME,NAME", help="train these first, each with every seed and number of labels")
+    add("--seeds", type=int, default=5, metavar="N", help="0 to N - 1 (default: %(default)s)")
+    add("--labels", metavar="N,N", help="numbers of labels in all (default: what the data gives)")
+    add("--oracle", action="store_true", help="train the supervised arm with all labels as well")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at once (default: %(default)s)")
+    add("--dry_run", action="store_true", help="print the commands, and train nothing")
+    add("--out", metavar="DIR", help=f"where to write (default: {_OUT}/DATA; {_OUT}/collected, of given runs)")
+    add("--may_differ", metavar="OPTION,OPTION", default="", help="options in which the arms may differ besides")
+    parser.formatter_class, parser.epilog = RawDescriptionHelpFormatter, _EPILOG
+
+
+def run(request: Namespace, rest: list[str]) -> None:
+    """Trains the runs of a grid, where one is given, and compares; prints every table and writes it.
+
+    Args:
+        request: the verb's own options.
+        rest: those of `semisup fit`.
+
+    Raises:
+        InputError: an option is wrong, or runs can't be compared.
+        SystemExit: with exit code 1, where runs of the grid failed.
+    """
+    if request.strategies is None:
+        _collect(request, rest)
+    else:
+        _grid(request, rest)
+
+
+def _collect(request: Namespace, rest: list[str]) -> None:
+    """Compares the runs that are there."""
+    given = [*rest, *(f"--{name}" for name in _GRID_ONLY if getattr(request, name))]
+    require(not given, f"{' '.join(given[:1])} is an option of runs to be trained; type --strategies NAME,NAME with it")
+    require(bool(request.runs), "type the RUNs to compare, or --strategies NAME,NAME to train some first")
+
+    from semisup.compare.collect import find_runs
+
+    directories = find_runs([Path(path) for path in request.runs])
+    _compare(directories, _wish(request, Path(request.out or _OUT / "collected")))
+
+
+def _grid(request: Namespace, rest: list[str]) -> None:
+    """Trains what is missing, and compares."""
+    require(request.seeds >= 1, f"--seeds is {request.seeds}, but must be at least 1")
+    require(request.jobs >= 1, f"--jobs is {request.jobs}, but must be at least 1")
+
+    from semisup.compare.grid import find, fit_command
+    from semisup.compare.processes import alone
+    from semisup.compare.train import train
+    from semisup.console import command
+
+    data, jobs = _jobs(request, rest)
+    out = Path(request.out or _OUT / data)
+    if request.dry_run:
+        states = [(job, *find(job, out / "runs")) for job in jobs]
+        commands = [fit_command(job, out / "runs", run) for job, run, finished in states if not finished]
+        print("\n".join(f"{command()} {shlex.join(words)}" for words in commands), end="\n" if commands else "")
+        print(f"{len(commands)} of {len(jobs)} runs are to be made; the others are finished", file=sys.stderr)
+        return
+    with alone(out) as lock:
+        failures = train(jobs, out, request.jobs, lock)
+    finished = {run: False for job in jobs for run, done in [find(job, out / "runs")] if run and done}
+    if finished:
+        _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))
+    for failure in failures:
+        print(f"FAILED {failure.name} (exit code {failure.exit_code}): {failure.last_line}", file=sys.stderr)
+        print(f"       all that it said: {os.path.relpath(out / failure.log)}", file=sys.stderr)
+    if failures:
+        raise SystemExit(1)
+
+
+def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
+    """The dataset's name and all runs of the grid, seed by seed, so that those that are there can soon be compared.
+
+    Every arm's options are parsed, and the data is opened, before anything is trained.
+    """
+    import yaml
+
+    from semisup import plugins
+    from semisup.cli import expand
+    from semisup.cli.build import build_data
+    from semisup.cli.config import parse
+    from semisup.compare import grid
+    from semisup.strategy import Composition
+
+    names = grid.strategies(request.strategies)
+    counts = grid.numbers(request.labels, "--labels") if request.labels else []
+    options = expand(rest)
+    both = any(argument.partition("=")[0] == "--data.labels_per_class" for argument in options)
+    require(not (both and counts), "--labels and --data.labels_per_class both say how many labels; type one of them")
+
+    def config(strategy: str, more: Sequence[str]) -> tuple[Config, list[str]]:
+        arguments = ["--strategy", strategy, *grid.arguments_of(strategy, options, [*names, "supervised"]), *more]
+        parsed = parse("fit", arguments)
+        Composition(parsed.plugins)  # refuses strategies that can't train together
+        return parsed, arguments
+
+    first, _ = config(names[0], [])
+    spec = plugins.load(plugins.DATAMODULES, first.data_name)(**first.data, seed=first.seed).spec
+    each = {n: ["--data.labels_per_class", str(grid.labels_per_class(n, spec.class_names, spec.name))] for n in counts}
+    usual = first.data.get("labels_per_class")
+    levels: list[tuple[int | None, list[str]]] = [*each.items()]
+    levels = levels or [(usual and usual * len(spec.class_names), [])]
+    arms = [(name, labels, *config(name, more)) for labels, more in levels for name in names]
+    build_data(arms[-1][2])  # that of the most labels
+    if request.oracle:
+        arms.append(("supervised", None, *config("supervised", ["--data.labels_per_class", "null"])))
+    jobs = [
+        grid.Job(strategy, labels, seed, [*words, "--seed", str(seed)], grid.wanted(yaml.safe_load(parsed.yaml), seed))
+        for seed in range(request.seeds)
+        for strategy, labels, parsed, words in arms
+    ]
+    return first.data_name, jobs
+
+
+def _wish(request: Namespace, out: Path, order: Sequence[str] = (), failures: Sequence[Failure] = ()) -> Wish:
+    from semisup.compare.choose import Wish
+
+    may_differ = [name.strip().removeprefix("--") for name in request.may_differ.split(",") if name.strip()]
+    words = shlex.join(redacted(["semisup", *sys.argv[1:]]))
+    return Wish(words, out, list(dict.fromkeys(order)), may_differ, failures)
+
+
+def _compare(directories: Mapping[Path, bool], wish: Wish) -> Comparison:
+    """Compares runs, prints the tables and what else must be said, and writes all of it."""
+    from semisup.compare import assemble, page, table, tables
+    from semisup.compare.network import look_at
+    from semisup.console import say
+
+    comparison = assemble.compare(directories, wish, _count_labels, look_at)
+    made = tables.tables(comparison)
+    wish.out.mkdir(parents=True, exist_ok=True)
+    comparison.write(wish.out)
+    table.write(made, wish.out)
+    page.write(comparison, wish.out)
+    say("\n" + "\n\n".join(one.text() for one in made) + "\n")
+    for note in comparison.notes:
+        say(note)
+    for left in comparison.left_out:
+        say(f"left out {os.path.relpath(wish.out / left.path)}: {left.reason}")
+    names = ", ".join(one.name for one in made)
+    files = f"{page.FILE}, comparison.json, {table.ALL}, and as .csv and .tex: {names}"
+    say(f"written to {os.path.relpath(wish.out)}: {files}")
+    return comparison
+
+
+def _count_labels(directory: Path) -> int | None:
+    """The labeled images of a run's data; None where it isn't there."""
+    from semisup.cli.build import build_data
+    from semisup.cli.config import parse
+
+    try:
+        return len(build_data(parse("validate", ["--ckpt_path", str(directory)])).pools.labeled)
+    except InputError:
+        return None

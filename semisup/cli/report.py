@@ -1,0 +1,120 @@
+"""`semisup report`: what runs came to, to be handed in: LaTeX, HTML and Markdown of the same content.
+
+python -m semisup report runs/digits/supervised/* runs/digits/pseudolabel/*
+python -m semisup report RUN --out hand-in
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semisup import plugins
+from semisup.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from semisup.report.arms import Arm
+    from semisup.report.content import Picture
+    from semisup.report.sections import Pictures
+
+_CAPTIONS = {
+    "filters": "Filters of the first convolution",
+    "centroids": "The centroids that k-means found",
+    "surrogate": "Samples of surrogate classes, a class a row",
+    "augmentations": "Views of the same images, a view a row",
+    "embedding": "t-SNE of labeled images",
+    "confusion": "True against predicted classes",
+    "calibration": "How often predictions are right, by their confidence",
+    "pseudolabels": "Images of each class and precision in every round of pseudo-labels",
+    "curves": "Training loss and validation accuracy of all runs",
+}
+# Figures of what one strategy does, which nobody misses in a run of another.
+_OF_STRATEGY = {"centroids": "kmeans", "surrogate": "exemplar", "pseudolabels": "pseudolabel"}
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; those of other seeds are averaged")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report; report, of several runs)")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where the data is, if it has moved")
+
+
+def run(request: Namespace) -> None:
+    """Writes `report.tex`, `report.html`, `report.md` and the figures, and says where.
+
+    Raises:
+        InputError: something is not a run, has no metrics, or the runs don't belong into one report.
+    """
+    import torch
+
+    from semisup.cli.figures import open_data
+    from semisup.console import say
+    from semisup.figures.material import Material
+    from semisup.report import arms, runs
+    from semisup.report.html import html
+    from semisup.report.latex import latex
+    from semisup.report.markdown import markdown
+    from semisup.report.sections import report
+    from semisup.runs import write_atomically
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = [Material(Path(path), lambda path: open_data(path, request.root), device) for path in request.runs]
+    for material in found:
+        named = material.path.resolve()
+        require(named == material.run.resolve(), f"{material.path} is a part of a run; type {material.run}")
+    materials = list({material.run.resolve(): material for material in found}.values())  # a run named twice is one
+    groups = arms.arms([runs.read(material) for material in materials])
+    out = Path(request.out or (materials[0].run / "report" if len(materials) == 1 else "report"))
+    require(out.is_dir() or not out.exists(), f"{out} is a file; type --out with the name of a folder")
+    content = report(groups, _draw(groups, out))
+    for name, text in (("tex", latex(content)), ("html", html(content, out)), ("md", markdown(content))):
+        path = out / f"report.{name}"
+        write_atomically(path, text)
+        say(os.path.relpath(path))
+
+
+def _draw(arms: Sequence[Arm], out: Path) -> Pictures:
+    """Draws the curves of all runs, and every other figure of an example of each arm.
+
+    Of figures that are the same for several arms, such as those of the data, only the first one is kept.
+    """
+    from semisup.cli.figures import draw
+    from semisup.figures import gallery
+    from semisup.report.sections import Pictures
+
+    out.mkdir(parents=True, exist_ok=True)
+    drawn, left_out = draw(out / "figures", {"curves": gallery.of_all([r.material for arm in arms for r in arm.runs])})
+    reasons = {"all runs": {name: why for why, names in left_out.items() for name in names}} if left_out else {}
+    curves = [_picture(path, "curves", out) for path in drawn.get("curves", [])]
+    pictures: dict[str, list[Picture]] = {}
+    seen: set[bytes] = set()
+    for number, arm in enumerate(arms, 1):
+        slug = re.sub(r"\W+", "-", arm.name, flags=re.ASCII).strip("-")
+        folder = out / "figures" / f"{number}-{slug}"
+        figures = {name: make(arm.example.material) for name, make in gallery.OF_A_RUN.items()}
+        drawn, left_out = draw(folder, figures, f"{arm.name}: " if len(arms) > 1 else "")
+        for name, paths in drawn.items():
+            for path in paths:
+                image = path.read_bytes()
+                if image not in seen:
+                    seen.add(image)
+                    pictures.setdefault(arm.name, []).append(_picture(path, name, out, arm.name))
+        owners = plugins.split_names(arm.strategy)
+        reasons[arm.name] = {
+            name: why for why, names in left_out.items() for name in names if _OF_STRATEGY.get(name) in (None, *owners)
+        }
+    return Pictures(curves[0] if curves else None, pictures, reasons)
+
+
+def _picture(path: Path, name: str, out: Path, whose: str = "") -> Picture:
+    """The figure in a PNG file, with what it shows as caption."""
+    from semisup.report.content import Picture
+
+    part = re.sub(r"^-\d+-|(?<=[a-z])(?=\d+$)", " ", path.stem.removeprefix(name))  # embedding-1-pooling1
+    caption = f"{_CAPTIONS[name]},{part}" if part else _CAPTIONS[name]
+    return Picture(f"{caption} ({whose})" if whose else caption, path.relative_to(out).with_suffix("").as_posix())

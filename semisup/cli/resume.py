@@ -1,0 +1,115 @@
+"""`semisup fit --resume RUN`: which run goes on, and whether what was typed lets it go on as it began.
+
+python -m semisup fit --resume runs/digits/fixmatch/20260101-120000-s0
+python -m semisup fit --strategy fixmatch --resume auto
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semisup.checkpoints import newest
+from semisup.classifier import Classifier
+from semisup.cli.build import listed
+from semisup.cli.config import Config
+from semisup.cli.yaml_files import flatten
+from semisup.console import say
+from semisup.errors import InputError, require
+from semisup.launch import from_rank_zero
+from semisup.redaction import is_hidden
+from semisup.runs import run_of
+
+AUTO = "auto"
+# What decides where a run computes, how fast, and what it shows, but not what comes out of it.
+_MAY_CHANGE = (
+    *("tracking", "data.residency", "model.compile"),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm", "plugins")),
+    *(f"trainer.{name}" for name in ("logger", "callbacks", "enable_progress_bar", "enable_model_summary", "profiler")),
+    "trainer.default_root_dir",
+)
+_LENGTH = ("trainer.max_epochs", "trainer.max_steps")
+
+
+def run_to_resume(config: Config) -> Path | None:
+    """The run directory that `--resume` means; None where there is none to go on with.
+
+    Raises:
+        InputError: the path is not that of a run, or the run began with other options.
+    """
+    if not config.resume:
+        return None
+    if config.resume == AUTO:
+        found = from_rank_zero(lambda: str(_newest_like(config) or ""))
+        what = f"goes on with {os.path.relpath(found)}, the newest" if found else "begins anew, there is no"
+        say(f"--resume auto: {what} run of {config.strategy} on {config.data_name} with these options")
+        return Path(found) if found else None
+    path = Path(config.resume)
+    run = run_of(path)
+    if run is None or not path.exists():
+        fault = "is not a run directory, nor in one" if path.exists() else "does not exist"
+        raise InputError(f"--resume: {path} {fault}; type the path of a run, or --resume auto")
+    changed = _changed(run, config)
+    if changed:
+        (name, (then, now)), others = next(iter(changed.items())), len(changed) - 1
+        more = f" (and {others} more differ)" if others else ""
+        raise InputError(
+            f"{path} began with --{name} {_shown(then)}, not {_shown(now)}{more}; a resumed run goes on as it began: "
+            f"leave --{name} out, or leave --resume out to begin another run"
+        )
+    return run
+
+
+def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
+    """The checkpoint that a run goes on from: the newest, or the one that `--resume` names; None where there is none.
+
+    Raises:
+        InputError: it can't be read, or is of another strategy, network or data.
+    """
+    named = Path(config.resume or "")
+    path = named if named.suffix == ".ckpt" else newest(run)
+    if path is None:
+        return None
+    saved = Classifier.saved(path)
+    for what, then, now in (
+        ("the strategy", saved["strategy"], module.strategy.name),
+        ("the backbone", saved["model"]["backbone"], module.backbone_name),
+        ("the classes", listed(tuple(saved["spec"]["class_names"])), listed(module.spec.class_names)),
+    ):
+        require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
+    return path
+
+
+def _newest_like(config: Config) -> Path | None:
+    """The newest run with the same options."""
+    root = Path(config.trainer.get("default_root_dir") or "runs") / config.data_name / config.strategy
+    alike = [path.parent for path in root.glob("*/config.yaml") if not _changed(path.parent, config)]
+    # By the time in the name; of runs of the same second, the later one has the longer name.
+    return max(alike, key=lambda run: (run.name[:15], len(run.name), run.name)).absolute() if alike else None
+
+
+def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
+    """Options that would make another run of it, with their values then and now; none where it left no config.yaml.
+
+    A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged.
+    """
+    try:
+        tree = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:  # killed before it was written
+        return {}
+    free = (*_MAY_CHANGE, *(_LENGTH if tree["lr_scheduler"]["name"] != "cosine" else ()))
+    before, now = (dict(flatten(options, ())) for options in (tree, yaml.safe_load(config.yaml)))
+    return {
+        name: (then, now.get(name))
+        for name, then in before.items()  # not what only the options of today have: a newer version brings new ones
+        if then != now.get(name)
+        and not is_hidden(then)
+        and not any(name == option or name.startswith(f"{option}.") for option in free)
+    }
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,151 @@
+"""Which of the runs that were found take part in a comparison, and why the others don't."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from semisup.compare.collect import Found, is_finished, read_config, read_run
+from semisup.compare.comparable import conditions, differences, flat, identity, most_common
+from semisup.compare.record import Failure, LeftOut, OptionDifference
+from semisup.errors import InputError, require
+
+REFERENCE = "supervised"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for, besides the runs.
+
+    Attributes:
+        command: as typed.
+        out: the folder that `comparison.json` goes to.
+        order: strategies in the order in which to show them; others follow by name.
+        may_differ: options that may differ between the runs.
+        failures: of the grid.
+    """
+
+    command: str
+    out: Path
+    order: Sequence[str] = ()
+    may_differ: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
+
+
+def choose(directories: Mapping[Path, bool], wish: Wish) -> tuple[list[Found], list[LeftOut]]:
+    """The runs to compare, one at least, and the others.
+
+    Args:
+        directories: run directories, and whether each was named by the user; such a one is never left out in silence.
+        wish: what was asked for.
+
+    Raises:
+        InputError: a run that the user named can't be compared, or there is nothing to compare.
+    """
+    found, left_out = _read(directories, wish.out)
+    kept, more = _comparable(found, wish)
+    left_out += more
+    kept, more = _newest(kept, wish.out)
+    left_out += more
+    _refuse(left_out, directories, wish.out)
+    require(bool(kept), _nothing(left_out))
+    return kept, left_out
+
+
+def _read(directories: Iterable[Path], out: Path) -> tuple[list[Found], list[LeftOut]]:
+    """The finished runs; of the others, those that no finished one stands for."""
+    found, left_out, open_ = [], [], []
+    for directory in directories:
+        try:
+            found.append(read_run(directory))
+        except InputError as error:
+            open_.append((directory, str(error)))
+    finished = [identity(one.config) for one in found]
+    for directory, reason in open_:
+        try:
+            superseded = not is_finished(directory) and identity(read_config(directory)) in finished
+        except InputError:
+            superseded = False
+        if not superseded:
+            left_out.append(LeftOut(os.path.relpath(directory, out), reason))
+    return found, left_out
+
+
+def _comparable(found: list[Found], wish: Wish) -> tuple[list[Found], list[LeftOut]]:
+    """The runs of the most common conditions, and the others. Options that may differ become part of the arm."""
+    if not found:
+        return [], []
+    those = [
+        conditions(one.config, one.gpus, wish.may_differ)
+        | {name: value for name, value in one.splits.items() if name not in wish.may_differ}
+        for one in found
+    ]
+    most = most_common(those, [float(one.run.strategy == REFERENCE) for one in found])
+    kept, left_out = [], []
+    for one, its in zip(found, those, strict=True):
+        if differing := differences(its, most):
+            reason = f"not comparable: {one.run.strategy} seed {one.run.seed} {_listed(differing)}"
+            left_out.append(LeftOut(os.path.relpath(one.directory, wish.out), reason, differing))
+        else:
+            allowed = {name: value for name, value in flat(one.config).items() if name in wish.may_differ}
+            kept.append(replace(one, run=replace(one.run, options=one.run.options | allowed)))
+    return kept, left_out
+
+
+def _listed(differing: Sequence[OptionDifference], most: int = 4) -> str:
+    """`has trainer.max_epochs 60, the others 30`, and so on."""
+    listed = [f"{one.option} {in_words(one.value)}, the others {in_words(one.others)}" for one in differing[:most]]
+    more = f"; and {len(differing) - most} more" if len(differing) > most else ""
+    return f"has {'; '.join(listed)}{more}"
+
+
+def in_words(value: Any) -> str:
+    """An option's value in words."""
+    return "none" if value is None else str(value)
+
+
+def _newest(found: list[Found], out: Path) -> tuple[list[Found], list[LeftOut]]:
+    """Of several runs of one identity the newest, and the others. A directory's name begins with its time."""
+    kept: list[Found] = []
+    left_out = []
+    for one in sorted(found, key=lambda one: one.directory.name, reverse=True):
+        newer = next((other for other in kept if _same_place(one, other)), None)
+        if newer is None:
+            kept.append(one)
+        else:
+            said = os.path.relpath(newer.directory, out)
+            left_out.append(LeftOut(os.path.relpath(one.directory, out), f"{said} is the same run again, and newer"))
+    return kept, left_out
+
+
+def _same_place(one: Found, other: Found) -> bool:
+    """Whether two runs are of the same strategy with the same own options, seed and labels."""
+    return all(
+        a == b
+        for a, b in (
+            (one.run.strategy, other.run.strategy),
+            (one.run.options, other.run.options),
+            (one.run.seed, other.run.seed),
+            (one.per_class, other.per_class),
+        )
+    )
+
+
+def _refuse(left_out: Sequence[LeftOut], directories: Mapping[Path, bool], out: Path) -> None:
+    """Says what is wrong with the runs that the user named, all at once."""
+    named = {os.path.relpath(path, out): path for path, given in directories.items() if given}
+    wrong = [f"{os.path.relpath(named[one.path])}: {one.reason}" for one in left_out if one.path in named]
+    advice = "leave them out, or type --may_differ OPTION where that is meant"
+    require(not wrong, f"these runs can't be compared; {advice}: {' | '.join(wrong)}")
+
+
+def _nothing(left_out: Sequence[LeftOut]) -> str:
+    why = (
+        f"; of {len(left_out)} that were found the first is {left_out[0].path}: {left_out[0].reason}"
+        if left_out
+        else ""
+    )
+    return f"there is no finished run to compare{why}"

@@ -1,0 +1,233 @@
+"""Reads run directories: what a finished run scored, how it got there, and what it was configured with."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+import shlex
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semisup.compare.comparable import own_options
+from semisup.compare.record import Round, Run
+from semisup.errors import InputError, require
+from semisup.runs import is_run, run_of
+from semisup.tracking.reading import metric_rows, read_metrics
+
+_CONFIG, _METRICS, _ENVIRONMENT = "config.yaml", "metrics.csv", "environment.txt"
+_ACCURACY = "val/accuracy"
+_SCORES = ("last/val_accuracy", "last/test_accuracy", "best/val_accuracy", "best/test_accuracy")
+_ADVICE = "type the path of a run directory, or of a folder that holds some"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished run as it was found.
+
+    Attributes:
+        directory: absolute.
+        run: what it did. Its arm is the strategy, its labels those of each class; `assemble` puts the final ones there.
+        config: its options, nested.
+        class_names: as far as its files tell.
+        splits: what must be the same in all runs besides the options: classes, test images and steps.
+        per_class: labels of each class, None for all there are.
+        gpus: that it saw, as `environment.txt` lists them; empty for none.
+    """
+
+    directory: Path
+    run: Run
+    config: dict[str, Any]
+    class_names: list[str]
+    splits: dict[str, Any]
+    per_class: int | None
+    gpus: str
+
+
+def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
+    """Run directories (absolute), and whether each was given by itself rather than found in a folder.
+
+    Args:
+        paths: run directories, files in them, and folders that hold some at any depth.
+
+    Raises:
+        InputError: a path doesn't exist, or is of no run and holds none.
+    """
+    found: dict[Path, bool] = {}
+    for path in paths:
+        require(
+            path.exists(), f"{path} does not exist; type the path of a run directory, or of a folder that holds some"
+        )
+        if run := run_of(path):
+            found[run] = True
+            continue
+        inside = list(_below(path.absolute()))
+        require(
+            bool(inside), f"{path} is no run directory and holds none; type the path of one, or of a folder with some"
+        )
+        for run in inside:
+            found.setdefault(run, False)
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, _ in os.walk(folder):
+        folders.sort()
+        if is_run(Path(where)):
+            folders.clear()
+            yield Path(where)
+
+
+@cache
+def read_config(directory: Path) -> dict[str, Any]:
+    """The options of a run by its `config.yaml`, which is the same for as long as the run is there.
+
+    Raises:
+        InputError: it has none, or none that can be read.
+    """
+    try:
+        tree = yaml.safe_load((directory / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("it has no config.yaml, so nobody knows how it was trained") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"its config.yaml can't be read ({' '.join(str(error).split())})") from error
+    require(isinstance(tree, dict) and {"strategy", "seed", "data"} <= tree.keys(), "its config.yaml is no fit's")
+    return dict(tree)
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run wrote its final scores."""
+    return bool(metrics := read_metrics(directory)) and "seconds" in metrics[-1]
+
+
+def read_run(directory: Path) -> Found:
+    """Everything about a finished run.
+
+    Raises:
+        InputError: it isn't finished, or lacks what a comparison needs; the message continues "run: ".
+    """
+    config = read_config(directory)
+    metrics = read_metrics(directory)
+    require(bool(metrics) and "seconds" in metrics[-1], "it has not finished")
+    final, history = metrics[-1], metrics[:-1]
+    scores = {name: final[name] for name in _SCORES if name in final}
+    require(bool(scores), "it was scored on nothing: there are neither validation nor test images with labels")
+    confusion = _confusion(directory / "confusion.csv")
+    columns, _ = metric_rows(directory / _METRICS)
+    names = list(confusion) or [c.removeprefix(f"{_ACCURACY}/") for c in columns if c.startswith(f"{_ACCURACY}/")]
+    validated = [row for row in history if _ACCURACY in row]
+    chosen = {"last": validated[-1]} if validated else {}
+    if validated and any(name.startswith("best/") for name in scores):
+        chosen["best"] = max(validated, key=lambda row: row[_ACCURACY])  # the first of several, as ModelCheckpoint does
+    class_accuracy = {f"{which}/val": _of_classes(row, f"{_ACCURACY}/") for which, row in chosen.items()}
+    if confusion:
+        class_accuracy["best/test" if "best" in chosen else "last/test"] = {
+            name: row[k] / sum(row) for k, (name, row) in enumerate(confusion.items()) if sum(row)
+        }
+    environment, gpus = _environment(directory / _ENVIRONMENT)
+    options = own_options(config)
+    per_class = config["data"].get("labels_per_class")
+    run = Run(
+        path=str(directory),
+        arm=str(config["strategy"]),
+        strategy=str(config["strategy"]),
+        seed=int(config["seed"]),
+        labels=None,
+        all_labels=per_class is None,
+        scores=scores,
+        epochs={which: int(row["epoch"]) + 1 for which, row in sorted(chosen.items())},
+        class_accuracy=class_accuracy,
+        calibration={f"{which}/val": row["val/ece"] for which, row in sorted(chosen.items()) if "val/ece" in row},
+        curves=_curves(history),
+        rounds=_rounds(history),
+        steps=int(final["step"]),
+        images=int(final["images"]) if "images" in final else None,
+        seconds=final["seconds"],
+        command=environment.pop("command", ""),
+        environment=environment,
+        options=options,
+    )
+    splits = {"classes": ", ".join(names), "test images": _test_images(directory), "steps trained": run.steps}
+    return Found(directory, run, config, names, splits, per_class, gpus)
+
+
+def _of_classes(row: dict[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+
+
+def _confusion(path: Path) -> dict[str, list[int]]:
+    """True class -> how many of its test images were predicted as each class; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {name: [int(count) for count in counts] for name, *counts in list(csv.reader(file))[1:]}
+
+
+def _test_images(directory: Path) -> str:
+    """How many test images were predicted, and a fingerprint of which, in which order."""
+    path = directory / "predictions.csv"
+    if not path.is_file():
+        return "none"
+    with path.open(encoding="utf-8", newline="") as file:
+        ids = [row[0] for row in csv.reader(file)][1:]
+    return f"{len(ids):,} ({hashlib.sha256(chr(10).join(ids).encode()).hexdigest()[:8]})"
+
+
+def _curves(history: list[dict[str, float]]) -> dict[str, list[float | None]]:
+    """Every epoch's values, as `Run.curves` says."""
+    epochs: dict[int, list[dict[str, float]]] = {}
+    for row in history:
+        if "epoch" in row:
+            epochs.setdefault(int(row["epoch"]), []).append(row)
+    names = dict.fromkeys(name for row in history for name in row)
+    wanted = [name for name in names if name in (_ACCURACY, "val/ece") or name.startswith("train/")]
+    curves: dict[str, list[float | None]] = {
+        "epoch": [epoch + 1 for epoch in epochs],
+        "step": [max(row["step"] for row in rows) + 1 for rows in epochs.values()],
+    }
+    for name in wanted:
+        curves[name] = [_mean([row[name] for row in rows if name in row]) for rows in epochs.values()]
+    return curves
+
+
+def _mean(values: list[float]) -> float | None:
+    mean = statistics.fmean(values) if values else math.nan
+    return float(f"{mean:.6g}") if math.isfinite(mean) else None
+
+
+def _rounds(history: list[dict[str, float]]) -> list[Round]:
+    """The rounds of pseudo-labels that a run logged."""
+    found = []
+    for row in history:
+        images = _of_classes(row, "pseudolabel/count/")
+        if images:
+            found.append(
+                Round(
+                    epoch=int(row["epoch"]) + 1,
+                    images={name: int(count) for name, count in images.items()},
+                    precision=row.get("pseudolabel/precision"),
+                    class_precision=_of_classes(row, "pseudolabel/precision/"),
+                    confidence=list(_of_classes(row, "pseudolabel/confidence/").values()),
+                )
+            )
+    return found
+
+
+def _environment(path: Path) -> tuple[dict[str, str], str]:
+    """What `environment.txt` says of a run's beginning, the command from `semisup` on, and the GPUs that were seen."""
+    if not path.is_file():
+        return {}, ""
+    began = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    facts = {name: fact for name, _, fact in (line.partition(": ") for line in began.splitlines())}
+    words = shlex.split(facts.get("command", ""))
+    if "fit" in words:
+        facts["command"] = shlex.join(["semisup", *words[words.index("fit") :]])
+    gpus = facts.get("gpus", "")
+    return facts, "" if gpus == "none seen" else gpus

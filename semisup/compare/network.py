@@ -1,0 +1,26 @@
+"""What the network of a run costs, from its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from semisup.classifier import Classifier
+from semisup.compare.record import Network
+from semisup.errors import InputError
+from semisup.runs import find_checkpoint
+
+
+def look_at(directory: Path) -> Network | None:
+    """The network of a run, by its checkpoint; None where there is none that can be read."""
+    try:
+        module = Classifier.from_checkpoint(find_checkpoint(directory)).eval()
+    except InputError:
+        return None
+    spec, network = module.spec, module.network
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+    parameters = sum(p.numel() for p in network.parameters())
+    return Network(module.backbone_name, parameters, spec.channels, spec.image_size, counter.get_total_flops())

@@ -1,0 +1,60 @@
+"""The t-SNE pictures that `semisup figures` has left in the runs, one of each arm, side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from semisup.compare.record import Comparison, Run
+
+_WIDTH = 900  # pixels; two of them stand beside each other
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A run's picture.
+
+    Attributes:
+        run: it is of.
+        image: as an address that holds all of it, `data:image/webp;base64,...`.
+    """
+
+    run: Run
+    image: str
+
+
+def embeddings(comparison: Comparison, folder: Path) -> list[Embedding]:
+    """A picture of the last stage for each arm that has one, all of the labels and the seed that most arms have.
+
+    Args:
+        comparison: what was found.
+        folder: that the paths of runs are relative to.
+    """
+    found = {
+        (run.arm, run.labels, run.seed): (run, path) for run in comparison.runs if (path := _last(folder / run.path))
+    }
+    places = list(dict.fromkeys((labels, seed) for _, labels, seed in found))
+    if not places:
+        return []
+    most = max(places, key=lambda place: sum((labels, seed) == place for _, labels, seed in found))
+    return [Embedding(run, _small(path)) for (_, labels, seed), (run, path) in found.items() if (labels, seed) == most]
+
+
+def _last(run: Path) -> Path | None:
+    """The picture of the network's last stage: `figures/embedding-<number>-<stage>.png` with the highest number."""
+    there = [path for path in (run / "figures").glob("embedding-*-*.png") if path.name.split("-")[1].isdigit()]
+    return max(there, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _small(path: Path) -> str:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((_WIDTH, 4 * _WIDTH))
+    written = io.BytesIO()
+    image.save(written, "WEBP", quality=_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode("ascii")

@@ -1,0 +1,110 @@
+"""What can be said from a few seeds: means, paired differences with intervals, and labels that an arm is worth.
+
+Pure functions of numbers. What can't be said honestly is not given: an `Interval` without ends, and the reason.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from sklearn.isotonic import isotonic_regression
+
+from semisup.compare.record import Efficiency, Interval
+
+LEVEL = 0.95
+# The bootstrap is too narrow with few pairs: of 600 simulated normal samples, nominal 95 % intervals held the truth in
+# 85 % with 5 pairs, 91 % with 10 and 92 % with 20, where the t interval did in 95 %.
+LEAST_PAIRS = 10
+_RESAMPLES = 19_999
+_EQUAL = 1e-6  # more than the rounding of a float32 accuracy, and less than one image in a hundred thousand
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and standard deviation with n - 1, which is None of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def t_interval(differences: Sequence[float], level: float = LEVEL) -> Interval:
+    """The paired t interval of the mean difference: mean +- t(n - 1) sd / sqrt(n), exact where they are normal.
+
+    Args:
+        differences: one for each seed.
+        level: the share of such intervals that hold the true mean.
+    """
+    if reason := _too_few(differences, 2):
+        return Interval(None, None, reason)
+    mean, sd = spread(differences)
+    assert sd is not None
+    half = float(stats.t.ppf((1 + level) / 2, len(differences) - 1)) * sd / math.sqrt(len(differences))
+    return Interval(mean - half, mean + half)
+
+
+def bootstrap_interval(differences: Sequence[float], level: float = LEVEL) -> Interval:
+    """The bias-corrected and accelerated bootstrap interval of the mean difference, over seeds (Efron 1987).
+
+    It asks nothing of the distribution, and more pairs than the t interval: `LEAST_PAIRS`. Resamples are the same every
+    time.
+
+    Args:
+        differences: one for each seed.
+        level: the share of such intervals that hold the true mean, for many pairs.
+    """
+    if reason := _too_few(differences, LEAST_PAIRS):
+        return Interval(None, None, reason)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is looked at below
+        found = stats.bootstrap(
+            (np.asarray(differences, dtype=np.float64),),
+            np.mean,
+            n_resamples=_RESAMPLES,
+            confidence_level=level,
+            method="BCa",
+            random_state=np.random.default_rng(0),
+        ).confidence_interval
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return Interval(None, None, "the bootstrap has no interval for these values")
+    return Interval(float(found.low), float(found.high))
+
+
+def _too_few(differences: Sequence[float], least: int) -> str:
+    """Why there can't be an interval, or nothing."""
+    n = len(differences)
+    if n < least:
+        what = "an interval" if least == 2 else "the bootstrap"
+        return f"{what} needs {least} seeds or more, and there {'is' if n == 1 else 'are'} {n}"
+    if max(differences) - min(differences) < _EQUAL:
+        return "all differences are equal, which says nothing of their spread"
+    return ""
+
+
+def efficiency(labels: int, accuracy: float, reference: dict[int, Sequence[float]]) -> Efficiency:
+    """How many labels the reference would need for an accuracy.
+
+    The reference's mean accuracies are made to rise with the number of labels (isotonic regression, weighted by the
+    number of seeds) and interpolated linearly in the logarithm of the labels. Of several answers the fewest labels
+    are given. Nothing is extrapolated.
+
+    Args:
+        labels: that the arm was given.
+        accuracy: its mean.
+        reference: labels -> accuracies over seeds, of the reference.
+    """
+    if not reference:
+        return Efficiency("", None, None, "the reference has no run with a known number of labels")
+    x = np.array(sorted(reference), dtype=np.float64)
+    means = [statistics.fmean(reference[count]) for count in sorted(reference)]
+    weights = [float(len(reference[count])) for count in sorted(reference)]
+    y = isotonic_regression(np.array(means), sample_weight=np.array(weights))
+    if accuracy > y[-1] and not math.isclose(accuracy, y[-1], rel_tol=1e-12):
+        return Efficiency(">", float(x[-1]), float(x[-1]) / labels)
+    if accuracy < y[0] and not math.isclose(accuracy, y[0], rel_tol=1e-12):
+        return Efficiency("<", float(x[0]), float(x[0]) / labels)
+    above = min(int(np.searchsorted(y, accuracy)), len(y) - 1)  # the first that is as accurate
+    piece = slice(max(above - 1, 0), above + 1)
+    needed = float(np.exp(np.interp(accuracy, y[piece], np.log(x[piece]))))
+    return Efficiency("=", needed, needed / labels)

@@ -1,0 +1,189 @@
+"""Who started this process: nobody but the user, rank 0 of the run, or a launcher such as torchrun or SLURM's srun.
+
+    semisup fit --trainer.devices 2 --trainer.strategy ddp                      rank 0 starts the other one
+    torchrun --nproc_per_node 2 -m semisup fit                                  torchrun starts both
+    srun --nodes 2 --ntasks-per-node 4 python -m semisup fit                    SLURM starts all eight
+
+Lightning finds out by itself which launcher there was, and who meets whom where. Here is what it leaves open: how many
+devices the trainer then has, and how the ranks agree on what only one of them can decide.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from typing import Any
+
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from torch.distributed import DistError, PrefixStore, Store, rendezvous
+
+from semisup.errors import InputError, require
+
+_LAUNCHERS: dict[str, type[ClusterEnvironment]] = {
+    "torchrun": TorchElasticEnvironment,
+    "SLURM": SLURMEnvironment,
+    "LSF": LSFEnvironment,
+    "MPI": MPIEnvironment,
+}
+# Where a launcher says how many processes it started on this node.
+_ON_THIS_NODE = {"torchrun": "LOCAL_WORLD_SIZE", "SLURM": "SLURM_NTASKS_PER_NODE"}
+ANSWER = "SEMISUP_RANK_0"  # the variable in which rank 0 leaves a decision to the ranks that it starts
+_GRACE = 10  # seconds to report the loss of rank 0, or to finish, before the process ends
+_number = count()
+
+
+def launcher() -> tuple[str, ClusterEnvironment] | None:
+    """The launcher that started this process as one of several, by name, and what Lightning knows of it.
+
+    None where there was none, or where it started a single process.
+
+    Raises:
+        InputError: SLURM was told the number of tasks in a way from which nobody can tell who runs where.
+    """
+    for name, kind in _LAUNCHERS.items():  # in the order in which Lightning looks for them
+        if kind.detect():
+            try:
+                environment = kind()
+            except RuntimeError as error:
+                raise InputError(f"{name}: {error}") from error
+            return (name, environment) if environment.world_size() > 1 else None
+    return None
+
+
+def fill_in(flags: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's flags with the launcher's number of devices and nodes where none was asked for."""
+    if (found := launcher()) and (here := _on_this_node()):
+        if flags.get("devices", "auto") == "auto":
+            flags = {**flags, "devices": here}
+        if flags.get("num_nodes", 1) == 1:
+            flags = {**flags, "num_nodes": max(1, found[1].world_size() // here)}
+    return flags
+
+
+def check(devices: int, nodes: int) -> None:
+    """Refuses a number of ranks that the launcher did not start.
+
+    Args:
+        devices: that a trainer has on every node.
+        nodes: that it has.
+
+    Raises:
+        InputError: other numbers were launched, or nobody launched several nodes.
+    """
+    asked = f"--trainer.devices {devices} and --trainer.num_nodes {nodes}"
+    if found := launcher():
+        name, started = found[0], found[1].world_size()
+        here = _on_this_node() or devices
+        require(
+            started == devices * nodes and here == devices,
+            f"{name} started {started} processes, {here} of them on this node, and {asked} ask for {devices * nodes}; "
+            f"leave both options out, or let {name} start as many",
+        )
+    else:
+        require(
+            nodes == 1,
+            f"--trainer.num_nodes is {nodes}, and no launcher started this process; start the ranks of several nodes "
+            f"with torchrun --nnodes {nodes} or srun --nodes {nodes}",
+        )
+
+
+def _on_this_node() -> int:
+    """How many processes the launcher started on this node; 0 where it doesn't say."""
+    found = launcher()
+    return int(os.environ.get(_ON_THIS_NODE.get(found[0], ""), 0)) if found else 0
+
+
+def from_rank_zero(make: Callable[[], str]) -> str:
+    """What `make` returns on rank 0, on every rank; only rank 0 calls it.
+
+    Ranks that a launcher started ask rank 0 over the network, where the process group is to meet. Those that rank 0
+    starts itself, later, find the answer in their environment beside its process id, so that a variable that another
+    run left is never believed.
+
+    Raises:
+        InputError: this process is another rank, and rank 0 can't be asked or ended without an answer.
+    """
+    if found := launcher():
+        with _meeting() as (store, key):
+            if found[1].global_rank() == 0:
+                store.set(key, make())
+            return store.get(key).decode()
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        made = make()
+        os.environ[ANSWER] = f"{os.getpid()}:{made}"
+        return made
+    parent, _, made = os.environ.get(ANSWER, "").partition(":")
+    require(
+        parent == str(os.getppid()),
+        f"LOCAL_RANK is {os.environ['LOCAL_RANK']}, but neither rank 0 of this run nor a known launcher started this "
+        f"process; start one process, with LOCAL_RANK unset, and type --trainer.devices for the number of ranks, or "
+        f"start all of them with torchrun",
+    )
+    return made
+
+
+def on_every_rank(condition: bool) -> bool:
+    """Whether a condition holds on every rank that a launcher started; returns when all of them have asked.
+
+    Raises:
+        InputError: rank 0 ended before that.
+    """
+    if (found := launcher()) is None:
+        return condition
+    with _meeting() as (store, key):
+        store.add(f"{key}/held", int(condition))
+        if store.add(f"{key}/asked", 1) == found[1].world_size():
+            store.set(f"{key}/done", "")
+        store.wait([f"{key}/done"])
+        return store.add(f"{key}/held", 0) == found[1].world_size()
+
+
+@contextmanager
+def _meeting() -> Iterator[tuple[Store, str]]:
+    """Where the ranks of a launcher meet, and a name that every rank's same call gets, and no other."""
+    try:
+        yield _store(), f"semisup/{next(_number)}"
+    except DistError as error:
+        raise InputError(f"rank 0 was not to be reached, or ended; its own error says why ({error})") from error
+
+
+@cache  # kept open: where rank 0 serves it, the process group meets in the same one
+def _store() -> Store:
+    found = launcher()
+    assert found is not None
+    environment = found[1]
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    store, _, _ = next(rendezvous("env://", environment.global_rank(), environment.world_size()))
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+
+
+def end_with_rank_zero() -> None:
+    """Ends a rank that rank 0 started, at the latest some ten seconds after rank 0 is gone, whatever it waits for.
+
+    On CPUs a lost rank breaks the others' connections at once; on GPUs they would wait for it until the process group's
+    timeout. (Lightning does the same for rank 0 when a rank that it started is gone, and launchers for all of theirs.)
+    """
+    if launcher() or os.environ.get("LOCAL_RANK", "0") == "0":
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(_GRACE)
+        print("semisup: error: rank 0 is gone, and this rank ends as well", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

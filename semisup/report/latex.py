@@ -1,0 +1,164 @@
+"""The report as LaTeX, for pdfLaTeX and for XeTeX (as tectonic runs it). Figures are the PDF files."""
+
+from __future__ import annotations
+
+from semisup.report.content import (
+    DASH,
+    MINUS,
+    TIMES,
+    Block,
+    Code,
+    Listing,
+    Paragraph,
+    Picture,
+    Report,
+    Section,
+    Table,
+    numeric,
+    one_line,
+    printable,
+    set_parts,
+)
+
+_PREAMBLE = r"""\documentclass[11pt]{article}
+\usepackage[a4paper,textwidth=6.5in,textheight=9.4in]{geometry}
+\usepackage{iftex}
+\ifPDFTeX
+  \usepackage[utf8]{inputenc}
+  \usepackage[T1]{fontenc}
+  \usepackage{textcomp}
+  \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+  \newcommand{\codepoint}[1]{\texttt{U+#1}} % a character that this engine has no letter for
+\else
+  \usepackage{fontspec}
+  \newcommand{\codepoint}[1]{\char"#1\relax}
+\fi
+\usepackage{booktabs,longtable,array,graphicx,float}
+\usepackage[font=small,labelfont=bf,skip=6pt]{caption}
+\usepackage[hidelinks,unicode]{hyperref}
+% A picture is as large as it was drawn, unless that is more than half a page.
+\makeatletter
+\newcommand{\maxwidth}{\ifdim\Gin@nat@width>\linewidth\linewidth\else\Gin@nat@width\fi}
+\newcommand{\maxheight}{\ifdim\Gin@nat@height>0.43\textheight 0.43\textheight\else\Gin@nat@height\fi}
+\makeatother
+\setkeys{Gin}{width=\maxwidth,height=\maxheight,keepaspectratio}
+\setlength{\LTcapwidth}{\textwidth}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{0.5\baselineskip}
+\setlength{\emergencystretch}{3em}
+\newenvironment{code}{\footnotesize\ttfamily\raggedright\frenchspacing\setlength{\parskip}{0pt}}{\par\vspace{0.5\baselineskip}}
+\newcommand{\codeline}[1]{\hangindent=2em\hangafter=1\strut#1\par}
+"""
+_SPECIAL = {
+    **{c: f"\\{c}" for c in "{}$&#%_"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"`": r"\textasciigrave{}", "\N{NO-BREAK SPACE}": "~", "\N{SOFT HYPHEN}": r"\-"},
+    **{"±": r"\ensuremath{\pm}", TIMES: r"\ensuremath{\times}", MINUS: r"\ensuremath{-}", DASH: r"\textendash{}"},
+}
+_LIGATURES = "-,'!?"  # two of them would become one: a dash, a quotation mark
+_BREAKS = "/_.,=+"  # after which a long word of code may go on in the next line
+_LINE, _SMALLER_LINE = 98, 110  # small and smaller characters that fit beside each other in a table
+_PAGE = 30  # rows; longer tables may be split between pages
+_LEVELS = ("section", "subsection", "subsubsection")
+
+
+def latex(report: Report) -> str:
+    """The whole document; it looks for its figures beside itself."""
+    body = "\n\n".join(_block(section, 0) for section in report.sections)
+    head = f"\\title{{{escape(report.title)}}}\n\\author{{}}\n\\date{{{escape(report.date)}}}\n"
+    return f"{_PREAMBLE}{head}\n\\begin{{document}}\n\\maketitle\n\n{body}\n\n\\end{{document}}\n"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX sets it letter by letter, on one line."""
+    return _escaped(one_line(text), _SPECIAL)
+
+
+def code(text: str) -> str:
+    """Text in typewriter, which may be broken behind punctuation."""
+    return f"\\texttt{{{_code(one_line(text))}}}" if text.strip() else ""
+
+
+def _code(text: str) -> str:
+    # In typewriter an apostrophe is straight, and a space as wide as any letter.
+    straight = {**_SPECIAL, "'": r"\textquotesingle{}"}
+    return _escaped(text, straight | {c: straight.get(c, c) + r"\allowbreak{}" for c in _BREAKS})
+
+
+def _escaped(text: str, special: dict[str, str]) -> str:
+    out = []
+    for c, after in zip(text, text[1:] + " ", strict=False):
+        out.append(special.get(c) or (c if _has_letter(c) else f"\\codepoint{{{ord(c):04X}}}"))
+        if c in _LIGATURES and after in _LIGATURES and not out[-1].endswith("{}"):
+            out.append("{}")
+    return "".join(out)
+
+
+def _has_letter(c: str) -> bool:
+    """Whether the standard fonts have a character: ASCII, and the letters of Western and Central Europe."""
+    return " " <= c <= "~" or ("¡" <= c <= "ž" and c not in "ĦħĸĿŀŉŦŧ")
+
+
+def _text(parts: tuple[str, ...]) -> str:
+    return set_parts(parts, escape, code)
+
+
+def _block(block: Block, level: int) -> str:
+    match block:
+        case Section():
+            inside = "\n\n".join(_block(inner, level + 1) for inner in block.blocks)
+            return f"\\{_LEVELS[min(level, 2)]}{{{escape(block.title)}}}\n\n{inside}"
+        case Paragraph():
+            return _text(block.parts)
+        case Table():
+            return _table(block)
+        case Picture():
+            path = f"{block.path}.pdf"
+            drawn = f"\\centering\n\\includegraphics{{{path}}}\n\\caption{{{escape(block.caption)}}}"
+            return f"\\begin{{figure}}[H]\n{drawn}\n\\end{{figure}}"
+        case Listing():
+            lines = "\n".join(_line(line) for line in printable(block.text).expandtabs(4).split("\n"))
+            return f"\\begin{{code}}\n{lines}\n\\end{{code}}"
+
+
+def _line(line: str) -> str:
+    indent = len(line) - len(line.lstrip(" "))
+    return f"\\codeline{{{'~' * indent}{_code(line[indent:].rstrip())}}}"
+
+
+def _table(found: Table) -> str:
+    head = " & ".join(escape(name) for name in found.header) + r" \\"
+    rows = "\n".join(" & ".join(_text((cell,)) for cell in row) + r" \\" for row in found.rows)
+    size, columns = _columns(found)
+    caption, columns = f"\\caption{{{escape(found.caption)}}}", f"{{@{{}}{columns}@{{}}}}"
+    if len(found.rows) > _PAGE:
+        return (
+            f"{{{size}\n\\begin{{longtable}}{columns}\n{caption}\\\\\n\\toprule\n{head}\n\\midrule\n\\endfirsthead\n"
+            f"\\toprule\n{head}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n{rows}\n\\end{{longtable}}}}"
+        )
+    return (
+        f"\\begin{{table}}[H]\n\\centering{size}\n{caption}\n\\begin{{tabular}}{columns}\n\\toprule\n{head}\n\\midrule\n"
+        f"{rows}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+    )
+
+
+def _columns(found: Table) -> tuple[str, str]:
+    """The size of letters, and a column specification.
+
+    Where rows are too long for the page even in the smaller size, columns of words are broken into lines.
+    """
+    columns = list(zip(found.header, *found.rows, strict=True))
+    widths = [max(len(cell) * (1.15 if isinstance(cell, Code) else 1) for cell in column) + 2.5 for column in columns]
+    plain = ["r" if numeric(column[1:]) else "l" for column in columns]
+    if sum(widths) <= _SMALLER_LINE:
+        return r"\small" if sum(widths) <= _LINE else r"\footnotesize", "".join(plain)
+    fair = _SMALLER_LINE / len(columns)
+    broken = [width > fair and any(" " in cell for cell in cells) for width, cells in zip(widths, columns, strict=True)]
+    taken = sum(width for width, breaks in zip(widths, broken, strict=True) if not breaks)
+    wanted = sum(width for width, breaks in zip(widths, broken, strict=True) if breaks)
+    scale = max(_SMALLER_LINE - taken, fair) / _SMALLER_LINE / max(wanted, 1)
+    paragraphs = [f">{{\\raggedright\\arraybackslash}}p{{{width * scale:.3f}\\textwidth}}" for width in widths]
+    return r"\footnotesize", "".join(
+        wide if breaks else letter for letter, wide, breaks in zip(plain, paragraphs, broken, strict=True)
+    )

@@ -1,0 +1,88 @@
+"""The report as Markdown (GitHub's, with tables). Figures are the PNG files."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+
+from semisup.report.content import (
+    Block,
+    Code,
+    Listing,
+    Paragraph,
+    Picture,
+    Report,
+    Section,
+    Table,
+    numeric,
+    one_line,
+    printable,
+    set_parts,
+)
+
+_SPECIAL = re.compile(r"[\\`*_{}\[\]]")
+# No backslash keeps these from being HTML, a strike-through, a formula or an address in every reader.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;", "$": "&#36;", "|": "&#124;"}
+_OPENING = re.compile(r"^(\s*)([-+#=:]|\d+(?=[.)]))")  # what would begin a list, a heading or a line of dashes
+
+
+def markdown(report: Report) -> str:
+    """The whole document; it looks for its figures beside itself."""
+    figures, tables = count(1), count(1)
+
+    def block(found: Block, level: int) -> str:
+        match found:
+            case Section():
+                inside = [block(inner, level + 1) for inner in found.blocks]
+                return "\n\n".join([f"{'#' * min(level, 6)} {escape(found.title)}", *inside])
+            case Paragraph():
+                return _paragraph(set_parts(found.parts, escape, code).strip())
+            case Table():
+                return f"**Table {next(tables)}:** {escape(found.caption)}\n\n{_table(found)}"
+            case Picture():
+                caption = escape(found.caption)
+                return f"![{caption}]({found.path}.png)\n\n**Figure {next(figures)}:** {caption}"
+            case Listing():
+                text = printable(found.text)
+                fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+                return f"{fence}\n{text}\n{fence}"
+
+    parts = [f"# {escape(report.title)}", *([_paragraph(escape(report.date))] if report.date else [])]
+    return "\n\n".join([*parts, *(block(section, 2) for section in report.sections)]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text on one line, none of it markup."""
+    escaped = _SPECIAL.sub(r"\\\g<0>", "".join(_ENTITIES.get(c, c) for c in one_line(text)))
+    return escaped.replace("://", "&#58;//").replace("@", "&#64;").replace("www.", "www&#46;")
+
+
+def code(text: str) -> str:
+    """Text in typewriter."""
+    text = one_line(text).strip()
+    if not text:
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " * (text.startswith("`") or text.endswith("`"))
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _paragraph(text: str) -> str:
+    opening = _OPENING.match(text)
+    if not opening:
+        return text
+    mark = opening[2]
+    safe = f"{mark[:-1]}&#{ord(mark[-1])};" if mark.isdecimal() else f"&#{ord(mark)};"
+    return f"{opening[1]}{safe}{text[opening.end() :]}"
+
+
+def _table(found: Table) -> str:
+    columns = zip(*found.rows, strict=True) if found.rows else [() for _ in found.header]
+    line = "|".join("---:" if numeric(column) else "---" for column in columns)
+    rows = [_row(found.header), f"|{line}|", *map(_row, found.rows)]
+    return "\n".join(rows)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    # In a table a bar ends a cell, in typewriter as well, unless a backslash stands before it.
+    return "| " + " | ".join(code(c).replace("|", r"\|") if isinstance(c, Code) else escape(c) for c in cells) + " |"

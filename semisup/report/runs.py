@@ -1,0 +1,133 @@
+"""What a run left, as a report needs it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from semisup.compare.comparable import flat
+from semisup.errors import InputError, require
+from semisup.figures.material import Material
+from semisup.redaction import redacted
+from semisup.runs import Which
+
+Split = Literal["val", "test"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its options, its metrics and its environment.
+
+    Attributes:
+        material: what figures are made of.
+        options: dotted option -> value, as `config.yaml` has them, secrets replaced by `***`.
+        metrics: the rows of `metrics.csv`.
+        environment: fact -> value, for every process that trained: more than one where the run was resumed.
+    """
+
+    material: Material
+    options: dict[str, Any]
+    metrics: list[dict[str, float]]
+    environment: list[dict[str, str]]
+
+    @property
+    def name(self) -> str:
+        """The strategy and the directory's own name."""
+        return self.material.name
+
+    @property
+    def strategy(self) -> str:
+        """The strategy or composition, as it was named."""
+        return str(self.options["strategy"])
+
+    @property
+    def data(self) -> str:
+        """The dataset's name."""
+        return str(self.options["data.name"])
+
+    @property
+    def seed(self) -> int:
+        """What chose the labeled images, the initial weights and every draw."""
+        return int(self.options["seed"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end and was scored."""
+        return self._last("seconds") is not None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps done, as far as they were logged."""
+        return int(self.metrics[-1]["step"]) + (not self.finished)  # the last row's step is the number done at the end
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training, validation included; None of a run that is not finished."""
+        return self._last("seconds")
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs of training begun; None where none was logged."""
+        epoch = self._last("epoch")
+        return None if epoch is None else int(epoch) + 1
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 1, after which validation accuracy was the highest for the first time."""
+        scored = [row for row in self.metrics if "val/accuracy" in row]
+        return int(max(scored, key=lambda row: row["val/accuracy"])["epoch"]) + 1 if scored else None
+
+    def accuracy(self, which: Which, split: Split) -> float | None:
+        """Accuracy in percent of the best or last checkpoint; None where it was not scored."""
+        found = self._last(f"{which}/{split}_accuracy")
+        return None if found is None else 100 * found
+
+    def _last(self, name: str) -> float | None:
+        return next((row[name] for row in reversed(self.metrics) if name in row), None)
+
+
+def read(material: Material) -> Run:
+    """Reads a run.
+
+    Raises:
+        InputError: it has no configuration or no metrics.
+    """
+    run = material.run
+    try:
+        tree, metrics = material.options, material.metrics
+    except InputError as error:
+        raise InputError(
+            f"{run} can't be reported: {error}; leave it out, or let it train: semisup fit --resume {run}"
+        ) from error
+    options = {name: _shown(name, x) for name, x in flat(tree).items()} if isinstance(tree, dict) else {}
+    missing = [name for name in ("strategy", "seed", "data.name") if name not in options]
+    require(not missing, f"{run / 'config.yaml'} doesn't say {', '.join(missing)}; give a run of semisup fit")
+    path = run / "environment.txt"
+    return Run(material, options, metrics, environments(path.read_text(encoding="utf-8")) if path.is_file() else [])
+
+
+def environments(text: str) -> list[dict[str, str]]:
+    """Every block of `fact: value` lines in the text of an `environment.txt`."""
+    blocks = []
+    for block in re.split(r"(?m)^(?=date: )", text.strip()):  # an empty line may also be inside a command's quotes
+        facts: dict[str, str] = {}
+        for line in block.splitlines():
+            name, colon, value = line.partition(": ")
+            if colon and name.replace("-", "").isalnum():
+                facts[name] = value
+            elif facts:  # a command that goes on
+                facts[next(reversed(facts))] += f"\n{line}"
+        if facts:
+            blocks.append({name: value.strip() for name, value in facts.items()})
+    return blocks
+
+
+def _shown(name: str, value: Any) -> Any:
+    """The value of an option, with `***` in place of secrets."""
+    if isinstance(value, list):
+        return [_shown(name, inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _shown(f"{name}.{key}", inner) for key, inner in value.items()}
+    (word,) = redacted([f"{name}={value}"])
+    return value if word == f"{name}={value}" else word.removeprefix(f"{name}=")

@@ -1,0 +1,248 @@
+"""The course's work as one: its three networks against slow ones, its augmentations' draws, and its training recipe.
+
+Layer by layer the networks are tested in test_backbones.py and test_exemplar_backbones.py, image by image the
+augmentations in test_views.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from helpers import Blobs, patches, trainer
+from test_stl10 import write_stl10
+from test_views import draw, measured
+from torch import Tensor, nn
+
+from semisup.augment import views
+from semisup.backbones.course import Sample, Solution, VGGBNDrop
+from semisup.batch import Batch
+from semisup.classifier import Classifier, OptimizerOptions
+from semisup.cli.config import Config, parse
+from semisup.randomness import Draw
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+BASELINE, RECIPE = EXPERIMENTS / "ladder" / "1-baseline.yaml", EXPERIMENTS / "stl10_course.yaml"
+
+# ---- the networks
+
+GROUPS = {  # (convolutions, pool) of every group, and whether pools round up
+    Sample: ([((64,), 4), ((128,), 3), ((256, 256), 2), ((256, 256, 256), 2)], True),
+    VGGBNDrop: (
+        [((64, 64), 2), ((128, 128), 2), ((256, 256, 256), 2), ((512, 512, 512), 2), ((512, 512, 512), 2)],
+        True,
+    ),
+    Solution: ([((64, 64), 3), ((128, 128), 4), ((256, 256), 4)], False),
+}
+SIZES = [(Sample, 32), (Sample, 48), (Sample, 96), (VGGBNDrop, 32), (VGGBNDrop, 48), (VGGBNDrop, 96)]
+SIZES += [(Solution, 48), (Solution, 96)]
+
+
+def pooled(side: int, pool: int, up: bool) -> int:
+    return -(-side // pool) if up else side // pool
+
+
+@pytest.mark.parametrize(("cls", "size"), SIZES)
+def test_the_maps_of_every_layer(cls: type[nn.Module], size: int) -> None:
+    """Convolutions, batch normalisations, ReLUs and dropouts keep the size, pools divide it, and it ends in a vector.
+
+    Pools give what their group's last convolution gives; a pool below which the side is odd tells up from down.
+    """
+    groups, up = GROUPS[cls]
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
+    expected, side = [], size
+    for widths, pool in groups:
+        expected += [(width, side, side) for width in widths for _ in range(2)]
+        side = pooled(side, pool, up)
+        expected.append((widths[-1], side, side))
+    with torch.device("meta"):
+        backbone, shapes = cls(3, size), []
+    for module in backbone.modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape[1:])))
+    assert backbone(torch.empty(2, 3, size, size, device="meta")).shape == (2, backbone.num_features)
+    assert shapes == expected
+    linear = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == [(expected[-1][0] * side**2, backbone.num_features)]
+
+
+def naive(cls: type[nn.Module], queue: list[Tensor], x: Tensor) -> Tensor:
+    """The network as the course describes it, over its weights in the order in which they are used."""
+    weights, (groups, up) = iter(queue), GROUPS[cls]
+
+    def normalized(x: Tensor) -> Tensor:
+        scale, shift, mean, variance = (next(weights).view(-1, *(1,) * (x.ndim - 2)) for _ in range(4))
+        return ((x - mean) / (variance + 0.001).sqrt() * scale + shift).clamp(min=0)
+
+    for widths, pool in groups:
+        for _ in widths:
+            weight, bias = next(weights), next(weights)
+            x = normalized(F.conv2d(x, weight, bias, stride=1, padding=1))
+        side = pooled(x.shape[-1], pool, up)
+        cuts = [slice(pool * place, pool * (place + 1)) for place in range(side)]
+        x = torch.stack([x[:, :, rows, columns].amax((2, 3)) for rows in cuts for columns in cuts], 2)
+        x = x.unflatten(2, (side, side))
+    weight, bias = next(weights), next(weights)
+    x = normalized(x.flatten(1) @ weight.T + bias)
+    assert next(weights, None) is None
+    return x
+
+
+@pytest.mark.parametrize(("cls", "size"), [(Sample, 33), (VGGBNDrop, 33), (Solution, 99)])
+def test_a_network_is_the_slow_one(cls: type[nn.Module], size: int) -> None:
+    """At a size whose pools have something to round, with statistics at which the eps counts."""
+    torch.manual_seed(0)
+    backbone = cls(1, size).double().eval()
+    for name, tensor in backbone.state_dict().items():
+        if "running_var" in name:
+            tensor.uniform_(0.01, 0.1)
+        elif "num_batches" not in name and tensor.ndim == 1:
+            tensor.normal_(1 if name.endswith("weight") else 0, 0.3)
+    queue = [value for name, value in backbone.state_dict().items() if "num_batches" not in name]
+    x = torch.rand(2, 1, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x), naive(cls, queue, x))
+
+
+# ---- the augmentations
+
+MANY = 4000
+
+
+def kolmogorov_smirnov(values: Tensor, low: float, high: float) -> float:
+    """The largest distance between the values' distribution and the uniform one, times the root of their number.
+
+    Beyond 1.95 once in a thousand times for values that are uniform (Kolmogorov 1933); infinite where one lies outside
+    by more than a thousandth of the range, which is what reading them off images may err by.
+    """
+    unit = (values.double().sort().values - low) / (high - low)
+    if unit[0] < -1e-3 or unit[-1] > 1 + 1e-3:
+        return float("inf")
+    count = len(unit)
+    steps = torch.arange(count + 1, dtype=torch.float64) / count
+    return float(max((steps[1:] - unit).max(), (unit - steps[:-1]).max())) * count**0.5
+
+
+def test_the_courses_parts_are_uniform_over_their_ranges() -> None:
+    """As they are read off images, by themselves and all together."""
+    size = 64
+    moved, turned, both = (measured(view, draw(MANY), size) for view in (views.translate, views.rotate, views.course))
+    for found in (moved, both):
+        assert kolmogorov_smirnov(found["x"], -6.4, 6.4) < 1.95
+        assert kolmogorov_smirnov(found["y"], -6.4, 6.4) < 1.95
+    for found in (turned, both):
+        assert kolmogorov_smirnov(found["angle"], -20, 20) < 1.95
+    assert kolmogorov_smirnov(both["scale"], 86 / 96, 96 / 87) < 1.95
+    assert int(both["mirror"].sum()) == MANY // 2
+    assert kolmogorov_smirnov(both["angle"], -25, 25) > 1.95  # the measure tells
+
+
+def test_from_step_to_step_a_place_is_drawn_anew_and_mirrored_half_the_time() -> None:
+    """Each image of a batch of 8 over 500 steps: the ranges hold in time as well, and no place is favoured."""
+    found = [measured(views.course, Draw(0, step, "labeled/weak", torch.arange(8), 8), 64) for step in range(500)]
+    for place in range(8):
+        for name, low, high in (("x", -6.4, 6.4), ("angle", -20, 20), ("scale", 86 / 96, 96 / 87)):
+            values = torch.stack([each[name][place] for each in found])
+            assert kolmogorov_smirnov(values, low, high) < 1.95, (place, name)
+        mirrored = sum(int(each["mirror"][place]) for each in found)
+        assert abs(mirrored - 250) < 4 * (500 / 4) ** 0.5
+
+
+def test_scaling_up_shows_the_central_87_of_96_pixels_and_down_leaves_86() -> None:
+    """Up, by resampling photographs at the places of 96 pixels over 87; down, by where the border of zeros begins."""
+    images = patches()
+    up, down = (view(images, draw(12)) for view in (views.scale_up, views.scale_down))
+    place = (torch.arange(96) - 47.5) * 87 / 96 / 48  # from -1 to 1 over the image
+    grid = torch.stack(torch.meshgrid(place, place, indexing="xy"), -1).expand(12, -1, -1, -1)
+    torch.testing.assert_close(up, F.grid_sample(images / 255, grid, align_corners=False), atol=1e-4, rtol=0)
+    for dims in ((0, 1, 2), (0, 1, 3)):
+        lit = (down.amax(dims) > 0).nonzero()[:, 0]
+        assert (int(lit[0]), int(lit[-1]), len(lit)) == (5, 90, 86)
+
+
+# ---- the training recipe
+
+
+@pytest.fixture
+def baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The first rung of the ladder, as a user would train it."""
+    write_stl10(tmp_path / "data", side=96)
+    monkeypatch.chdir(tmp_path)
+    return parse("fit", ["--config", str(BASELINE)])
+
+
+class Watch(pl.Callback):
+    """Writes down the learning rate of every step and what it was given."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.sizes: list[int] = []
+        self.mirrored: list[int] = []
+        self.rows: list[int] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, idx: int) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        labeled = batch.labeled
+        self.sizes.append(len(labeled))
+        self.rows += labeled.index.tolist()
+        self.mirrored.append(int((labeled.views["weak"] == labeled.image.flip(-1) / 255).flatten(1).all(1).sum()))
+
+
+def test_half_of_every_batch_is_mirrored_the_last_one_dropped_and_the_rate_halved(baseline: Config) -> None:
+    """60 epochs of the recipe, on 30 images instead of 4,000: three batches of 8 each, and 6 images are left over."""
+    watch = Watch()
+
+    class Thirty(Blobs):
+        def read(self):  # type: ignore[no-untyped-def]
+            pools = super().read()
+            pools.labeled, pools.train_size = pools.val, 30
+            return pools
+
+    augmentation = baseline.data["augmentation"]
+    assert augmentation == "flip_half"
+    data = Thirty(batch_size=8, steps_per_epoch=30 // 8, augmentation=augmentation)
+    optimizer = OptimizerOptions(*baseline.optimizer)
+    module = Classifier(data.spec, optimizer=optimizer, lr_scheduler=baseline.lr_scheduler)
+    trainer(60, callbacks=[watch], limit_val_batches=0).fit(module, data)
+    assert watch.sizes == [8] * 180 and watch.mirrored == [4] * 180
+    assert max(Counter(watch.rows[:24]).values()) == 1  # no image twice before all others
+    expected = [0.5 ** (step // 3 // 25) / (1 + step * 1e-7) for step in range(180)]
+    assert watch.rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_epoch_of_the_courses_4000_images_has_62_batches(baseline: Config) -> None:
+    data = Blobs(batch_size=baseline.data["batch_size"], steps_per_epoch=None)
+    data.pools.train_size = 4000
+    assert (baseline.data["batch_size"], baseline.data["steps_per_epoch"], data.steps) == (64, None, 62)
+    assert baseline.trainer["max_epochs"] == 130
+
+
+@pytest.mark.parametrize("path", [BASELINE, RECIPE], ids=lambda path: path.name)
+def test_the_optimiser_is_torch7s(path: Path, baseline: Config) -> None:
+    """`optim.sgd` by its published code, whose momentum dampens by itself: a rate of 1 is one with it, and ten without.
+
+    Step by step on a quadratic form in double precision.
+    """
+    config = parse("fit", ["--config", str(path)])
+    name, parameters = config.optimizer
+    assert name == "sgd" and config.model.decay_norm_and_bias and config.lr_scheduler == baseline.lr_scheduler
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, dtype=torch.float64, generator=generator)
+    root = torch.randn(5, 5, dtype=torch.float64, generator=generator) / 5
+    theirs, speed = x.clone(), torch.zeros(5, dtype=torch.float64)
+    ours = nn.Parameter(x.clone())
+    optimizer = torch.optim.SGD([ours], **parameters)
+    for step in range(200):
+        rate = 1.0 * 0.5 ** (step // 50) / (1 + step * 1e-7)
+        gradient = root @ root.T @ theirs + 5e-4 * theirs
+        speed = gradient if step == 0 else 0.9 * speed + (1 - 0.9) * gradient
+        theirs = theirs - rate * speed
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (0.5 * (root.T @ ours).square().sum()).backward()
+        optimizer.step()
+        torch.testing.assert_close(ours.detach(), theirs, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,298 @@
+"""No label that training must not know reaches it, nor any test image: by bit-identical weights, for every strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers import Blobs, classifier, same, trainer, weights
+from pytorch_lightning.callbacks import EarlyStopping
+from test_compositions import NAMES, PARTS
+from test_stl10 import write_stl10
+from torch import Tensor
+
+from datamodules.stl10 import STL10
+from semisup.batch import UNLABELED
+from semisup.checkpoints import Checkpoints
+from semisup.classifier import Classifier, ModelOptions
+from semisup.cli.front import main
+from semisup.data.datamodule import DataModule, Pools
+from semisup.data.pool import Pool
+from semisup.errors import InputError
+from semisup.strategy import Composition, LossStrategy, Strategy
+from semisup.tracking.reading import read_metrics
+from semisup.tracking.train_accuracy import TrainAccuracy
+from strategies.exemplar import Exemplar
+from strategies.kmeans import KMeans
+from strategies.pseudolabel import PseudoLabel
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, in which no k-means of another test can be found."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def noise(pool: Pool) -> Pool:
+    """Other images of the same number and size, with other labels."""
+    rng = np.random.default_rng(7)
+    images = rng.integers(0, 256, (len(pool), *pool.shape), dtype=np.uint8)
+    return Pool(images, rng.permutation(np.roll(pool.labels.numpy(), 1)))
+
+
+class Altered(Blobs):
+    """Blobs in which something is not as it is, that training must not know.
+
+    Args:
+        parts: `truth` (of the unlabeled images), `test` or `val` (their images and labels), or `val labels`.
+    """
+
+    def __init__(self, *parts: str, **kwargs: Any) -> None:
+        super().__init__("permuted" if "truth" in parts else "right", augmentation="weak", **kwargs)
+        self.parts = parts
+
+    def read(self) -> Pools:
+        pools = super().read()
+        assert pools.val is not None and pools.test is not None
+        pools.test = noise(pools.test) if "test" in self.parts else pools.test
+        pools.val = noise(pools.val) if "val" in self.parts else pools.val
+        assert pools.val is not None
+        if "val labels" in self.parts:
+            pools.val.labels = (pools.val.labels + 1) % 3
+        return pools
+
+
+def fit(strategies: dict[str, Strategy], data: DataModule, folder: Path, epochs: int = 2, **options: Any) -> Classifier:
+    """Trains with checkpoints in `folder`, and without what k-means found in an earlier fit."""
+    for found in folder.parent.glob("cache/semisup/*"):
+        found.unlink()
+    module = Classifier(data.spec, Composition(strategies), ModelOptions("small"))
+    callbacks = [Checkpoints(folder), *options.pop("callbacks", [])]
+    trainer(epochs, enable_checkpointing=True, callbacks=callbacks, **options).fit(module, data)
+    return module
+
+
+def parts(name: str) -> dict[str, Strategy]:
+    return {part: PARTS[part]() for part in name.split("+")}
+
+
+def learned(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint, weights, optimiser's and strategies' states alike, and every number."""
+    found: dict[str, Tensor] = {}
+
+    def collect(value: Any, name: str) -> None:
+        if isinstance(value, dict | list | tuple):
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                collect(inner, f"{name}.{key}")
+        elif isinstance(value, Tensor | int | float):
+            found[name] = torch.as_tensor(value)
+
+    saved = torch.load(path, weights_only=True)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "epoch", "global_step"):
+        collect(saved[key], key)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_training_must_not_know_changes_no_bit_of_it(name: str, tmp_path: Path) -> None:
+    weights_of = {}
+    # In turn: as it is; the truth about unlabeled images, test images and labels; validation as well.
+    for case in ((), ("truth", "test"), ("truth", "test", "val")):
+        weights_of[case] = weights(fit(parts(name), Altered(*case), tmp_path / "-".join(["run", *case])).network)
+    plain, test, val = weights_of.values()
+    assert same(plain, test) and same(plain, val)
+    # What was chosen on validation is the same file, and what the last one holds but for the best accuracy.
+    for which in ("best", "last"):
+        assert same(learned(tmp_path / f"run/{which}.ckpt"), learned(tmp_path / f"run-truth-test/{which}.ckpt"))
+
+
+class Peeking(LossStrategy):
+    """Trains on labels that it must not know."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+
+    def loss(self, module: Classifier, batch: Any) -> Any:
+        pool = getattr(module.datamodule.pools, self.pool)
+        logits = module(pool.gather(torch.arange(len(pool))).float() / 255)
+        return module.labeled_loss(logits, pool.labels), {}
+
+
+@pytest.mark.parametrize("pool", ["val", "test"])
+def test_these_tests_see_a_leak(pool: str, tmp_path: Path) -> None:
+    found = [fit({"peeking": Peeking(pool)}, Altered(*case), tmp_path / "run") for case in ((), (pool,))]
+    assert not same(*(weights(module.network) for module in found))
+
+
+def test_the_labels_of_unlabeled_images_are_refused_in_their_pool() -> None:
+    class Careless(Blobs):
+        def read(self) -> Pools:
+            pools = super().read()
+            assert pools.unlabeled is not None and pools.truth is not None
+            pools.unlabeled.labels[5] = int(pools.truth[5])
+            return pools
+
+    with pytest.raises(InputError, match=r"Careless gives labels to its unlabeled images.* give them as Pools\.truth"):
+        _ = Careless().pools
+
+
+def test_no_batch_holds_the_truth() -> None:
+    targets: list[Tensor] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            targets.append(batch.unlabeled.target)
+
+    data = Blobs()
+    trainer(1, callbacks=[Watch()]).fit(classifier(data, PARTS["fixmatch"]()), data)
+    assert data.audit is not None and len(targets) == 4
+    assert torch.cat(targets).unique().tolist() == [UNLABELED]
+
+
+# ---- the test set is closed until the training has ended
+
+
+class Sealed(Pool):
+    """Test images that nobody may read, nor ask their labels, before they are opened."""
+
+    opened = True
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool._images, pool.labels.numpy(), pool.rows, pool.names)
+        self.opened = False
+
+    def gather(self, index: Tensor) -> Tensor:
+        assert self.opened, "a test image was read while training"
+        return super().gather(index)
+
+    @property
+    def labels(self) -> Tensor:
+        assert self.opened, "a label of test was read while training"
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Tensor) -> None:
+        self._labels = labels
+
+
+class Open(pl.Callback):
+    """Opens the test set at the end of the training, when nothing is left to choose."""
+
+    def __init__(self, pool: Sealed) -> None:
+        self.pool = pool
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pool.opened = True
+
+
+@pytest.mark.parametrize("name", ["supervised", "fixmatch", "exemplar+kmeans+pseudolabel"])
+def test_the_test_set_is_not_read_before_training_has_ended(name: str, tmp_path: Path) -> None:
+    data = Altered()
+    assert data.pools.test is not None
+    data.pools.test = sealed = Sealed(data.pools.test)
+    strategies = parts(name)
+    if "exemplar" in strategies:
+        strategies["exemplar"] = Exemplar(images=20, samples_per_class=4, epochs=1, batch_size=8, svm=True)
+    module = fit(strategies, data, tmp_path / "run", callbacks=[Open(sealed), TrainAccuracy()])
+    assert sealed.opened
+    for part in module.strategy.parts.values():
+        assert not isinstance(part, Exemplar) or "test_accuracy" in part.svm_  # it may look now
+    sealed.opened = False
+    with pytest.raises(AssertionError, match="while training"):
+        trainer(1).test(module, data, verbose=False)
+
+
+def test_fit_reads_test_only_for_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datamodules.digits import Digits
+
+    pools: list[Sealed] = []
+    read, fits = Digits.read, pl.Trainer.fit
+
+    def sealed(self: Digits) -> Pools:
+        found = read(self)
+        assert found.test is not None
+        pools.append(Sealed(found.test))
+        found.test = pools[-1]
+        return found
+
+    def opened_after(*args: Any, **kwargs: Any) -> None:
+        fits(*args, **kwargs)
+        pools[0].opened = True
+
+    monkeypatch.setattr(Digits, "read", sealed)
+    monkeypatch.setattr(pl.Trainer, "fit", opened_after)
+    monkeypatch.chdir(tmp_path)
+    brief = ["--data.steps_per_epoch", "2", "--trainer.max_epochs", "2", "--tracking.mode", "disabled"]
+    options = ["--strategy", "pseudolabel", "--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "1"]
+    assert main(["fit", "--data", "digits", "--trainer.accelerator", "cpu", *options, *brief]) == 0
+    assert len(pools) == 1 and pools[0].opened
+    (run,) = Path("runs").glob("*/*/*")
+    assert "best/test_accuracy" in read_metrics(run)[-1]
+
+
+# ---- choosing and stopping
+
+
+def stopped(folder: Path, *altered: str) -> tuple[int, int, float]:
+    """The epochs that an early stopping allowed, the epoch that was kept as the best, and its accuracy."""
+    stop = EarlyStopping("val/accuracy", mode="max", patience=2, min_delta=0.0)
+    module = fit(parts("pseudolabel"), Altered(*altered), folder, 20, callbacks=[stop])
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    return module.trainer.current_epoch, best["epoch"], best["callbacks"]["Checkpoints"]["best"]
+
+
+def test_choosing_and_stopping_go_by_validation_alone(tmp_path: Path) -> None:
+    plain = stopped(tmp_path / "plain")
+    assert plain[0] < 20
+    assert stopped(tmp_path / "test", "test", "truth") == plain
+    assert stopped(tmp_path / "val", "val labels") != plain
+
+
+# ---- STL-10, from its files
+
+
+def train_stl10(root: Path, folder: Path) -> tuple[dict[str, Tensor], STL10]:
+    data = STL10(str(root), batch_size=10, steps_per_epoch=2)
+    options: dict[str, Any] = {"threshold": 0.1, "warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 1}
+    module = fit({"kmeans": KMeans(patches_per_image=20), "pseudolabel": PseudoLabel(**options)}, data, folder, 2)
+    return weights(module.network), data
+
+
+def test_stl10s_test_files_change_nothing_but_what_is_left_out(tmp_path: Path) -> None:
+    """Unlabeled images 3 and 17 are test images 5 and 0."""
+    folder = write_stl10(tmp_path / "data", side=16)
+    before, data = train_stl10(tmp_path / "data", tmp_path / "one")
+    assert data.pools.left_out == 2 and data.pools.unlabeled is not None and data.pools.test is not None
+    test = {image.tobytes() for image in data.pools.test.gather(torch.arange(20)).numpy()}
+    assert not any(image.tobytes() in test for image in data.pools.unlabeled.gather(torch.arange(28)).numpy())
+
+    images = np.fromfile(folder / "test_X.bin", np.uint8).reshape(20, -1)
+    kept = images[[5, 0]].copy()
+    images[:] = np.random.default_rng(3).integers(0, 256, images.shape, np.uint8)
+    images[[8, 9]] = kept
+    images.tofile(folder / "test_X.bin")
+    for name in ("test_y.bin", "unlabeled_y.npy"):
+        labels = np.fromfile(folder / name, np.uint8) if name.endswith("bin") else np.load(folder / name)
+        changed = (labels % 10 + 1).astype(np.uint8)
+        changed.tofile(folder / name) if name.endswith("bin") else np.save(folder / name, changed)
+    after, data = train_stl10(tmp_path / "data", tmp_path / "two")
+    assert data.pools.left_out == 2 and same(before, after)
+
+    np.random.default_rng(4).integers(0, 256, images.shape, np.uint8).tofile(folder / "test_X.bin")
+    without, data = train_stl10(tmp_path / "data", tmp_path / "three")
+    assert data.pools.left_out == 0 and data.pools.unlabeled is not None and len(data.pools.unlabeled) == 30
+    assert not same(before, without)
+
+
+def test_statistics_are_of_the_labeled_training_images_alone(tmp_path: Path) -> None:
+    write_stl10(tmp_path / "data", side=16)
+    data = STL10(str(tmp_path / "data"), labels_per_class=2, batch_size=10, steps_per_epoch=1)
+    module = fit({}, data, tmp_path / "run", 1)
+    images = data.pools.labeled.gather(torch.arange(20)).double() / 255
+    assert len(data.pools.labeled) == 20
+    assert torch.allclose(module.network.normalization.mean.double(), images.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(module.network.normalization.std.double(), images.std((0, 2, 3), correction=0), atol=1e-6)
