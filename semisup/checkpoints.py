@@ -7,12 +7,17 @@
 A checkpoint is written aside and flushed to the disk. It is moved into place only when the step's or the epoch's
 metrics are in `metrics.csv`, which Lightning writes after it: otherwise a run killed in between would lose those rows,
 since the resumed run does not take that step again.
+
+Weights that are not finite are not written, and what the disk does not take ends the run with the last checkpoint in
+place.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from semisup.classifier import Classifier
 from semisup.console import say
 from semisup.errors import InputError
+from semisup.runs import writing
 from semisup.signals import Signals, Stopped
 
 SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
@@ -52,9 +58,9 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         if stage != "fit":
             return
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for left in self.folder.glob("*.aside"):
-                left.unlink()
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._clear()
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = _Direct()
         self.signals.deferred, self._saved = True, time.monotonic()
@@ -134,27 +140,46 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         """Writes checkpoints aside, and returns when they are on the disk."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        for name in names:
-            path = self.folder / f"{name}.aside"
-            trainer.save_checkpoint(path)
-            if trainer.is_global_zero:
-                _flush(path)
+        module = trainer.lightning_module
+        assert isinstance(module, Classifier)
+        module.finite.check(module)
+        with self._to_disk():
+            for name in names:
+                path = self.folder / f"{name}.aside"
+                trainer.save_checkpoint(path)
+                if trainer.is_global_zero:
+                    _flush(path)
         self._aside = names
 
     def _settle(self, trainer: pl.Trainer) -> None:
         """Moves into place what was written aside, and ends the training where that was asked for."""
         if self._aside:
             if trainer.is_global_zero:
-                for name in self._aside:
-                    path = self.folder / f"{name}.ckpt"
-                    if name == "last" and path.exists():
-                        os.replace(path, self.folder / "previous.ckpt")
-                    os.replace(path.with_suffix(".aside"), path)
-                _flush(self.folder)
+                with self._to_disk():
+                    for name in self._aside:
+                        path = self.folder / f"{name}.ckpt"
+                        if name == "last" and path.exists():
+                            os.replace(path, self.folder / "previous.ckpt")
+                        os.replace(path.with_suffix(".aside"), path)
+                    _flush(self.folder)
             self._aside, self._saved = (), time.monotonic()
         if self._stop:
             trainer.strategy.barrier()  # no rank leaves before the checkpoint is in place
             raise Stopped(self._stop)
+
+    @contextmanager
+    def _to_disk(self) -> Iterator[None]:
+        """Leaves nothing half written where the disk refuses, and says so."""
+        with writing(self.folder, self.folder.parent):
+            try:
+                yield
+            except OSError:
+                self._clear()
+                raise
+
+    def _clear(self) -> None:
+        for left in self.folder.glob("*.aside"):
+            left.unlink()
 
     def state_dict(self) -> dict[str, Any]:
         """What the next checkpoint must beat to be the best one."""
@@ -178,10 +203,19 @@ def pause(trainer: pl.Trainer, save: bool = False) -> None:
 
 
 class _Direct(TorchCheckpointIO):
-    """Writes where it is told to: Lightning's goes by the folder for temporary files, where a kill leaves them."""
+    """Writes where it is told to: Lightning's goes by the folder for temporary files, where a kill leaves them.
+
+    Into a file that Python has opened, since torch's own writer does not say what the disk said.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        torch.save(checkpoint, path)
+        try:
+            with open(path, "wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's, on closing what it could not write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _flush(path: Path) -> None:

@@ -22,6 +22,7 @@ from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.ema import EMA
 from semisup.errors import InputError
+from semisup.finite import Finite
 from semisup.inference import mean_over_ranks
 from semisup.losses import LABELED, LabeledLoss
 from semisup.memory import keep_freed_memory
@@ -124,6 +125,7 @@ class Classifier(pl.LightningModule):
         stages = {"val": Evaluation(spec.class_names), "test": Evaluation(spec.class_names, areas=True)}
         self.evaluations = nn.ModuleDict(stages)
         self.scores: dict[str, Scores] = {}
+        self.finite = Finite()
 
     # ---- the step
 
@@ -140,7 +142,9 @@ class Classifier(pl.LightningModule):
         """The strategy's loss of one batch."""
         torch.manual_seed(key(self.seed, "dropout", batch.step, self.global_rank))
         loss, metrics = self._loss(batch)
-        for name, value in mean_over_ranks({"loss": loss, **metrics}).items():
+        scalars = mean_over_ranks({"loss": loss, **metrics})
+        self.finite.keep(self.trainer, batch, scalars)
+        for name, value in scalars.items():
             self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
 
@@ -204,8 +208,8 @@ class Classifier(pl.LightningModule):
     # ---- set-up
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The strategy's parts, in their order."""
-        return list(self.strategy.parts.values())
+        """Who looks that the loss is finite, and the strategy's parts, in their order."""
+        return [self.finite, *self.strategy.parts.values()]
 
     def setup(self, stage: str) -> None:
         """Tells the datamodule what the strategy needs, and fits the input normalisation to the labeled images.

@@ -7,6 +7,7 @@ Standard library only: the command line's light verbs use it without waiting for
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shlex
@@ -27,21 +28,55 @@ Which = Literal["best", "last"]
 _PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
 
 
+class WriteError(InputError, OSError):
+    """The disk does not take a file: it is full, or not to be written to. (An `OSError` as well, for who expects one.)
+
+    To the user it is what any other mistake is: one line, and exit code 2.
+    """
+
+
+@contextmanager
+def writing(path: Path, run: Path | None = None) -> Iterator[None]:
+    """Makes one clear error of what the disk refuses meanwhile.
+
+    Args:
+        path: what is being written.
+        run: the run directory that can go on from its last checkpoint, where it has one.
+
+    Raises:
+        WriteError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "make room on that disk" if full else "let that folder be written to, or give another one"
+        if run and any(run.glob("checkpoints/*.ckpt")):
+            advice += f", and go on with --resume {os.path.relpath(run)}"
+        raise WriteError(f"{path} can't be written ({error.strerror or error}); {advice}") from error
+
+
 def new_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
     """Creates a directory that no other run has, `root/<data>/<strategy>/<YYYYmmdd-HHMMSS>-s<seed>`.
 
     A second run in the same second, or after the clock went back, gets `-2`, `-3`, ... at the end.
+
+    Raises:
+        WriteError: no directory can be made there.
     """
     parent = Path(root) / data / strategy
-    parent.mkdir(parents=True, exist_ok=True)
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
-    for number in count(1):
-        path = parent / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            path.mkdir()  # fails where the directory exists, so that of two processes only one gets it
-        except FileExistsError:
-            continue
-        return path
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = parent / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir()  # fails where the directory exists, so that of two processes only one gets it
+            except FileExistsError:
+                continue
+            return path
     raise AssertionError("unreachable")
 
 
@@ -116,8 +151,12 @@ def _advice(path: Path, folder: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file: a reader sees the old text or the new, never a half."""
-    with replacing(path) as aside:
+    """Writes a UTF-8 text file: a reader sees the old text or the new, never a half.
+
+    Raises:
+        WriteError: the disk does not take it.
+    """
+    with writing(path), replacing(path) as aside:
         aside.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -269,7 +269,7 @@ def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
 
 def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own: dict[str, Any]) -> Config:
     """Instantiates what is given by class_path, the strategies and the options that are dataclasses."""
-    text, built = _yaml(parser, parsed, hide=True), parser.instantiate(parsed)
+    text, built = _yaml(parser, parsed, hide=True), _instantiate(parser, parsed)
 
     def group(name: str) -> dict[str, Any]:
         return {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}
@@ -292,3 +292,28 @@ def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own:
         yaml=text,
         **own,
     )
+
+
+def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
+    """The options, with an object in place of each that is given by class_path and init_args.
+
+    Raises:
+        InputError: a class refuses what it is given.
+    """
+    refused: list[tuple[type, Exception]] = []
+
+    def build(cls: type, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return cls(*args, **kwargs)
+        except Exception as error:  # of whatever kind; jsonargparse goes on to try the option's other types
+            refused.append((cls, error))
+            raise
+
+    try:
+        return parser.instantiate(parsed, instantiators=[(build, object, True)])
+    except Exception as error:
+        if not refused:
+            raise
+        cls, reason = refused[0]
+        said = str(reason) or type(reason).__name__
+        raise InputError(f"{cls.__name__} refuses what it is given: {said}; look at its init_args") from error

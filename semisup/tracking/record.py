@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from semisup.runs import write_atomically
+from semisup.runs import replacing, writing
 from semisup.tracking.reading import METRICS_FILE, metric_rows
 
 _KEYS = ("epoch", "step")
@@ -72,7 +72,12 @@ class MetricsCSV(Logger):
 
         Raises:
             ValueError: a metric is not one number.
+            WriteError: the disk does not take the row; what it took of it is dropped when the file is read.
         """
+        with writing(self.path, self.run_dir):
+            self._write(metrics, step)
+
+    def _write(self, metrics: Mapping[str, SupportsFloat], step: int | None) -> None:
         if self._columns is None:
             self._open()
         assert self._columns is not None
@@ -106,7 +111,8 @@ class MetricsCSV(Logger):
         kept = [row for row in rows if int(row["step"]) < step]
         if self.path.exists():
             # The columns are in order of appearance, so what is left is what a run up to this step would have written.
-            self._rewrite([name for name in columns if name in _KEYS or any(name in row for row in kept)], kept)
+            with writing(self.path, self.run_dir):
+                self._rewrite([name for name in columns if name in _KEYS or any(name in row for row in kept)], kept)
 
     def _open(self) -> None:
         """Looks at the file that an earlier process left, and removes a last line that its end cut short."""
@@ -115,7 +121,8 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         text = _lines(columns, [dict(zip(columns, columns, strict=True)), *rows])
-        write_atomically(self.path, text)
+        with replacing(self.path) as aside:
+            aside.write_text(text, encoding="utf-8", newline="")
         self._columns, self._last = columns, rows[-1] if rows else {}
         self._last_offset = len(text.encode()) - (len(_lines(columns, rows[-1:]).encode()) if rows else 0)
 
