@@ -112,63 +112,6 @@ def test_a_view_is_a_function_of_seed_and_step(name: str, photographs: Tensor) -
     assert not torch.equal(first, view(photographs, draw(8, seed=1)))
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(
-    ("least", "most", "sizes"),
-    [
-        (1, 9, [4, 4]),  # one part for each
-        (1, 2, [2, 2, 2, 2]),  # and no more than two images in a part
-        (9, 3, [3, 3, 2]),  # too little for two threads, and too much for one part
-    ],
-)
-@pytest.mark.parametrize("name", sorted(views.VIEWS))
-def test_a_batch_made_in_parts_is_the_same(
-    name: str, least: int, most: int, sizes: list[int], photographs: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each part on one thread of torch's, and afterwards torch has as many as before."""
-    image = photographs[0].numel()
-    monkeypatch.setattr(views, "_LEAST", least * image)
-    monkeypatch.setattr(views, "_MOST", most * image)
-    view, seen = views.find_view(name), []
-
-    def watched(images: Tensor, where: Draw) -> Tensor:
-        seen.append((len(images), torch.get_num_threads()))
-        return view(images, where)
-
-    assert torch.equal(views.augment(watched, photographs, draw(8)), view(photographs, draw(8)))
-    assert sorted(seen, reverse=True) == [(size, 1) for size in sizes]
-    assert torch.get_num_threads() == 2
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_a_small_batch_is_one_part_and_so_is_none(photographs: Tensor) -> None:
-    for images in (photographs, photographs[:0]):
-        where, seen = replace(draw(8), place=torch.arange(len(images))), []
-
-        def watched(images: Tensor, where: Draw, seen: list[int] = seen) -> Tensor:
-            seen.append(torch.get_num_threads())
-            return views.strong(images, where)
-
-        assert torch.equal(views.augment(watched, images, where), views.strong(images, where))
-        assert seen == [2]
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_an_error_in_a_part_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_LEAST", 1)
-    with pytest.raises(TypeError, match=r"takes uint8 images, not torch\.float32"):
-        views.augment(views.weak, torch.zeros(8, 3, 8, 8), draw(8))
-    assert torch.get_num_threads() == 2
-
-
 def test_none_is_the_image(photographs: Tensor) -> None:
     assert torch.equal(views.none(photographs, draw(8)), photographs / 255)
 

@@ -44,9 +44,10 @@ def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int, mode: Literal["re
     Raises:
         InputError: there are not enough pixels to reflect.
     """
-    count, channels, height, width = images.shape
-    if padding == 0 or count == 0:
+    height, width = images.shape[-2:]
+    if padding == 0 or len(images) == 0:
         return images
+    row = dy[:, None, None] + torch.arange(height, device=images.device)  # (B, 1, H)
     if mode == "zero":
         padded = F.pad(images, (padding,) * 4)
     else:
@@ -55,21 +56,31 @@ def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int, mode: Literal["re
             f"images of {height}x{width} pixels are too small to reflect {padding} of them; use images of more than "
             f"{padding} pixels a side",
         )
-        padded = _reflect(_reflect(images, padding, 3), padding, 2)
-    rows, columns = height + 2 * padding, width + 2 * padding
-    plane = torch.arange(count * channels, device=images.device).view(count, channels, 1) * rows
-    row = dy[:, None, None] + torch.arange(height, device=images.device)  # (B, 1, H)
-    start = (plane + row) * columns + dx[:, None, None]  # (B, C, H)
-    # Every run of W pixels in memory is a row of this overlapping view, so both offsets are one selection of rows,
+        before, after = images[..., 1 : padding + 1], images[..., -padding - 1 : -1]
+        padded = torch.cat([before.flip(3), images, after.flip(3)], 3)
+        row = (height - 1) - ((height - 1) - (row - padding).abs()).abs()  # rows are read where they are
+    return _runs(padded, row, dx[:, None, None], width)
+
+
+def _runs(planes: Tensor, row: Tensor, column: Tensor, width: int) -> Tensor:
+    """The `width` pixels from a given place on, for every row of the result.
+
+    Args:
+        planes: (B, C, rows, columns), any dtype.
+        row: int64, to be broadcast to (B, C, H): where each row of the result is.
+        column: int64, likewise: where in that row it begins.
+        width: of the result.
+
+    Returns:
+        (B, C, H, width).
+    """
+    count, channels, rows, columns = planes.shape
+    plane = torch.arange(count * channels, device=planes.device).view(count, channels, 1) * rows
+    start = (plane + row) * columns + column  # (B, C, H)
+    # Every run of pixels in memory is a row of this overlapping view, so both offsets are one selection of rows,
     # copied in blocks: on the CPU more than ten times as fast as indexing pixel by pixel.
-    runs = padded.contiguous().as_strided((padded.numel() - width + 1, width), (1, 1))
-    return runs.index_select(0, start.flatten()).view(images.shape)
-
-
-def _reflect(images: Tensor, padding: int, dim: int) -> Tensor:
-    before = images.narrow(dim, 1, padding).flip(dim)
-    after = images.narrow(dim, images.shape[dim] - 1 - padding, padding).flip(dim)
-    return torch.cat([before, images, after], dim)
+    runs = planes.contiguous().as_strided((planes.numel() - width + 1, width), (1, 1))
+    return runs.index_select(0, start.flatten()).view(*start.shape, width)
 
 
 def affine_matrix(
@@ -164,9 +175,7 @@ def transform(images: Tensor, coefficients: Tensor) -> Tensor:
             (a x + b y + c, d x + e y + f), measured in pixels from the corner at the upper left.
     """
     count, channels, height, width = images.shape
-    middle = coefficients.clone()
-    middle[:, 2::3] += (coefficients[:, 0::3] + coefficients[:, 1::3]) * 0.5  # the map is taken at pixels' centres
-    fixed = middle.mul_(65536).add_(0.5).floor_().int()  # (B, 6), 16 bits before and 16 after the point
+    fixed = _fixed_point(coefficients)
     fixed[:, 2::3] += 65536  # by the border
     a, b, c, d, e, f = fixed[:, :, None].unbind(1)  # (B, 1) each
     x = torch.arange(width, dtype=torch.int32, device=images.device)
@@ -179,3 +188,27 @@ def transform(images: Tensor, coefficients: Tensor) -> Tensor:
         index = place.add_(index.mul_(width + 2))
     index = index.view(count, 1, height * width).long().expand(count, channels, height * width)
     return padded.gather(2, index).view(images.shape)
+
+
+def move_rows(images: Tensor, coefficients: Tensor) -> Tensor:
+    """`transform` by maps that only move rows, which are copied as they are: on the CPU in a tenth of the time.
+
+    Args:
+        images: (B, C, H, W), any dtype.
+        coefficients: (B, 6) float64 as those of `transform`, of which a and e are 1 and d is 0.
+    """
+    height, width = images.shape[-2:]
+    _, b, c, _, _, f = _fixed_point(coefficients)[:, :, None].unbind(1)  # (B, 1) each
+    y = torch.arange(height, device=images.device)
+    right = ((b * y + c) >> 16).clamp_(-width, width)  # (B, H)
+    row = y + (f >> 16)
+    right = torch.where((row < 0) | (row >= height), -width, right)  # the zeros before a row
+    padded = F.pad(images, (width, 0, 0, 1))  # what goes beyond a row's end is found before the next one
+    return _runs(padded, row.clamp_(0, height - 1)[:, None], right[:, None] + width, width)
+
+
+def _fixed_point(coefficients: Tensor) -> Tensor:
+    """Pillow's coefficients (B, 6) as it computes with them: int32, of which 16 bits come after the point."""
+    middle = coefficients.clone()
+    middle[:, 2::3] += (coefficients[:, 0::3] + coefficients[:, 1::3]) * 0.5  # the map is taken at pixels' centres
+    return middle.mul_(65536).add_(0.5).floor_().int()

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from semisup.augment import color, geometry
-from semisup.augment.threads import one_thread_each
 from semisup.randomness import Draw
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +45,7 @@ class Operation:
         low: the least magnitude.
         high: the largest.
         function: of images (B, C, H, W) uint8 and magnitudes (B,) float32; gives images alike. None for the geometric
-            ones, which are all one function of different maps (`maps`).
+            ones, which are one function of different maps (`maps`).
     """
 
     name: str
@@ -66,12 +65,13 @@ OPERATIONS = (
     Operation("Sharpness", 0.05, 0.95, color.sharpness),
     Operation("Solarize", 0, 256, color.solarize),
     Operation("Rotate", -30, 30),  # degrees, counterclockwise
-    Operation("ShearX", -0.3, 0.3),  # each row moves to the left by so many times its distance from the top
     Operation("ShearY", -0.3, 0.3),  # each column moves up by so many times its distance from the left edge
+    Operation("ShearX", -0.3, 0.3),  # each row moves to the left by so many times its distance from the top
     Operation("TranslateX", -0.3, 0.3),  # of the width, to the left
     Operation("TranslateY", -0.3, 0.3),  # of the height, upwards
 )
 _ON_VALUES = tuple(each.function for each in OPERATIONS if each.function)
+_GEOMETRIC = (geometry.transform, geometry.move_rows)  # the second for the last three, which move whole rows
 
 
 def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
@@ -114,11 +114,10 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
         (B, C, H, W) uint8.
     """
     coefficients = maps(operation, magnitude, images.shape[-2], images.shape[-1])
-    function = operation.clamp(max=len(_ON_VALUES))  # the geometric ones are one
+    function = operation.clamp(max=len(_ON_VALUES)) + (operation >= len(OPERATIONS) - 3).long()
     if images.device.type != "cpu":
         return _masked(images, function, magnitude, coefficients)
-    with one_thread_each():  # each function has a fourteenth of the batch, too little to divide
-        return _grouped(images, function, magnitude, coefficients)
+    return _grouped(images, function, magnitude, coefficients)
 
 
 def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tensor:
@@ -141,7 +140,7 @@ def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tenso
 
 def _grouped(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: Tensor) -> Tensor:
     """Calls each function, in each layer, on the samples that drew it; all but the images are (count, B, ...)."""
-    count, kinds = len(function), len(_ON_VALUES) + 1
+    count, kinds = len(function), len(_ON_VALUES) + len(_GEOMETRIC)
     order = function.argsort(dim=1, stable=True)
     place = order.argsort(dim=1)  # of every sample in its layer's order
     layers = torch.arange(count)[:, None]
@@ -149,16 +148,14 @@ def _grouped(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: 
     magnitude, coefficients = magnitude[layers, order], coefficients[layers, order]
     rows = order[0]
     for layer in range(count):
-        parts = images.index_select(0, rows).split(sizes[layer])
-        results = [
-            call(part, strength)
-            for call, part, strength in zip(_ON_VALUES, parts, magnitude[layer].split(sizes[layer]), strict=False)
-            if len(part)
-        ]
-        geometric = sizes[layer][-1]
-        if geometric:
-            results.append(geometry.transform(parts[-1], coefficients[layer, -geometric:]))
-        images = torch.cat(results)
+        parts, strength, affine = (
+            x.split(sizes[layer]) for x in (images.index_select(0, rows), magnitude[layer], coefficients[layer])
+        )
+        calls = (
+            *zip(_ON_VALUES, parts, strength, strict=False),
+            *zip(_GEOMETRIC, parts[-2:], affine[-2:], strict=True),
+        )
+        images = torch.cat([call(part, its) for call, part, its in calls if len(part)])
         rows = place[layer] if layer == count - 1 else place[layer][order[layer + 1]]
     return images.index_select(0, rows)
 

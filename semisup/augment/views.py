@@ -13,8 +13,6 @@ pixels of 96x96 images; here they are fractions, for images of any size. Each pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,7 +20,6 @@ from torch import Tensor
 from semisup.augment import geometry
 from semisup.augment.jitter import color_jitter
 from semisup.augment.randaugment import rand_augment
-from semisup.augment.threads import one_thread_each
 from semisup.errors import InputError, did_you_mean
 from semisup.randomness import Draw
 
@@ -30,7 +27,6 @@ View = Callable[[Tensor, Draw], Tensor]
 
 TRANSLATION = 0.1  # of the image's size, either way along each axis
 ROTATION = 20.0  # degrees, either way
-_LEAST, _MOST = 1 << 20, 4 << 20  # bytes of images in a part: worth a thread, and still in its cache
 SCALE_UP = 96 / 87  # the central 87x87 of 96x96 pixels fill the image
 JITTER = (0.4, 0.4, 0.4, 0.1)  # strength of brightness, contrast, saturation and hue
 SCALE_DOWN = 86 / 96  # the image shrinks to 86x86 of 96x96 pixels, amid zeros
@@ -137,36 +133,6 @@ def find_view(name: str) -> View:
     if name not in VIEWS:
         raise InputError(f"there is no view {name!r}{did_you_mean(name, VIEWS)}")
     return VIEWS[name]
-
-
-def augment(view: View, images: Tensor, draw: Draw) -> Tensor:
-    """A view of a batch; large ones are made in parts on the CPU, side by side, which changes the time, nothing else.
-
-    To divide every operation among torch's threads makes each of hundreds wait until the last thread is done. Here each
-    thread makes parts of its own.
-
-    Args:
-        view: one of `VIEWS`.
-        images: (B, C, H, W) uint8.
-        draw: what the view draws from.
-
-    Returns:
-        (B, C, H, W) float32 in [0, 1].
-    """
-    size, threads = images.numel(), torch.get_num_threads()
-    count = min(threads, size // _LEAST) or 1
-    count *= -(-size // (count * _MOST))
-    if images.device.type != "cpu" or count <= 1:
-        return view(images, draw)
-    result = torch.empty(images.shape)
-
-    def make(rows: Tensor) -> None:
-        part = slice(int(rows[0]), int(rows[-1]) + 1)
-        result[part] = view(images[part], replace(draw, place=draw.place[part]))
-
-    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(make, torch.arange(len(images)).chunk(count)))
-    return result
 
 
 def _unit(images: Tensor) -> Tensor:

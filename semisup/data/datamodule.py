@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from semisup.augment.views import augment, find_view
+from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples
 from semisup.console import say
 from semisup.data.audit import Audit
@@ -243,8 +243,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def _augment(self, samples: Samples, stream: str, views: tuple[str, ...], step: int, size: int) -> None:
         # Pictures that must not be mirrored, such as digits, must not be in the strong view either.
         meant = {"weak": self.augmentation, "strong": "strong_shift" if self.augmentation == "shift" else "strong"}
-        samples.image = samples.image.contiguous()
+        if samples.image.device.type != "cpu":
+            samples.image = samples.image.contiguous()
+        else:
+            samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
         for name in views:
             draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
-            view = find_view(meant.get(name, name))
-            samples.views[name] = augment(view, samples.image, draw)
+            samples.views[name] = find_view(meant.get(name, name))(samples.image, draw)
