@@ -229,6 +229,27 @@ def test_a_folder_that_is_read_only_is_an_error(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
+# ---- the script
+
+
+@pytest.mark.slow
+def test_the_script_tells_faults_that_behaved_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    import faults
+
+    assert faults.fit(tmp_path / "whole").code == 0
+    for fault in (faults.infinite_loss, faults.checkpoint_cut_short, faults.clock_goes_back):
+        assert faults.row(fault.__name__, fault, tmp_path / fault.__name__, tmp_path / "whole"), capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        "| infinite loss | Biases become 3e38 and -3e38 before step 4. | exit code 2: the loss is inf at step 4 of"
+    )
+    monkeypatch.setattr(faults, "fit", lambda *_, **__: faults.Ended(0, "as if nothing were wrong", 1.0))
+    assert not faults.row("nan_loss", faults.nan_loss, tmp_path / "deaf", tmp_path / "whole")
+    assert "**misbehaved: exit code 2, says 'the loss is nan at step 4 of epoch 1', says" in capsys.readouterr().out
+
+
 # ---- a class of the user's that refuses what it is given
 
 

@@ -1,0 +1,247 @@
+"""What experiments/faults.py needs: small runs that something happens to, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from semisup.cli import fit as fitting
+from semisup.cli.front import main as semisup
+from semisup.tracking.reading import read_metrics
+
+SIX_STEPS = [
+    *("--data.steps_per_epoch", "3", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
+    *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+]
+ALONE = ["--data", "digits", "--trainer.devices", "1", "--tracking.mode", "disabled"]
+_LONG = 300.0  # seconds after which a run hangs
+
+Act = Callable[[Any, Any], object]  # on a trainer and a classifier
+
+
+class Skipped(Exception):
+    """A fault can't be injected here, and why."""
+
+
+@dataclass
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        code: exit code, or minus the signal that killed it.
+        said: all that it printed.
+        seconds: that it took.
+    """
+
+    code: int
+    said: str
+    seconds: float
+
+    def line(self, word: str) -> str:
+        """The first line that holds a word, without our own folders; empty where none does."""
+        found = next((line for line in self.said.splitlines() if word in line), "")
+        return re.sub(r"[^\s']*/(?=(runs|metrics\.csv|checkpoints|wandb)\b)", "", found).removeprefix(
+            "semisup: error: "
+        )
+
+    def told(self, code: int, *words: str) -> dict[str, bool]:
+        """Whether it ended with an exit code and said the words, on lines and not in a traceback."""
+        here = {f"says {word!r}": word in self.said for word in words}
+        return {f"exit code {code}": self.code == code, "no traceback": "Traceback" not in self.said} | here
+
+
+# ---- runs
+
+
+def start(root: Path, *options: str, act: Act | None = None, step: int = 4) -> BaseProcess:
+    """Starts a fit under a folder, forked from this process, which has imported everything.
+
+    Args:
+        root: the folder; what the run says goes to `root.log`.
+        options: of the command line.
+        act: what happens before a step.
+        step: which one; before -1, the run begins.
+    """
+
+    def strike(self: Any, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if act and trainer.global_step == step:
+            act(trainer, module)
+
+    def child() -> None:
+        log = root.with_suffix(".log").open("w", buffering=1)
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = log
+        fitting.Progress.on_train_batch_start = strike  # type: ignore[method-assign]
+        if act and step == -1:
+            act(None, None)
+        try:
+            code = semisup(["fit", *ALONE, *SIX_STEPS, "--trainer.default_root_dir", str(root), *options])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        os._exit(code)
+
+    root.parent.mkdir(parents=True, exist_ok=True)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    return process
+
+
+def wait(process: BaseProcess, root: Path, since: float) -> Ended:
+    """Waits for the end of what was started under a folder at some time."""
+    process.join(_LONG)
+    process.kill()  # what hangs
+    process.join()
+    assert process.exitcode is not None
+    return Ended(process.exitcode, root.with_suffix(".log").read_text(), time.monotonic() - since)
+
+
+def fit(root: Path, *options: str, act: Act | None = None, step: int = 4) -> Ended:
+    """`start`, and `wait`."""
+    since = time.monotonic()
+    return wait(start(root, *options, act=act, step=step), root, since)
+
+
+def shell(*command: str, **environment: str) -> tuple[Ended, int]:
+    """A module of Python's with arguments: how it ended, and how many processes outlived it that it had started."""
+    mark, since = uuid.uuid4().hex, time.monotonic()
+    mine = {"SEMISUP_FAULT": mark, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1", **environment}
+    ways: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-m", *command], env=os.environ | mine, text=True, **ways)
+    alive: list[int] = []
+    try:
+        said, _ = process.communicate(timeout=_LONG)  # till none of them can print any more
+    except subprocess.TimeoutExpired:
+        alive = _killed(mark)
+        said, _ = process.communicate()
+    seconds = time.monotonic() - since
+    return Ended(process.returncode, said, seconds), len(alive + _killed(mark))
+
+
+def _killed(mark: str) -> list[int]:
+    """Kills the processes whose environment holds a mark, and returns which they were."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                found.append(int(path.parent.name))
+        except OSError:  # another user's, or it has just ended
+            continue
+    return found
+
+
+# ---- what they leave
+
+
+def run_under(root: Path) -> Path:
+    """The only run directory under a folder."""
+    (path,) = root.rglob("environment.txt")
+    return path.parent
+
+
+def step_of(root: Path) -> int:
+    """Steps that the last checkpoint under a folder has seen; 0 without one, -1 where its weights are not finite."""
+    for path in root.rglob("last.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        finite = all(bool(x.isfinite().all()) for x in checkpoint["state_dict"].values())
+        return int(checkpoint["global_step"]) if finite else -1
+    return 0
+
+
+def half_written(root: Path) -> list[str]:
+    """Names of the files under a folder that were not yet put into place."""
+    return [path.name for pattern in ("*.aside", ".*.tmp", "*.part") for path in root.rglob(pattern)]
+
+
+def left(root: Path) -> str:
+    """What there is under a folder, in words."""
+    steps = step_of(root)
+    found = [f"the checkpoint after {steps} steps"] if steps else []
+    found += [f"metrics.csv of {len(_losses(path.parent))} steps" for path in root.rglob("metrics.csv")]
+    return ", ".join([*found, *half_written(root)]) or "nothing"
+
+
+def same_end(root: Path, other: Path) -> bool:
+    """Whether the runs under two folders have the same weights and losses, to the bit."""
+    runs = run_under(root), run_under(other)
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = (torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"] for run in runs)
+        if ours.keys() != theirs.keys() or not all(torch.equal(x, theirs[key]) for key, x in ours.items()):
+            return False
+    return _losses(runs[0]) == _losses(runs[1])
+
+
+def _losses(run: Path) -> list[tuple[float, float]]:
+    return [(row["step"], row["train/loss"]) for row in read_metrics(run) if "train/loss" in row]
+
+
+# ---- where they lie, and whom they talk to
+
+
+@contextmanager
+def disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A disk of its own in a folder."""
+    folder.mkdir(parents=True)
+    try:
+        mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder))
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Skipped("this user may not mount a disk") from error
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> None:
+    """Mounts something, or mounts it anew."""
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+class WandbServer(BaseHTTPRequestHandler):
+    """Answers as much of what W&B asks as lets a run go online, until it is `lost`, which the run decides."""
+
+    protocol_version = "HTTP/1.1"
+    lost: Callable[[], bool]
+
+    def do_POST(self) -> None:
+        if self.lost():
+            self.close_connection = True
+            return
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        project = {"id": "p", "name": "semisup", "entity": {"id": "e", "name": "me"}}
+        bucket = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "project": project}
+        known: dict[str, Any] = {
+            "viewer": {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}},
+            "serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None, "features": []},
+            "upsertBucket": {"bucket": bucket, "inserted": True},
+            "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
+            "model": {"bucket": None},
+        }
+        asked = self.path.endswith("/graphql")
+        answer = json.dumps({"data": known} if asked else {"exitcode": None, "limits": {}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
