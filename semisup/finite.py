@@ -21,7 +21,7 @@ from semisup.inference import gather_rows
 
 _MOST = 50  # steps whose losses are kept unread, however rarely loggers look
 _ADVICE = (
-    "the checkpoints are of before; begin another run with a smaller learning rate (--optimizer.lr), or with "
+    "no checkpoint holds it; begin another run with a smaller learning rate (--optimizer.lr), or with "
     "--trainer.gradient_clip_val 1"
 )
 

@@ -92,14 +92,14 @@ def test_it_names_the_step_the_part_and_the_images(
         train(tmp_path, Breaks(5, value), log_every_n_steps=every)
     message = str(caught.value)
     assert message.startswith(f"the loss is {said} at step 5 of epoch 1, both counted from 0 as in metrics.csv (")
-    assert f", part {said}); the checkpoints are of before; begin another run with a smaller learning rate" in message
+    assert f", part {said}); no checkpoint holds it; begin another run with a smaller learning rate" in message
     assert message.endswith(f"by rows of the pools: labeled images {', '.join(map(str, rows_of(5)))}")
     assert [row["step"] for row in read_metrics(tmp_path) if "train/loss" in row] == seen
     assert good(tmp_path)["global_step"] == 4
 
 
 def test_weights_that_a_finite_loss_broke_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = r"after the last step weights are not finite \(network\.head\.weight\); the checkpoints are of before"
+    broken = r"after the last step weights are not finite \(network\.head\.weight\); no checkpoint holds it"
     with pytest.raises(Diverged, match=broken):  # in the last step of an epoch: no other loss shows it
         train(tmp_path / "a", Breaks(7, None))
     assert good(tmp_path / "a")["global_step"] == 4
