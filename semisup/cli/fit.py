@@ -192,8 +192,9 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
     final = {f"{which}/{name}": value for which, result in results.items() for name, value in result.scores.items()}
     rate = cost["images"] / max(cost["seconds"], 1e-9)
     final |= {**cost, "labels": len(data.pools.labeled)}
-    for logger in loggers:
-        logger.log_metrics(final, step=trainer.global_step)
+    for logger in loggers:  # the record holds what the rate is made of; W&B can't divide
+        derived = {} if isinstance(logger, MetricsCSV) else {"images_per_second": rate}
+        logger.log_metrics(final | derived, step=trainer.global_step)
     if data.pools.test:
         write_predictions(run_dir / "predictions.csv", module, data.pools.test, data.eval_batch_size)
     if "test" in module.scores:

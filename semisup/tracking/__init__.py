@@ -87,7 +87,7 @@ def make_loggers(
                 mode,
                 id=_run_id(run_dir),
                 name=f"{strategy}-s{seed}",
-                group=f"{data}-{labels}",
+                group=group_of(data, labels),
                 job_type=strategy,
                 project=options.project,
                 entity=options.entity,
@@ -102,6 +102,11 @@ def make_loggers(
 
         loggers.append(TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False))
     return loggers
+
+
+def group_of(data: str, labels: str) -> str:
+    """W&B's group of the runs that may be compared: those of a dataset with as many labels."""
+    return f"{data}-{labels}"
 
 
 def finish(loggers: Iterable[Logger], exit_code: int = 0) -> None:
