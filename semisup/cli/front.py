@@ -19,6 +19,7 @@ _MODULES = {"fit": "fit", "validate": "evaluate", "test": "evaluate", "predict":
 _OF_RUNS = {
     "figures": "Draws the pictures of one or more runs.",
     "report": "Writes the report of one or more runs as LaTeX, HTML and Markdown.",
+    "dashboard": "Builds a W&B workspace and a report of what runs logged.",
 }
 _HELP = ("-h", "--help")
 
@@ -62,6 +63,8 @@ def _run(argv: list[str]) -> None:
         _of_runs(verb, rest)
     elif verb == "compare":
         _compare(rest)
+    elif verb == "sweep":
+        _sweep(rest)
     elif verb == "kmeans-features":
         _kmeans_features(rest)
     elif verb in _MODULES:
@@ -127,6 +130,13 @@ def _compare(argv: list[str]) -> None:
     module = import_module("semisup.cli.compare")
     parser = _Parser("semisup compare", description="Compares strategies over seeds and labels.", allow_abbrev=False)
     module.add_options(parser, argv)
+    module.run(*parser.parse_known_args(argv))
+
+
+def _sweep(argv: list[str]) -> None:
+    module = import_module("semisup.cli.sweep")
+    parser = _Parser("semisup sweep", description="Varies the options of a strategy.", allow_abbrev=False)
+    module.add_options(parser)
     module.run(*parser.parse_known_args(argv))
 
 

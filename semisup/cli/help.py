@@ -21,6 +21,8 @@ VERBS = {
     "figures": "draw the pictures of one or more runs",
     "report": "write the report of one or more runs, as LaTeX, HTML and Markdown",
     "compare": "train strategies over seeds and numbers of labels, or compare runs that are there",
+    "dashboard": "build a W&B workspace and a report of what runs logged",
+    "sweep": "vary the options of a strategy: a W&B sweep, or a plain list of commands",
     "kmeans-features": "score k-means features with a linear SVM, without a network",
     "list": "list the strategies, datamodules and backbones that are installed",
     "data": "download a dataset",

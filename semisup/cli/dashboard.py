@@ -1,0 +1,133 @@
+"""`semisup dashboard`: a W&B workspace and a report of what the runs of a dataset logged.
+
+python -m semisup dashboard
+python -m semisup dashboard runs/digits --project semisup --mode offline
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semisup.errors import require
+
+if TYPE_CHECKING:
+    from semisup.dashboard.build import Dashboard
+    from semisup.dashboard.runs import Logged
+
+_OUT = Path("runs/dashboard")
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The verb's options."""
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN", help="run directories, or folders that hold some (default: runs)")
+    add("--project", metavar="NAME", help="W&B project (default: that of the runs)")
+    add("--entity", metavar="NAME", help="W&B user or team (default: that of the runs, or your own)")
+    add(
+        "--mode",
+        choices=("auto", "online", "offline"),
+        default="auto",
+        help="auto saves on the server where you are logged in and it answers; offline only writes files",
+    )
+    add("--out", metavar="DIR", help=f"where to write workspace.json and report.json (default: {_OUT}/DATA)")
+
+
+def run(request: Namespace) -> None:
+    """Writes the workspace and the report as JSON, and saves them on the server, or says how to do so later.
+
+    Raises:
+        InputError: there is nothing to show, a package is missing, or the server fails that `--mode online` asked for.
+    """
+    needed = "semisup dashboard needs wandb-workspaces; type: pip install 'semisup[dashboard]'"
+    require(find_spec("wandb_workspaces") is not None, needed)
+    why_offline = _why_offline(request.mode)
+
+    from semisup.compare.collect import find_runs
+    from semisup.console import say
+    from semisup.dashboard import build, runs, upload
+    from semisup.runs import write_atomically
+    from semisup.tracking import login
+
+    found = runs.read(find_runs([Path(path) for path in request.runs or ["runs"]]))
+    dashboard = _dashboard(request, found)
+    out = Path(request.out or _OUT / dashboard.data)
+    require(out.is_dir() or not out.exists(), f"{out} is a file; type --out with the name of a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    view, document = build.workspace(dashboard), build.report(dashboard)
+    for name, text in (("workspace", build.as_json(view)), ("report", build.as_json(document))):
+        path = out / f"{name}.json"
+        write_atomically(path, text)
+        say(os.path.relpath(path))
+    if not why_offline:
+        try:
+            for name, url in zip(("workspace", "report"), upload.save(view, document), strict=True):
+                say(f"{name}: {url}")
+        except Exception as error:  # whatever W&B raises
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            why_offline = f"{login.base_url()} fails ({reason})"
+            require(request.mode != "online", f"--mode online: {why_offline}")
+    _advise(request, found, why_offline)
+
+
+def _why_offline(mode: str) -> str:
+    """Why nothing can be saved on the server, or nothing.
+
+    Raises:
+        InputError: it must be.
+    """
+    from semisup.tracking import login
+
+    url, reason = login.base_url(), ""
+    if mode == "offline":
+        return "--mode offline"
+    if not login.logged_in():
+        reason = f"not logged in to {url}"
+    elif not login.reachable(url):
+        reason = f"{url} can't be reached"
+    require(not reason or mode != "online", f"--mode online: {reason}; type: wandb login, or --mode auto")
+    return reason
+
+
+def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
+    from semisup.dashboard.build import Dashboard, Group
+    from semisup.dashboard.differences import differences
+    from semisup.dashboard.panels import shown
+    from semisup.dashboard.runs import only
+
+    groups: dict[str, list[Logged]] = {}
+    for one in found:
+        groups.setdefault(one.group, []).append(one)
+    return Dashboard(
+        project=request.project or only((one.project for one in found), "W&B projects", "type --project {}"),
+        entity=request.entity or only((one.entity or "" for one in found), "W&B users or teams", "type --entity NAME"),
+        data=only((one.data for one in found), "datasets", "type the runs of one of them, such as runs/{}"),
+        sections=shown(name for one in found for name in one.names),
+        groups={
+            name: Group(shown(n for one in runs for n in one.names), differences(runs)) for name, runs in groups.items()
+        },
+    )
+
+
+def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:
+    """What to type so that the server has the runs, and the dashboard of them."""
+    from semisup.console import command, say
+    from semisup.dashboard.runs import not_uploaded
+    from semisup.tracking import login
+
+    offline = [os.path.relpath(folder) for one in found for folder in not_uploaded(one)]
+    steps = [] if login.logged_in() else ["wandb login"]
+    steps += [f"wandb sync {shlex.join(offline)}"] if offline else []
+    if why_offline:
+        options = [f"--{name}={value}" for name in ("project", "entity", "out") if (value := getattr(request, name))]
+        steps += [f"{command()} {shlex.join(['dashboard', *request.runs, *options])}"]
+        say(f"W&B: {why_offline}, so nothing is saved there; later:")
+    elif offline:
+        say(f"W&B: {len(offline)} of the runs were logged offline, and show when they are uploaded:")
+    for step in steps if why_offline or offline else []:
+        say(f"  {step}")

@@ -1,0 +1,58 @@
+"""Accuracy of every class minus that of the supervised arm, seed by seed: W&B draws arms, and not their differences."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from semisup.compare.choose import REFERENCE
+from semisup.dashboard.runs import Logged
+
+_SCORES = {"best/test_accuracy/": "test accuracy of the best checkpoint", "best/val_accuracy/": "validation accuracy"}
+
+
+def differences(runs: Sequence[Logged]) -> str:
+    """A Markdown table of the runs of one group; empty where no other strategy shares a seed with the supervised arm.
+
+    Of several runs of one strategy and seed the newest counts.
+    """
+    for prefix, score in _SCORES.items():
+        arms: dict[str, dict[int, dict[str, float]]] = {}
+        for run in runs:  # the newest comes last
+            classes = {n.removeprefix(prefix): x for n, x in run.final.items() if n.startswith(prefix)}
+            if classes:
+                arms.setdefault(run.strategy, {})[run.seed] = classes
+        reference = arms.pop(REFERENCE, {})
+        columns = {name: found for name, seeds in arms.items() if (found := _column(seeds, reference))}
+        if columns:
+            return _table(columns, score)
+    return ""
+
+
+def _column(seeds: dict[int, dict[str, float]], reference: dict[int, dict[str, float]]) -> dict[str, list[float]]:
+    """Class -> difference for each shared seed."""
+    found: dict[str, list[float]] = {}
+    for seed, classes in seeds.items():
+        theirs = reference.get(seed, {})
+        for name in classes:
+            if name in theirs:
+                found.setdefault(name, []).append(classes[name] - theirs[name])
+    return found
+
+
+def _table(columns: dict[str, dict[str, list[float]]], score: str) -> str:
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    seeds = {strategy: max(map(len, column.values())) for strategy, column in columns.items()}
+    head = [f"{_cell(s)} ({n} seed{'s' * (n > 1)})" for s, n in seeds.items()]
+    rows = [[_cell(name), *(_percent(column.get(name, [])) for column in columns.values())] for name in names]
+    lines = [["class", *head], ["---", *("---:" for _ in head)], *rows]
+    title = f"Difference to {REFERENCE} in percentage points of {score}, mean of the seeds that both have"
+    return "\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _percent(values: list[float]) -> str:
+    return f"{100 * statistics.fmean(values):+.1f}" if values else "-"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

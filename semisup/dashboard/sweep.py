@@ -1,0 +1,134 @@
+"""Values to try for the options of a strategy, and from them a W&B sweep or a grid of commands.
+
+What an option is comes from the strategy's own parameters. A value, and a combination of them, is kept if the strategy
+takes it beside the options that are given.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from semisup import plugins
+from semisup.errors import InputError, did_you_mean, require
+
+Value = bool | int | float | str
+Changes = Mapping[str, Value]  # option -> another value than it has
+Takes = Callable[[Changes], bool]
+METRIC = "best/val_accuracy"  # of the checkpoint that validation chose; test has no say
+
+
+def taker(config: Mapping[str, Any]) -> Takes:
+    """Whether the strategy of a `config.yaml`, or all its parts, can be made with some options changed."""
+    parts = {name: config.get(name) or {} for name in plugins.split_names(str(config["strategy"]))}
+
+    def takes(changes: Changes) -> bool:
+        try:
+            for part, given in parts.items():
+                own = {n.removeprefix(f"{part}."): v for n, v in changes.items() if n.startswith(f"{part}.")}
+                plugins.load(plugins.STRATEGIES, part)(**(given | own))
+        except InputError:
+            return False
+        return True
+
+    return takes
+
+
+def options(strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[str] = ()) -> dict[str, list[Value]]:
+    """Option -> the values to try, of every part of a strategy, without those that are fixed.
+
+    Args:
+        strategy: as typed.
+        fixed: arguments of every `semisup fit`.
+        takes: whether the strategy takes a value.
+        over: only these, with or without their group; empty for all.
+
+    Raises:
+        InputError: an option of `over` can't be varied, or there is nothing to vary.
+    """
+    given = {argument.removeprefix("--").partition("=")[0] for argument in fixed if argument.startswith("--")}
+    found: dict[str, list[Value]] = {}
+    for part in plugins.split_names(strategy):
+        cls = plugins.load(plugins.STRATEGIES, part)
+        hints = get_type_hints(cls.__init__)
+        for name, parameter in inspect.signature(cls).parameters.items():
+            option = f"{part}.{name}"
+            tried = values(hints.get(name, Any), parameter.default)
+            if option not in given and len(tried) > 1:
+                found[option] = tried
+    for name in over:
+        known = [*found, *(option.partition(".")[2] for option in found)]
+        require(name in known, f"--over {name}: it is no option that can be varied{did_you_mean(name, known)}")
+    found = {n: v for n, v in found.items() if not over or n in over or n.partition(".")[2] in over}
+    found = {n: [value for value in v if takes({n: value})] for n, v in found.items()}
+    found = {n: v for n, v in found.items() if len(v) > 1}
+    require(bool(found), f"the strategy {strategy} has no option to vary: numbers that aren't 0, switches, choices")
+    return found
+
+
+def values(hint: Any, default: Any) -> list[Value]:
+    """What to try in place of a default: all choices, both ways of a switch, or half and double of a number.
+
+    A fraction above one half, as a threshold or a decay, has its distance from 1 doubled and halved instead. Nothing is
+    known of a good scale where the default is 0, and nothing of free text.
+    """
+    if get_origin(hint) is Literal:
+        return [*get_args(hint)]
+    if isinstance(default, bool):
+        return [False, True]
+    if isinstance(default, int):
+        return [*dict.fromkeys([max(1, default // 2), default, 2 * default])] if default > 0 else []
+    if not isinstance(default, float) or default == 0 or not math.isfinite(default):
+        return []
+    if 0.5 < default < 1:
+        return [round(1 - factor * (1 - default), 9) for factor in (2, 1, 0.5)]
+    return [default / 2, default, 2 * default]
+
+
+def size(tried: Mapping[str, Sequence[Value]]) -> int:
+    """How many combinations there are."""
+    return math.prod(map(len, tried.values()))
+
+
+def grid(tried: Mapping[str, Sequence[Value]], fixed: Sequence[str], takes: Takes) -> Iterator[list[str]]:
+    """The arguments of `semisup fit` for every combination that it takes: no ramp ends before it starts."""
+    for combination in itertools.product(*tried.values()):
+        changes = dict(zip(tried, combination, strict=True))
+        if takes(changes):
+            yield [*fixed, *(argument(option, value) for option, value in changes.items())]
+
+
+def argument(option: str, value: Value) -> str:
+    """As it is typed."""
+    return f"--{option}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def wandb_sweep(strategy: str, tried: Mapping[str, Sequence[Value]], fixed: Sequence[str], method: str) -> str:
+    """A sweep as W&B reads it, YAML. With another method than grid, numbers are drawn from the least to the greatest.
+
+    Args:
+        strategy: as typed.
+        tried: option -> values.
+        fixed: arguments of every `semisup fit`.
+        method: grid, random or bayes.
+    """
+    sweep = {
+        "name": strategy,
+        "method": method,
+        "metric": {"name": METRIC, "goal": "maximize"},
+        "parameters": {name: _parameter(found, method) for name, found in tried.items()},
+        "command": ["${env}", "${interpreter}", "-m", "semisup", "fit", *fixed, "${args}"],
+    }
+    return str(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+
+
+def _parameter(found: Sequence[Value], method: str) -> dict[str, Any]:
+    numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+    if method == "grid" or len(numbers) < len(found):
+        return {"values": [*found]}
+    return {"min": min(numbers), "max": max(numbers)}
