@@ -1,0 +1,70 @@
+"""`semisup sweep`: varies the options of a strategy, as a W&B sweep or as a plain list of commands.
+
+python -m semisup sweep --strategy pseudolabel --data digits
+python -m semisup sweep --strategy pseudolabel --over threshold,weight --grid > commands.sh
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+
+from semisup.errors import require
+
+_MOST = 1000  # commands of a grid: more were hardly meant
+_EPILOG = """\
+examples:
+  semisup sweep --strategy fixmatch --data cifar10                 # writes sweep-fixmatch.yaml, for `wandb sweep`
+  semisup sweep --strategy fixmatch --over threshold,weight --grid # prints nine commands, one a line
+
+Every number is varied around its default, every switch and every choice through all its values; with --method random or
+bayes W&B draws numbers from that range. All other options are those of `semisup fit`, and are given to every run.
+`semisup compare RUNS` compares what the runs came to."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The verb's options; what isn't one of them is one of `semisup fit`."""
+    add = parser.add_argument
+    add("--strategy", required=True, metavar="NAME", help="the strategy, or a composition such as kmeans+pseudolabel")
+    add("--over", metavar="OPTION,OPTION", help="only these, such as threshold or pseudolabel.threshold (default: all)")
+    add("--grid", action="store_true", help="print the command of every combination, and write no file")
+    add("--method", choices=("grid", "random", "bayes"), default="bayes", help="W&B's (default: %(default)s)")
+    add("--out", metavar="FILE", help="where to write the sweep (default: sweep-STRATEGY.yaml)")
+    parser.formatter_class, parser.epilog = RawDescriptionHelpFormatter, _EPILOG
+
+
+def run(request: Namespace, rest: list[str]) -> None:
+    """Writes the sweep and says how to start it, or prints the commands of the grid.
+
+    Args:
+        request: the verb's own options.
+        rest: those of `semisup fit`.
+
+    Raises:
+        InputError: an option is wrong, there is nothing to vary, or a grid has too many commands.
+    """
+    import yaml
+
+    from semisup.cli import expand
+    from semisup.cli.config import parse
+    from semisup.console import command, say
+    from semisup.dashboard import sweep
+    from semisup.runs import write_atomically
+
+    fixed = ["--strategy", request.strategy, *expand(rest)]
+    takes = sweep.taker(yaml.safe_load(parse("fit", fixed).yaml))
+    over = [name.strip().removeprefix("--") for name in (request.over or "").split(",") if name.strip()]
+    options = sweep.options(request.strategy, fixed, takes, over)
+    if request.grid:
+        size = sweep.size(options)
+        narrower = f"type --over with some of {','.join(options)}"
+        require(size <= _MOST, f"the grid has {size:,} commands, and may have {_MOST:,}; {narrower}")
+        for arguments in sweep.grid(options, fixed, takes):
+            print(f"{command()} {shlex.join(['fit', *arguments])}")
+        return
+    path = Path(request.out or f"sweep-{request.strategy}.yaml")
+    write_atomically(path, sweep.wandb_sweep(request.strategy, options, fixed, request.method))
+    say(f"{os.path.relpath(path)}: {request.method} over {', '.join(options)}")
+    say(f"start it: wandb sweep {shlex.quote(os.path.relpath(path))}, then wandb agent with the id that it names")
