@@ -71,11 +71,9 @@ def ended_well(ended: Ended, word: str, root: Path, met: dict[str, bool], whole:
     happened, remains = f"exit code {ended.code}: {ended.line(word)}", left(root)
     if whole:
         going = fit(root, "--resume", "auto")
-        met |= {
-            "goes on": going.code == 0,
-            "ends as if nothing had happened": going.code == 0 and same_end(root, whole),
-        }
-        remains += "; goes on, and ends as if nothing had happened" if all(met.values()) else "; does not go on"
+        met |= {"goes on": going.code == 0, "same end": going.code == 0 and same_end(root, whole)}
+        remains += "; goes on" if met["goes on"] else "; does not go on"
+    remains += "; ends as if nothing had happened" if met.get("same end") else ""
     return Outcome(happened, remains, met)
 
 
@@ -185,8 +183,7 @@ def checkpoint_cut_short(folder: Path, whole: Path) -> Outcome:
     ended = fit(folder / "runs", "--resume", "auto")
     met = ended.told(0, "goes on from previous.ckpt instead", "from previous.ckpt")
     met |= {"was killed": killed.code == -signal.SIGKILL, "had saved": steps == 4, "same end": same_end(folder, whole)}
-    outcome = ended_well(ended, "instead", folder, met)
-    return Outcome(outcome.happened, f"{outcome.left}; ends as if nothing had happened", outcome.met)
+    return ended_well(ended, "instead", folder, met)
 
 
 def sigterm(folder: Path, whole: Path) -> Outcome:
@@ -347,8 +344,8 @@ def _without_wandb(folder: Path, whole: Path, ended: Ended, words: str) -> Outco
     """The outcome of a run that W&B must not disturb, whatever its own log and exit handlers print besides."""
     met = {"exit code 0": ended.code == 0, f"says {words!r}": words in ended.said, "same end": same_end(folder, whole)}
     outcome, traces = ended_well(ended, words, folder, met), ended.said.count("Traceback")
-    noise = f"; W&B itself prints {traces} tracebacks" if traces else ""
-    return Outcome(outcome.happened + noise, f"{outcome.left}; ends as if nothing had happened", outcome.met)
+    outcome.left += f"; tracebacks on the console, of W&B's own: {traces}" if traces else ""
+    return outcome
 
 
 # ---- the table
