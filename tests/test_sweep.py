@@ -130,7 +130,7 @@ def test_what_is_given_is_not_varied() -> None:
         ("--strategy supervised --supervised.view weak", "the strategy supervised has no option to vary"),
         ("--strategy fixmatch --fixmatch.threshold 2", "fixmatch.threshold is 2.0, but must be from 0 to 1"),
         ("--strategy fixmatch --fixmatch.treshold 1", "did you mean --fixmatch.threshold?"),
-        ("--strategy pseudolabel --grid", "the grid has 11,664 commands, and may have 1,000; type --over with some of"),
+        ("--strategy pseudolabel --grid", "the grid has 11,664 commands, and may have 200; type --over with some of"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from semisup.errors import require
 
-_MOST = 1000  # commands of a grid: more were hardly meant
+_MOST = 200  # commands of a grid: more were hardly meant
 _EPILOG = """\
 examples:
   semisup sweep --strategy fixmatch --data cifar10                 # writes sweep-fixmatch.yaml, for `wandb sweep`
@@ -61,8 +61,8 @@ def run(request: Namespace, rest: list[str]) -> None:
         size = sweep.size(options)
         narrower = f"type --over with some of {','.join(options)}"
         require(size <= _MOST, f"the grid has {size:,} commands, and may have {_MOST:,}; {narrower}")
-        for arguments in sweep.grid(options, fixed, takes):
-            print(f"{command()} {shlex.join(['fit', *arguments])}")
+        commands = [f"{command()} {shlex.join(['fit', *words])}" for words in sweep.grid(options, fixed, takes)]
+        print("\n".join(commands))
         return
     path = Path(request.out or f"sweep-{request.strategy}.yaml")
     write_atomically(path, sweep.wandb_sweep(request.strategy, options, fixed, request.method))
