@@ -65,7 +65,7 @@ def wrong_value(report: str) -> tuple[str, str]:
     text = re.sub(r"Literal\[(.*?)\]", r"one of \1", text)
     union = re.search(r"Subtypes: [\[(](.*?),?[\])]\n", text)
     value = re.search(r"(?:Got value|Given value): (.*)", text)
-    if problem := re.search(r"Problem with given class_path '([^']+)':\s*(.*)", text):
+    if problem := re.search(r"Problem with given class_path '([^']+)':\s*(.*)", text, flags=re.DOTALL):
         text = f"{problem[1]}: {problem[2]}"
     elif union and value:
         kinds = re.split(r", (?![^\[]*\])(?!')", union[1])

@@ -218,7 +218,7 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
 @rank_zero_only
 def _remove(run_dir: Path) -> None:
     """Removes the directory of a run that never began, and the folders above it that are empty now."""
-    if not any(run_dir.glob("checkpoints/*")):
+    if not any(run_dir.glob("checkpoints/*")) and not (run_dir / METRICS_FILE).exists():
         shutil.rmtree(run_dir, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else stays
             for folder in run_dir.parents[:3]:  # strategy, data, root

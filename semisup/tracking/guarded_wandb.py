@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ class GuardedWandb(WandbLogger):
         """Says, the first time, that W&B failed."""
         if not self._said:
             self._said = True
+            logging.raiseExceptions = False  # W&B's log lies on the same disk, and would say so at every line
             say(f"W&B failed ({_reason(error)}); the run goes on, metrics.csv is complete; later: {self._sync()}")
 
     @rank_zero_only
