@@ -5,6 +5,7 @@ The strategy `exemplar` (strategies/exemplar.py) runs it, logs it and saves it.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from semisup.batch import move
 from semisup.classifier import Classifier
 from semisup.data.loader import order
 from semisup.data.pool import Pool
+from semisup.finite import Diverged
 from semisup.inference import evaluation_mode
 from semisup.randomness import Draw, key, permutation
 
@@ -166,9 +168,19 @@ class Pretraining:
                 gradient.copy_(mean.view_as(gradient))
 
     def recent(self) -> dict[str, float]:
-        """`loss` and `surrogate_accuracy` of all ranks since this was asked last; it waits for the device."""
+        """`loss` and `surrogate_accuracy` of all ranks since this was asked last; it waits for the device.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
         loss, right, steps = self._summed(self._recent).tolist()
         self._recent.zero_()
+        if not math.isfinite(loss):
+            first = self.step - round(steps / self.world)
+            raise Diverged(
+                f"in the pretraining the loss became {loss} between the steps {first} and {self.step - 1}, counted "
+                f"from 0; type a smaller --exemplar.lr than {self.lr}"
+            )
         return {"loss": loss / steps, "surrogate_accuracy": right / (steps * (self.batch_size // self.world))}
 
     def passed(self) -> tuple[float, Tensor]:

@@ -18,6 +18,7 @@ from semisup.backbones.exemplar import ExemplarSmall
 from semisup.backbones.small import Small
 from semisup.classifier import Classifier
 from semisup.data.loader import order
+from semisup.finite import Diverged
 from semisup.pretraining import Pretraining, SurrogateClasses, falling
 from semisup.randomness import Draw
 from strategies.exemplar import Exemplar
@@ -188,3 +189,15 @@ def test_a_backbone_of_one_size_sees_enlarged_crops(cls: type[nn.Module], crop: 
     if side > crop:
         expected = F.interpolate(expected, (side, side), mode="bilinear", align_corners=False)
     assert running.side == side and torch.equal(seen[-1], running.module.network.normalization(expected))
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_names_the_steps() -> None:
+    running = begun()
+    running.advance()
+    running.recent()
+    with torch.no_grad():
+        running.head.bias[0] = float("nan")
+    running.advance()
+    running.advance()
+    with pytest.raises(Diverged, match=r"the loss became nan between the steps 1 and 2, .* --exemplar\.lr than 0\.01"):
+        running.recent()
