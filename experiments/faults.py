@@ -373,6 +373,7 @@ def variables(**values: str) -> Iterator[None]:
 def main() -> int:
     """Prints the table; 1 where a fault did not behave."""
     torch.set_num_threads(1)  # of one number of threads results are the same to the bit; and forked threads are lost
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, here and by the runs
     names = {fault.__name__: fault for fault in FAULTS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", nargs="*", metavar="fault", choices=[[], *names], help="; ".join(names))
