@@ -54,7 +54,7 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
     The answer is kept beside the first file, or in the user's cache folder where that can't be written to.
     """
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, others)]
-    name = f".semisup-duplicates-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.npy"
+    name = f".semisup-duplicates-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.rows"
     folders = (images.parent, user_cache())
     for folder in folders:
         if (folder / name).is_file() and (kept := _rows(folder / name, images.stat().st_size // size)) is not None:
@@ -63,22 +63,28 @@ def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / name) as aside, aside.open("wb") as file:  # given a name, numpy changes it
-                np.save(file, rows)
+            with replacing(folder / name) as aside:
+                aside.write_bytes(sealed(rows))
             break
         except OSError:  # not writable, or full: the next folder, and at last no cache at all
             continue
     return rows
 
 
+def sealed(rows: np.ndarray) -> bytes:
+    """Rows as the cache holds them: int64, little-endian, and then the SHA-256 of these bytes."""
+    content = rows.astype("<i8").tobytes()
+    return content + hashlib.sha256(content).digest()
+
+
 def _rows(path: Path, count: int) -> np.ndarray | None:
     """Ascending rows of `count` images from a cache file; None where it holds anything else."""
     try:
-        with path.open("rb") as file:
-            rows = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception:  # the header is Python, with whatever its parser stumbles over
-        rows = np.empty(0)
-    right = rows.ndim == 1 and rows.dtype.kind == "i" and (np.diff(rows, prepend=-1, append=count) > 0).all()
+        stored = path.read_bytes()
+    except OSError:  # not readable
+        stored = b""
+    rows = np.frombuffer(stored[: (len(stored) - 32) // 8 * 8], "<i8") if len(stored) >= 32 else np.empty(0, "<i8")
+    right = stored == sealed(rows) and (np.diff(rows, prepend=-1, append=count) > 0).all()
     if not right:
         say(f"data: {path} is damaged; duplicates are searched anew")
-    return rows if right else None
+    return rows.astype(np.int64) if right else None

@@ -184,7 +184,8 @@ def _folds(path: Path, count: int) -> list[np.ndarray]:
     """Ten arrays of rows of train, zero-based."""
     lines = _text(path).splitlines()
     require(len(lines) == 10, f"{path} has {len(lines)} lines, but must have ten, one per fold")
+    rows = set(map(str, range(count)))
     for number, line in enumerate(lines, start=1):
-        right = bool(line.split()) and all(word.isdecimal() and int(word) < count for word in line.split())
+        right = bool(line.split()) and rows.issuperset(line.split())
         require(right, f"{path}, line {number}: expected rows of train from 0 to {count - 1}, separated by spaces")
     return [np.array(line.split(), dtype=np.int64) for line in lines]

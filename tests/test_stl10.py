@@ -11,7 +11,7 @@ import torch
 import torchvision
 from helpers import classifier, trainer
 
-from datamodules.duplicates import cached_duplicates, duplicates
+from datamodules.duplicates import cached_duplicates, duplicates, sealed
 from datamodules.stl10 import STL10
 from semisup.batch import UNLABELED
 from semisup.cli.front import main
@@ -135,7 +135,7 @@ def test_the_search_for_duplicates_is_done_once_for_the_same_files(tmp_path: Pat
     files = folder / "unlabeled_X.bin", folder / "test_X.bin"
     assert cached_duplicates(*files, 48).tolist() == [3, 17]
     (cache,) = folder.glob(".semisup-duplicates-*")
-    np.save(cache, np.array([1]))  # what is read back now is the cache's
+    cache.write_bytes(sealed(np.array([1])))  # what is read back now is the cache's
     assert cached_duplicates(*files, 48).tolist() == [1]
     files[0].write_bytes(files[0].read_bytes())  # written anew: another time stamp
     assert cached_duplicates(*files, 48).tolist() == [3, 17]
