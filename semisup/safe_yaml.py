@@ -13,10 +13,18 @@ from typing import Any
 
 import yaml
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 
 _DEEPEST = 100  # mappings and lists in one another
 _MOST = 100_000  # values, aliases unfolded
+# Of the options of a run, those that are reckoned with when it is read back, and what they must be.
+_OF_RUN: dict[str, Callable[[Any], bool]] = {
+    "strategy": lambda name: type(name) is str and name.split("+") == [*dict.fromkeys(filter(None, name.split("+")))],
+    "seed": lambda seed: type(seed) is int and seed >= 0,
+    "data.name": lambda name: type(name) is str,
+    "data.labels_per_class": lambda count: count is None or (type(count) is int and count >= 1),
+    "trainer.num_nodes": lambda count: type(count) is int and count >= 1,
+}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -55,6 +63,24 @@ def read(path: Path, load: Callable[[str], Any] | None = None) -> Any:
         raise InputError(f"{path} is not valid YAML: {where}") from error
     except (ValueError, TypeError, KeyError) as error:  # a date that there isn't, a number of ten thousand digits, ...
         raise InputError(f"{path} holds what can't be an option: {str(error)[:200]}") from error
+    return tree
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The options of a run, by its `config.yaml`: the strategy, the seed, and groups of options.
+
+    Raises:
+        InputError: as `read`, or it is not what `semisup fit` writes.
+    """
+    tree, wrong = read(path), f"{path} is not what semisup fit writes:"
+    require(isinstance(tree, dict), f"{wrong} it holds {str(tree)[:60]!r} and no options")
+    for group, options in tree.items():
+        require(isinstance(options, dict) or group in _OF_RUN, f"{wrong} {group} is {str(options)[:60]!r}")
+        for name, value in options.items() if isinstance(options, dict) else [("", options)]:
+            option = f"{group}.{name}" if name else group
+            require(name.isidentifier() or option in _OF_RUN, f"{wrong} it has an option {option!r}")
+            right = _OF_RUN.get(option, lambda value: True)(value)
+            require(right, f"{wrong} {option} is {str(value)[:60]!r}")
     return tree
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from semisup import safe_yaml
 from semisup.checkpoints import newest
 from semisup.classifier import Classifier
 from semisup.cli.build import listed
@@ -96,11 +97,11 @@ def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
 
     A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged.
     """
-    try:
-        tree = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:  # killed before it was written
+    path = run / "config.yaml"
+    if not path.exists():  # killed before it was written
         return {}
-    free = (*_MAY_CHANGE, *(_LENGTH if tree["lr_scheduler"]["name"] != "cosine" else ()))
+    tree = safe_yaml.read_run(path)
+    free = (*_MAY_CHANGE, *(_LENGTH if tree.get("lr_scheduler", {}).get("name") != "cosine" else ()))
     before, now = (dict(flatten(options, ())) for options in (tree, yaml.safe_load(config.yaml)))
     return {
         name: (then, now.get(name))

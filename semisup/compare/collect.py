@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from semisup import safe_yaml
 from semisup.compare.comparable import own_options
 from semisup.compare.record import Round, Run
 from semisup.errors import InputError, require
@@ -92,14 +91,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     Raises:
         InputError: it has none, or none that can be read.
     """
-    try:
-        tree = yaml.safe_load((directory / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError("it has no config.yaml, so nobody knows how it was trained") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"its config.yaml can't be read ({' '.join(str(error).split())})") from error
-    require(isinstance(tree, dict) and {"strategy", "seed", "data"} <= tree.keys(), "its config.yaml is no fit's")
-    return dict(tree)
+    path = directory / _CONFIG
+    require(path.exists(), "it has no config.yaml, so nobody knows how it was trained")
+    tree = safe_yaml.read_run(path)
+    require({"strategy", "seed", "data"} <= tree.keys(), "its config.yaml is no fit's")
+    return tree
 
 
 def is_finished(directory: Path) -> bool:
@@ -116,9 +112,11 @@ def read_run(directory: Path) -> Found:
     config = read_config(directory)
     metrics = read_metrics(directory)
     require(bool(metrics) and "seconds" in metrics[-1], "it has not finished")
-    final, history = metrics[-1], metrics[:-1]
+    final, history = metrics[-1], [row for row in metrics[:-1] if "epoch" in row]
     scores = {name: final[name] for name in _SCORES if name in final}
     require(bool(scores), "it was scored on nothing: there are neither validation nor test images with labels")
+    whole = all(0 <= score <= 1 for score in scores.values()) and 0 <= final.get("images", 0) < math.inf
+    require(whole and 0 <= final["seconds"] < math.inf, f"the last line of its {_METRICS} is damaged")
     confusion = _confusion(directory / "confusion.csv")
     columns, _ = metric_rows(directory / _METRICS)
     names = list(confusion) or [c.removeprefix(f"{_ACCURACY}/") for c in columns if c.startswith(f"{_ACCURACY}/")]
@@ -144,7 +142,11 @@ def read_run(directory: Path) -> Found:
         scores=scores,
         epochs={which: int(row["epoch"]) + 1 for which, row in sorted(chosen.items())},
         class_accuracy=class_accuracy,
-        calibration={f"{which}/val": row["val/ece"] for which, row in sorted(chosen.items()) if "val/ece" in row},
+        calibration={
+            f"{which}/val": row["val/ece"]
+            for which, row in sorted(chosen.items())
+            if math.isfinite(row.get("val/ece", math.nan))
+        },
         curves=_curves(history),
         rounds=_rounds(history),
         steps=int(final["step"]),
@@ -159,25 +161,41 @@ def read_run(directory: Path) -> Found:
 
 
 def _of_classes(row: dict[str, float], prefix: str) -> dict[str, float]:
-    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+    """What a row says of each class, those left out that it says nothing of."""
+    return {name.removeprefix(prefix): x for name, x in row.items() if name.startswith(prefix) and math.isfinite(x)}
+
+
+def _table(path: Path) -> list[list[str]]:
+    """The lines of a CSV file, its head among them, all as long as that; none where there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"its {path.name} can't be read ({error})") from error
+    require(bool(lines) and {*map(len, lines)} == {len(lines[0])}, f"its {path.name} is damaged: it is no table")
+    return lines
 
 
 def _confusion(path: Path) -> dict[str, list[int]]:
     """True class -> how many of its test images were predicted as each class; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {name: [int(count) for count in counts] for name, *counts in list(csv.reader(file))[1:]}
+    (_, *names), *lines = _table(path) or [[""]]
+    counts = [cell for _, *cells in lines for cell in cells]
+    right = [line[0] for line in lines] == names and all(cell.isdecimal() and len(cell) < 10 for cell in counts)
+    require(right, f"its {path.name} is damaged: it does not count the same classes in lines and columns")
+    return {name: [int(cell) for cell in cells] for name, *cells in lines}
 
 
 def _test_images(directory: Path) -> str:
     """How many test images were predicted, and a fingerprint of which, in which order."""
-    path = directory / "predictions.csv"
-    if not path.is_file():
-        return "none"
-    with path.open(encoding="utf-8", newline="") as file:
-        ids = [row[0] for row in csv.reader(file)][1:]
-    return f"{len(ids):,} ({hashlib.sha256(chr(10).join(ids).encode()).hexdigest()[:8]})"
+    _, *lines = _table(directory / "predictions.csv") or [[]]
+    ids = chr(10).join(name for name, *_ in lines).encode()
+    return f"{len(lines):,} ({hashlib.sha256(ids).hexdigest()[:8]})" if lines else "none"
 
 
 def _curves(history: list[dict[str, float]]) -> dict[str, list[float | None]]:
@@ -206,13 +224,13 @@ def _rounds(history: list[dict[str, float]]) -> list[Round]:
     """The rounds of pseudo-labels that a run logged."""
     found = []
     for row in history:
-        images = _of_classes(row, "pseudolabel/count/")
+        images, precision = _of_classes(row, "pseudolabel/count/"), row.get("pseudolabel/precision", math.nan)
         if images:
             found.append(
                 Round(
                     epoch=int(row["epoch"]) + 1,
                     images={name: int(count) for name, count in images.items()},
-                    precision=row.get("pseudolabel/precision"),
+                    precision=precision if math.isfinite(precision) else None,
                     class_precision=_of_classes(row, "pseudolabel/precision/"),
                     confidence=list(_of_classes(row, "pseudolabel/confidence/").values()),
                 )
@@ -224,9 +242,12 @@ def _environment(path: Path) -> tuple[dict[str, str], str]:
     """What `environment.txt` says of a run's beginning, the command from `semisup` on, and the GPUs that were seen."""
     if not path.is_file():
         return {}, ""
-    began = path.read_text(encoding="utf-8").partition("\n\n")[0]
-    facts = {name: fact for name, _, fact in (line.partition(": ") for line in began.splitlines())}
-    words = shlex.split(facts.get("command", ""))
+    try:
+        began = path.read_text(encoding="utf-8").partition("\n\n")[0]
+        facts = {name: fact for name, _, fact in (line.partition(": ") for line in began.splitlines())}
+        words = shlex.split(facts.get("command", ""))
+    except (OSError, ValueError) as error:
+        raise InputError(f"its {path.name} can't be read ({error})") from error
     if "fit" in words:
         facts["command"] = shlex.join(["semisup", *words[words.index("fit") :]])
     gpus = facts.get("gpus", "")

@@ -9,7 +9,6 @@ the mapping. Standard library only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -307,11 +306,11 @@ class Comparison:
             InputError: it isn't one, or is of another version of semisup.
         """
         try:
-            tree = json.loads(Path(path).read_text(encoding="utf-8"))
+            tree = _tree(path)
             found = tree.get("format") if isinstance(tree, dict) else None
             if found == FORMAT:
                 return _built(cls, tree)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path} can't be read as a comparison ({error}); make it with semisup compare") from error
         raise InputError(f"{path} has format {found}, and this semisup reads {FORMAT}; type semisup compare again")
 
@@ -320,20 +319,43 @@ _hints = cache(get_type_hints)
 
 
 def _built(hint: Any, value: Any) -> Any:
-    """A value read from JSON as its type hint says: dataclasses anywhere in lists, mappings and unions with None."""
-    if value is None:
-        return None
+    """A value read from JSON as its type hint says: dataclasses anywhere in lists, mappings and unions with None.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if isinstance(hint, UnionType):
+        return None if value is None else _built(arguments[0], value)
+    if origin is Literal:
+        expected = value in arguments
+    else:
+        kinds = {float: (float, int), list: (list,), dict: (dict,)}.get(origin or hint, (hint,))
+        expected = type(value) in ((dict,) if is_dataclass(hint) else kinds)
+    if not expected:
+        raise TypeError(f"{value!r:.60} is no {getattr(hint, '__name__', hint)}")
     if is_dataclass(hint) and isinstance(hint, type):
         hints = _hints(hint)
-        known = {f.name for f in fields(hint)}
-        if not isinstance(value, Mapping) or value.keys() - known:
+        if value.keys() - {f.name for f in fields(hint)}:
             raise TypeError(f"{value!r:.60} is no {hint.__name__}")
         return hint(**{name: _built(hints[name], inner) for name, inner in value.items()})
-    arguments = get_args(hint)
-    if get_origin(hint) is list:
+    if origin is list:
         return [_built(arguments[0], inner) for inner in value]
-    if get_origin(hint) is dict:
+    if origin is dict:
         return {name: _built(arguments[1], inner) for name, inner in value.items()}
-    if isinstance(hint, UnionType):
-        return _built(arguments[0], value)
     return value
+
+
+def _tree(path: Path) -> Any:
+    """What a JSON file holds, if all of it could be written again.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it isn't JSON, or holds a number that is not finite, or text that is not Unicode.
+        RecursionError: it is nested too deeply.
+    """
+    tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()
+    return tree

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
+from semisup import safe_yaml
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
@@ -73,8 +73,7 @@ class Material:
         """What the run was configured with, by its `config.yaml`."""
         path = self.run / "config.yaml"
         require(path.is_file(), f"there is no {path}")
-        options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return options
+        return safe_yaml.read_run(path)
 
     def state(self, strategy: str) -> dict[str, Any]:
         """What a strategy, named by its class, wrote into the checkpoint."""

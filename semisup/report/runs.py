@@ -75,7 +75,7 @@ class Run:
     @property
     def best_epoch(self) -> int | None:
         """The epoch, counted from 1, after which validation accuracy was the highest for the first time."""
-        scored = [row for row in self.metrics if "val/accuracy" in row]
+        scored = [row for row in self.metrics if {"val/accuracy", "epoch"} <= row.keys()]
         return int(max(scored, key=lambda row: row["val/accuracy"])["epoch"]) + 1 if scored else None
 
     def accuracy(self, which: Which, split: Split) -> float | None:
@@ -100,11 +100,15 @@ def read(material: Material) -> Run:
         raise InputError(
             f"{run} can't be reported: {error}; leave it out, or let it train: semisup fit --resume {run}"
         ) from error
-    options = {name: _shown(name, x) for name, x in flat(tree).items()} if isinstance(tree, dict) else {}
+    options = {name: _shown(name, x) for name, x in flat(tree).items()}
     missing = [name for name in ("strategy", "seed", "data.name") if name not in options]
     require(not missing, f"{run / 'config.yaml'} doesn't say {', '.join(missing)}; give a run of semisup fit")
     path = run / "environment.txt"
-    return Run(material, options, metrics, environments(path.read_text(encoding="utf-8")) if path.is_file() else [])
+    try:
+        facts = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}); remove it") from error
+    return Run(material, options, metrics, environments(facts))
 
 
 def environments(text: str) -> list[dict[str, str]]:
