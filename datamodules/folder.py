@@ -20,7 +20,7 @@ from semisup.errors import InputError, did_you_mean, require
 
 _PARTS = ("train", "unlabeled", "val", "test")
 _NAMED = 10  # unreadable files that are called by name
-_SMALLEST = 8  # pixels
+_SMALLEST, _LARGEST = 8, 4096  # pixels
 
 
 class Folder(DataModule):
@@ -48,6 +48,7 @@ class Folder(DataModule):
         require(
             image_size >= _SMALLEST, f"data.image_size is {image_size}, but must be at least {_SMALLEST}, such as 96"
         )
+        require(image_size <= _LARGEST, f"data.image_size is {image_size}, but must be at most {_LARGEST}, such as 96")
         self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
 
     @property

@@ -56,7 +56,7 @@ def build_optimizer(
         groups = [{"params": decay}, {"params": no_decay, "weight_decay": 0.0}]
     try:
         optimizer: torch.optim.Optimizer = cls([group for group in groups if group["params"]], **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the optimizer {cls.__name__} refuses its options {options}: {error}") from error
     return optimizer
 

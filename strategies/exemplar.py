@@ -79,6 +79,8 @@ class Exemplar(Strategy):
         for name, value in {**counts, "crop": crop, "save_every": save_every}.items():
             low = least.get(name, 1)
             require(value is None or value >= low, f"exemplar.{name} is {value}, but must be at least {low}")
+        for name, value in {"batch_size": batch_size, "samples_per_class": samples_per_class}.items():
+            require(value <= 1_000_000, f"exemplar.{name} is {value}, but must be at most 1,000,000")
         require(lr > 0, f"exemplar.lr is {lr}, but must be more than 0")
         self.images, self.samples_per_class, self.epochs = images, samples_per_class, epochs
         self.batch_size, self.lr, self.recipe, self.crop = batch_size, lr, recipe, crop

@@ -41,6 +41,7 @@ class FixMatch(LossStrategy):
         joint: bool = True,
     ) -> None:
         require(ratio >= 1, f"fixmatch.ratio is {ratio}, but must be at least 1")
+        require(ratio <= 1000, f"fixmatch.ratio is {ratio}, but must be at most 1000")
         require(0 <= threshold <= 1, f"fixmatch.threshold is {threshold}, but must be from 0 to 1")
         require(weight >= 0, f"fixmatch.weight is {weight}, but must be at least 0")
         require(0 <= ema_decay < 1, f"fixmatch.ema_decay is {ema_decay}, but must be at least 0 and less than 1")

@@ -49,6 +49,7 @@ class KMeans(Strategy):
     ) -> None:
         for name, value in {"images": images, "patches_per_image": patches_per_image}.items():
             require(value >= 1, f"kmeans.{name} is {value}, but must be at least 1")
+            require(value <= 1_000_000 or name == "images", f"kmeans.{name} is {value}, but must be at most 1,000,000")
         require(eps > 0, f"kmeans.eps is {eps}, but must be more than 0")
         self.images, self.patches_per_image, self.method = images, patches_per_image, method
         self.eps = eps if whitening else None

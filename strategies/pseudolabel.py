@@ -74,6 +74,7 @@ class PseudoLabel(LossStrategy):
         least_one = {"top_k": top_k, "ratio": ratio, "warmup_epochs": warmup_epochs, "every_n_epochs": every_n_epochs}
         for name, value in least_one.items():
             require(value >= 1, f"pseudolabel.{name} is {value}, but must be at least 1")
+        require(ratio <= 1000, f"pseudolabel.ratio is {ratio}, but must be at most 1000")
         require(
             0 <= ramp_start <= ramp_end,
             f"pseudolabel.ramp_start is {ramp_start} and pseudolabel.ramp_end {ramp_end}, "

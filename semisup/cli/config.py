@@ -40,6 +40,13 @@ _OPTIMIZERS = {
     for cls in vars(torch.optim).values()
     if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
 }
+# What torch and Lightning take without a word and stumble over later; what isn't here must not be negative.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("trainer.max_epochs", "trainer.max_steps", "trainer.num_sanity_val_steps"), (-1, math.inf)),
+    **dict.fromkeys(("trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch"), (1, math.inf)),
+    **{"trainer.devices": (-1, 4096), "trainer.num_nodes": (1, 65_536)},
+    **{"optimizer.history_size": (1, math.inf), "optimizer.beta2_decay": (-math.inf, math.inf)},
+}
 
 
 @dataclass
@@ -131,6 +138,10 @@ def parse(verb: str, argv: list[str]) -> Config:
     require(parsed.seed >= 0, f"--seed: expected 0 or more, got {parsed.seed}")
     for key, value in vars(parsed.as_flat()).items():
         require(_is_in_range(value), f"--{key}: expected a finite number of at most 64 bits, got {value}")
+        least, most = _RANGES.get(key, (0, math.inf))
+        free = key.partition(".")[0] not in ("optimizer", "trainer") or not isinstance(value, int | float)
+        require(free or value >= least, f"--{key}: expected {least} or more, got {value}")
+        require(free or value <= most, f"--{key}: expected {most} or less, got {value}")
     for name, value in chosen[-1].items():
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
