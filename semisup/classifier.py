@@ -319,7 +319,9 @@ class Classifier(pl.LightningModule):
             module.follow(known["ema_decay"])
             weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
             module.load_state_dict(weights)
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except InputError as error:
+            raise InputError(f"{path} asks for a network that can't be built: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
         return module
 
@@ -357,7 +359,9 @@ def _complete(checkpoint: dict[str, Any]) -> bool:
         known = checkpoint["semisup"]
         spec, names = known["spec"], [*known["spec"]["class_names"], known["model"]["backbone"], known["strategy"]]
         numbers = (spec["channels"], spec["image_size"], checkpoint["epoch"])
-        whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0
+        weights = sum(x.numel() for x in checkpoint["state_dict"].values())
+        # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
+        whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
         return whole and all(isinstance(x, str) for x in names) and isinstance(checkpoint["state_dict"], dict)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return False
