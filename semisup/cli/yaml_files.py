@@ -16,10 +16,15 @@ from semisup.redaction import without_hidden
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes what PyYAML takes for a string and the parser's own loader for a number, such as 1e3."""
+    """Quotes what PyYAML takes for a string and the parser's own loader for a number, such as 1e3.
+
+    And what ends a line in Unicode, which PyYAML else writes as it is and reads back as a space.
+    """
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if any(end in text for end in "\x85\u2028\u2029"):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
     try:
         float(text)
     except ValueError:
