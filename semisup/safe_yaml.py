@@ -61,7 +61,7 @@ def read(path: Path, load: Callable[[str], Any] | None = None) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}" if mark else error
         raise InputError(f"{path} is not valid YAML: {where}") from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a date that there isn't, a number of ten thousand digits, ...
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # no such date, ...
         raise InputError(f"{path} holds what can't be an option: {str(error)[:200]}") from error
     return tree
 
