@@ -321,7 +321,7 @@ class Classifier(pl.LightningModule):
             module.load_state_dict(weights)
         except InputError as error:
             raise InputError(f"{path} asks for a network that can't be built: {error}") from error
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
         return module
 
@@ -346,7 +346,8 @@ def _load(path: Path) -> dict[str, Any]:
         first = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
     known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
-    if not isinstance(known, dict) or known.get("format") != _FORMAT:
+    form = known.get("format") if isinstance(known, dict) else None
+    if type(form) is not int or form != _FORMAT:
         raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
     if not _complete(checkpoint):
         raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")
@@ -363,5 +364,5 @@ def _complete(checkpoint: dict[str, Any]) -> bool:
         # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
         whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
         return whole and all(isinstance(x, str) for x in names) and isinstance(checkpoint["state_dict"], dict)
-    except (KeyError, TypeError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
         return False
