@@ -138,10 +138,12 @@ def parse(verb: str, argv: list[str]) -> Config:
     require(parsed.seed >= 0, f"--seed: expected 0 or more, got {parsed.seed}")
     for key, value in vars(parsed.as_flat()).items():
         require(_is_in_range(value), f"--{key}: expected a finite number of at most 64 bits, got {value}")
-        least, most = _RANGES.get(key, (0, math.inf))
-        free = key.partition(".")[0] not in ("optimizer", "trainer") or not isinstance(value, int | float)
-        require(free or value >= least, f"--{key}: expected {least} or more, got {value}")
-        require(free or value <= most, f"--{key}: expected {most} or less, got {value}")
+        # Lightning takes "8" for 8 devices.
+        number = float(value) if key == "trainer.devices" and str(value).isdecimal() else value
+        if key.partition(".")[0] in ("optimizer", "trainer") and isinstance(number, int | float):
+            least, most = _RANGES.get(key, (0, math.inf))
+            require(number >= least, f"--{key}: expected {least} or more, got {value}")
+            require(number <= most, f"--{key}: expected {most} or less, got {value}")
     for name, value in chosen[-1].items():
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
