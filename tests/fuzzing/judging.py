@@ -107,7 +107,7 @@ def _tried(prop: Property, case: Case) -> tuple[Any, str]:
         said = str(error)
         if case.valid:
             return "wrong", f"refused what is right: {said}"
-        return ("wrong" if (fault := _unclear(said, prop.names)) else "refused"), fault + said
+        return ("wrong" if (fault := _unclear(said, prop.names, len(str(case.given)))) else "refused"), fault + said
     except AssertionError:
         return "wrong", traceback.format_exc(limit=-4)
     except _Hang:
@@ -117,11 +117,11 @@ def _tried(prop: Property, case: Case) -> tuple[Any, str]:
     return "accepted", ""
 
 
-def _unclear(said: str, names: tuple[str, ...]) -> str:
-    """What is wrong with an error's words; empty where nothing is."""
+def _unclear(said: str, names: tuple[str, ...], given: int) -> str:
+    """What is wrong with an error's words, which may repeat what was given; empty where nothing is."""
     if not said.strip() or "Traceback" in said:
         return "an error without words, or with a traceback: "
-    if len(said) > _LONGEST:
+    if len(said) > _LONGEST + given:
         return f"an error of {len(said):,} characters: "
     return "" if not names or any(name in said for name in names) else f"an error that names none of {names}: "
 

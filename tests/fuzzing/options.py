@@ -108,7 +108,8 @@ def _construct(argv: list[str], option: str, text: str) -> None:
     for part in option.split("."):
         tree = tree[part]
     if type(tree) in (int, float):
-        assert math.isfinite(tree) and (text.startswith("0x") or tree == number(text))
+        expected = tree if text.startswith("0x") else number(text)
+        assert math.isfinite(tree) and tree == (float(expected) if type(tree) is float else expected)
     plugins.load(plugins.DATAMODULES, config.data_name)(**config.data, seed=config.seed)
     build_optimizer(config.optimizer[0], torch.nn.Linear(2, 2), config.optimizer[1], False)
     assert 0 <= config.lr_scheduler.factor(0, 10**6, 1000) <= 1

@@ -8,6 +8,7 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -261,7 +262,8 @@ class Opens:
 def trained() -> bytes:
     """A checkpoint of a fit of one step."""
     data, fit = helpers.Blobs(), helpers.trainer(1, max_steps=1)
-    fit.fit(helpers.classifier(data), data)
+    with redirect_stdout(io.StringIO()):
+        fit.fit(helpers.classifier(data), data)
     with tempfile.TemporaryDirectory() as folder:
         fit.save_checkpoint(Path(folder) / "x.ckpt")
         return (Path(folder) / "x.ckpt").read_bytes()
