@@ -356,3 +356,12 @@ def test_mistakes(
     assert main(["compare", *given]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_number_that_is_not_finite_in_a_config_is_named(tmp_path: Path) -> None:
+    """JSON has no word for it, so the comparison could not be written."""
+    run = write_run(tmp_path)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("batch_size: 64", "batch_size: .inf", 1))
+    with pytest.raises(InputError, match=r"config\.yaml holds a number that is not finite"):
+        read_run(run)

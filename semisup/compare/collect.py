@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
 import os
 import shlex
@@ -95,6 +96,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     require(path.exists(), "it has no config.yaml, so nobody knows how it was trained")
     tree = safe_yaml.read_run(path)
     require({"strategy", "seed", "data"} <= tree.keys(), "its config.yaml is no fit's")
+    try:
+        json.dumps(tree, allow_nan=False, default=str)
+    except ValueError as error:
+        raise InputError("its config.yaml holds a number that is not finite, which no option takes") from error
     return tree
 
 
