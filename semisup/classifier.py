@@ -31,6 +31,8 @@ from semisup.normalization import Kind, Normalization
 from semisup.randomness import key
 from semisup.strategy import Composition, Loss, LossStrategy
 
+# What Lightning restores a training from, and stumbles over, or leaves out without a word, where it is something else.
+_PARTS = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
 _FORMAT = 1  # of what the checkpoint says of the model; raised when an older reader would misread it
 
 
@@ -363,6 +365,7 @@ def _complete(checkpoint: dict[str, Any]) -> bool:
         weights = sum(x.numel() for x in checkpoint["state_dict"].values())
         # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
         whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
-        return whole and all(isinstance(x, str) for x in names) and isinstance(checkpoint["state_dict"], dict)
+        named = all(isinstance(x, str) for x in (*names, checkpoint["pytorch-lightning_version"]))
+        return whole and named and all(type(checkpoint[part]) is kind for part, kind in _PARTS.items())
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
         return False
