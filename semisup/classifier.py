@@ -366,6 +366,7 @@ def _complete(checkpoint: dict[str, Any]) -> bool:
         # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
         whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
         named = all(isinstance(x, str) for x in (*names, checkpoint["pytorch-lightning_version"]))
+        whole = whole and checkpoint["epoch"] >= 0 and checkpoint["global_step"] >= 0
         return whole and named and all(type(checkpoint[part]) is kind for part, kind in _PARTS.items())
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
         return False
