@@ -5,7 +5,7 @@
 
 A case is right, or it is refused by one clear error: anything else (a traceback, a wrong result, an error that doesn't
 say what is wrong, a file left behind, or a minute without an end) is a failure, is printed with its case, and ends the
-script with exit code 1. The properties are those of `tests/test_fuzz.py`; 10,000 cases take a quarter of an hour on one
+script with exit code 1. The properties are those of `tests/test_fuzz.py`; 10,000 cases take some minutes on one
 core. A property's cases are drawn by the seeds from the given one on, a thousand cases by each.
 """
 
