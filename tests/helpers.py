@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
 import torch.multiprocessing as mp
@@ -117,6 +120,23 @@ def patches(side: int = 96, columns: tuple[int, ...] = (30, 270, 500)) -> torch.
         for x in columns
     ]
     return torch.stack(found)
+
+
+@contextmanager
+def alone_with_wandb(folder: Path) -> Iterator[None]:
+    """In a folder, without a W&B login, settings or a W&B process from outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_") or name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        for name in ("CONFIG", "CACHE", "DATA", "ARTIFACT"):
+            patch.setenv(f"WANDB_{name}_DIR", str(folder / "home" / name))
+        patch.setenv("NETRC", str(folder / "netrc"))
+        patch.chdir(folder)
+        try:
+            yield
+        finally:
+            if "wandb" in sys.modules:
+                sys.modules["wandb"].teardown()
 
 
 def in_two_processes(rank: Callable[[int, str, int], None], folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from comparable_runs import write_run
+from helpers import alone_with_wandb
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
@@ -44,28 +44,11 @@ GROUPS = ["digits-40", "digits-80"]
 Record = dict[str, Any]
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """In a folder, without a login, settings or a W&B process from outside."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("WANDB_") or name.lower().endswith("_proxy")]:
-            patch.delenv(name)
-        for name in ("CONFIG", "CACHE", "DATA", "ARTIFACT"):
-            patch.setenv(f"WANDB_{name}_DIR", str(folder / "home" / name))
-        patch.setenv("NETRC", str(folder / "netrc"))
-        patch.chdir(folder)
-        try:
-            yield
-        finally:
-            if "wandb" in sys.modules:
-                sys.modules["wandb"].teardown()
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with five finished runs, and the dashboard of them, to be read only."""
     folder = tmp_path_factory.mktemp("user")
-    with alone(folder):
+    with alone_with_wandb(folder):
         for run in RUNS:
             assert main(["fit", *TINY.split(), *run.split()]) == 0
         assert main(["dashboard", "--out", "dashboard"]) == 0
@@ -75,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def there(made: Path) -> Iterator[Path]:
     """In that folder."""
-    with alone(made):
+    with alone_with_wandb(made):
         yield made
 
 
@@ -411,7 +394,7 @@ def test_without_the_package_it_says_what_to_install(
 
 
 def test_runs_that_can_not_be_shown_together(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with alone(tmp_path):
+    with alone_with_wandb(tmp_path):
         untracked = write_run(tmp_path / "runs", "supervised")
         assert main(["dashboard"]) == 2
         said = capsys.readouterr()

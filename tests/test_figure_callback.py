@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,20 +16,14 @@ from semisup.figures.callback import LogFigures
 from semisup.figures.gallery import Named
 from semisup.tracking import TrackingOptions, finish, make_loggers
 from strategies.pseudolabel import PseudoLabel
-from tests.helpers import Blobs, classifier, same, trainer, weights
+from tests.helpers import Blobs, alone_with_wandb, classifier, same, trainer, weights
 
 
 @pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nobody(tmp_path: Path) -> Iterator[None]:
     """No login, no settings and no W&B process from outside of the test."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    for name in ("CONFIG", "CACHE", "DATA", "ARTIFACT"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home" / name))
-    monkeypatch.chdir(tmp_path)
-    yield
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
+    with alone_with_wandb(tmp_path):
+        yield
 
 
 def train(run: Path, mode: str, *callbacks: LogFigures) -> dict[str, torch.Tensor]:

@@ -71,7 +71,8 @@ OPERATIONS = (
     Operation("TranslateY", -0.3, 0.3),  # of the height, upwards
 )
 _ON_VALUES = tuple(each.function for each in OPERATIONS if each.function)
-_GEOMETRIC = (geometry.transform, geometry.move_rows)  # the second for the last three, which move whole rows
+_ON_ROWS = [each.name for each in OPERATIONS].index("ShearX")  # it and what follows move whole rows
+_GEOMETRIC = (geometry.transform, geometry.move_rows)  # the second for those on rows
 
 
 def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
@@ -114,7 +115,7 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
         (B, C, H, W) uint8.
     """
     coefficients = maps(operation, magnitude, images.shape[-2], images.shape[-1])
-    function = operation.clamp(max=len(_ON_VALUES)) + (operation >= len(OPERATIONS) - 3).long()
+    function = operation.clamp(max=len(_ON_VALUES)) + (operation >= _ON_ROWS).long()
     if images.device.type != "cpu":
         return _masked(images, function, magnitude, coefficients)
     return _grouped(images, function, magnitude, coefficients)
