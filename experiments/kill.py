@@ -147,7 +147,7 @@ def remains(root: Path) -> dict[str, Any]:
     texts = {name: (run / name).read_text() for name in ("predictions.csv", "confusion.csv")}
     saved = {name: torch.load(run / "checkpoints" / name, weights_only=True) for name in ("last.ckpt", "best.ckpt")}
     for checkpoint in saved.values():
-        del checkpoint["callbacks"][fit.Progress.__qualname__]["seconds"]
+        del checkpoint["callbacks"][fit.Progress.__qualname__]["seconds"], checkpoint["digest"]  # which is of all parts
     return {"files": names, "metrics.csv": metrics, **texts, **saved}
 
 

@@ -228,19 +228,19 @@ def _flush(path: Path) -> None:
 
 
 def newest(run_dir: Path) -> Path | None:
-    """The checkpoint that a run goes on from: the last one, or, where it can't be read, the newest that can.
+    """The checkpoint that a run goes on from: the last one, or, where it can't be restored, the newest that can.
 
     Returns:
         None where the run has saved none yet.
 
     Raises:
-        InputError: there are some, and none of them can be read.
+        InputError: there are some, and none of them can be restored.
     """
     found = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")]
     there, errors = [path for path in found if path.exists()], []
     for path in there:
         try:
-            Classifier.saved(path)
+            Classifier.saved(path, sealed=True)
         except InputError as error:
             errors.append(str(error))
         else:
@@ -248,5 +248,5 @@ def newest(run_dir: Path) -> Path | None:
                 say(f"{'; '.join(errors)}: the run goes on from {path.name} instead")
             return path
     if errors:
-        raise InputError(f"no checkpoint of {run_dir} can be read: {'; '.join(errors)}")
+        raise InputError(f"no checkpoint of {run_dir} can be restored: {'; '.join(errors)}")
     return None

@@ -6,7 +6,6 @@ strategy for the loss (strategies/<name>.py), Lightning does the rest.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from semisup import backbones, optim
+from semisup import backbones, checkpoint_file, optim
 from semisup.batch import Batch, Samples
 from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
@@ -30,10 +29,6 @@ from semisup.metrics import Evaluation, Scores
 from semisup.normalization import Kind, Normalization
 from semisup.randomness import key
 from semisup.strategy import Composition, Loss, LossStrategy
-
-# What Lightning restores a training from, and stumbles over, or leaves out without a word, where it is something else.
-_PARTS = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
-_FORMAT = 1  # of what the checkpoint says of the model; raised when an older reader would misread it
 
 
 @dataclass(frozen=True)
@@ -303,8 +298,15 @@ class Classifier(pl.LightningModule):
         """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
         model = {**asdict(self.options), "backbone": self.backbone_name}
         spec = {**asdict(self.spec), "class_names": list(self.spec.class_names)}
-        checkpoint["semisup"] = {"format": _FORMAT, "spec": spec, "model": model, "strategy": self.strategy.name}
-        checkpoint["semisup"] |= {"ema_decay": self.ema.decay if self.ema else 0.0, "targets_from": self.targets_from}
+        checkpoint["semisup"] = {
+            "format": checkpoint_file.FORMAT,
+            "spec": spec,
+            "model": model,
+            "strategy": self.strategy.name,
+            "ema_decay": self.ema.decay if self.ema else 0.0,
+            "targets_from": self.targets_from,
+        }
+        checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Classifier:
@@ -313,7 +315,7 @@ class Classifier(pl.LightningModule):
         Raises:
             InputError: the file is not a checkpoint that semisup wrote, or is cut short.
         """
-        checkpoint = _load(path)
+        checkpoint = checkpoint_file.read(path)
         known = checkpoint["semisup"]
         try:
             spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
@@ -328,45 +330,15 @@ class Classifier(pl.LightningModule):
         return module
 
     @staticmethod
-    def saved(path: Path) -> dict[str, Any]:
+    def saved(path: Path, sealed: bool = False) -> dict[str, Any]:
         """What a checkpoint says of itself: `spec`, `model`, `strategy`, and `epochs` of training.
 
+        Args:
+            path: the file.
+            sealed: it must be to the bit what was written, so that a training can be restored from it.
+
         Raises:
-            InputError: as `from_checkpoint`.
+            InputError: as `from_checkpoint`, or it was changed.
         """
-        checkpoint = _load(path)
+        checkpoint = (checkpoint_file.read_sealed if sealed else checkpoint_file.read)(path)
         return {**checkpoint["semisup"], "epochs": int(checkpoint["epoch"]) + 1}
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, without running any code that may be in it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises whatever a damaged file makes it stumble over
-        first = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
-    known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
-    form = known.get("format") if isinstance(known, dict) else None
-    if type(form) is not int or form != _FORMAT:
-        raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
-    if not _complete(checkpoint):
-        raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")
-    return dict(checkpoint)
-
-
-def _complete(checkpoint: dict[str, Any]) -> bool:
-    """Whether a checkpoint says what it must, in the right types."""
-    try:
-        known = checkpoint["semisup"]
-        spec, names = known["spec"], [*known["spec"]["class_names"], known["model"]["backbone"], known["strategy"]]
-        numbers = (spec["channels"], spec["image_size"], checkpoint["epoch"])
-        weights = sum(x.numel() for x in checkpoint["state_dict"].values())
-        # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
-        whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
-        named = all(isinstance(x, str) for x in (*names, checkpoint["pytorch-lightning_version"]))
-        whole = whole and checkpoint["epoch"] >= 0 and checkpoint["global_step"] >= 0
-        return whole and named and all(type(checkpoint[part]) is kind for part, kind in _PARTS.items())
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
-        return False

@@ -189,7 +189,7 @@ def write_environment(run_dir: Path) -> None:
         "gpus": ", ".join(_gpu_names()) or "none seen",
     }
     path = Path(run_dir) / "environment.txt"
-    earlier = path.read_text(encoding="utf-8") + "\n" if path.exists() else ""
+    earlier = path.read_text(encoding="utf-8", errors="replace") + "\n" if path.exists() else ""
     write_atomically(path, earlier + "".join(f"{name}: {fact}\n" for name, fact in facts.items()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +151,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fault", ["cut short", "empty", "absent"])
+@pytest.mark.parametrize("fault", ["cut short", "empty", "absent", "changed"])
 def test_a_checkpoint_cut_short_is_passed_over(
     fault: str, interrupted: Path, whole: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,11 +162,15 @@ def test_a_checkpoint_cut_short_is_passed_over(
     last.write_bytes(content[: len(content) // 2] if fault == "cut short" else b"")
     if fault == "absent":
         last.unlink()
+    elif fault == "changed":
+        torch.save({**torch.load(io.BytesIO(content), weights_only=True), "optimizer_states": []}, last)
     point = newest(tmp_path / "run")
     assert point is not None and point.name == "previous.ckpt"
     assert torch.load(point, weights_only=True)["global_step"] == step - 1
     said = capsys.readouterr().out
-    assert said == "" if fault == "absent" else f"{last} is not a checkpoint, or is cut short" in said
+    reasons = {"absent": "", "changed": f"{last} was changed after it was written"}
+    assert reasons.get(fault, f"{last} is not a checkpoint, or is cut short") in said
+    assert (said == "") is (fault == "absent")
     assert fault == "absent" or "goes on from previous.ckpt instead" in said
     state, choice, record = fit(tmp_path / "run")
     assert same(state, whole[0]) and (choice, record) == whole[1:]
@@ -177,7 +182,7 @@ def test_without_any_checkpoint_to_read_it_is_an_error(interrupted: Path, tmp_pa
     for path in (run / "checkpoints").iterdir():
         path.write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"no checkpoint of .*run can be read: .*last\.ckpt.*previous\.ckpt.*best\.ckpt"
+        InputError, match=r"no checkpoint of .*run can be restored: .*last\.ckpt.*previous\.ckpt.*best\.ckpt"
     ):
         newest(run)
     shutil.rmtree(run / "checkpoints")

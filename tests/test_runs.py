@@ -185,6 +185,9 @@ def test_the_environment_is_written_without_secrets(tmp_path: Path, monkeypatch:
     both = (tmp_path / "environment.txt").read_text()
     assert both.startswith(first)
     assert both.count("command: ") == 2
+    (tmp_path / "environment.txt").write_bytes(b"\xff, what a disk makes of it\n")
+    runs.write_environment(tmp_path)
+    assert (tmp_path / "environment.txt").read_text().startswith("\ufffd, what a disk makes of it\n\ndate: ")
 
 
 def test_the_commit_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

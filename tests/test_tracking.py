@@ -462,6 +462,13 @@ def test_a_server_that_accepts_and_never_answers_means_offline(
     assert logger.version == (run_dir / "wandb_id.txt").read_text().strip()
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"two words\n", b"../other\n", b"x" * 65])
+def test_what_is_no_id_is_refused_by_the_name_of_its_file(content: bytes, run_dir: Path) -> None:
+    (run_dir / "wandb_id.txt").write_bytes(content)
+    with pytest.raises(InputError, match=r"wandb_id\.txt holds b'.*', which is no id of W&B; remove it"):
+        wandb_of(run_dir, "offline")
+
+
 class Refuse(BaseHTTPRequestHandler):
     """A server to which the key means nothing."""
 

@@ -95,7 +95,8 @@ def _train(
         write_atomically(run_dir / "config.yaml", config.yaml)
     begins = ", which has saved nothing yet and begins anew" if resumed else ""
     say(f"run: {os.path.relpath(run_dir)}{f', from {point.name}' if point else begins}")
-    trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
+    with resume.restoring(point):
+        trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
     if not progress.began:  # the training had ended; what follows its last step may not have
         for logger in loggers:
             if isinstance(logger, MetricsCSV):
@@ -207,12 +208,13 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
 
 def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path | None) -> Result:
     module.scores.clear()
+    epochs = Classifier.saved(path, sealed=True)["epochs"] if path else trainer.current_epoch
     restored: dict[str, Any] = {"ckpt_path": path, "weights_only": True} if path else {}
     for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
         if pool and pool.scorable:
             evaluate(module, datamodule=data, verbose=False, **restored)
     scores = {f"{stage}_{name}": x for stage, found in module.scores.items() for name, x in found.scalars.items()}
-    return Result(Classifier.saved(path)["epochs"] if path else trainer.current_epoch, scores)
+    return Result(epochs, scores)
 
 
 @rank_zero_only

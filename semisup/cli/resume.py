@@ -7,10 +7,14 @@ python -m semisup fit --strategy fixmatch --resume auto
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import yaml
+from pytorch_lightning.trainer.connectors import checkpoint_connector
 
 from semisup import safe_yaml
 from semisup.checkpoints import newest
@@ -68,13 +72,13 @@ def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
     """The checkpoint that a run goes on from: the newest, or the one that `--resume` names; None where there is none.
 
     Raises:
-        InputError: it can't be read, or is of another strategy, network or data.
+        InputError: it can't be restored, or is of another strategy, network or data.
     """
     named = Path(config.resume or "")
     path = named if named.suffix == ".ckpt" else newest(run)
     if path is None:
         return None
-    saved = Classifier.saved(path)
+    saved = Classifier.saved(path, sealed=True)
     for what, then, now in (
         ("the strategy", saved["strategy"], module.strategy.name),
         ("the backbone", saved["model"]["backbone"], module.backbone_name),
@@ -82,6 +86,30 @@ def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
     ):
         require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
     return path
+
+
+@contextmanager
+def restoring(path: Path | None) -> Iterator[None]:
+    """Makes one clear error of what Lightning stumbles over where code has changed since a checkpoint was written.
+
+    Args:
+        path: the checkpoint that Lightning is given meanwhile; None where it is given none.
+
+    Raises:
+        InputError: in place of an error that is raised while the checkpoint is restored.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # what a state of another form makes a network, an optimiser or a strategy raise
+        modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+        if path is None or checkpoint_connector.__name__ not in modules:
+            raise
+        raise InputError(
+            f"{path} can't be restored ({' '.join(str(error).split())[:300]}); a resumed run must go on as it began, "
+            f"with the network and the strategy of then; leave --resume out to begin another run"
+        ) from error
 
 
 def _newest_like(config: Config) -> Path | None:

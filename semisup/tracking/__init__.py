@@ -11,6 +11,7 @@ Nothing heavy is imported before `make_loggers` is called, so that the command l
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -156,12 +157,19 @@ def _installed(distribution: str) -> bool:
 
 
 def _run_id(run_dir: Path) -> str:
-    """The W&B id of a run: made once, on rank 0, and kept in the run directory, so that resuming continues it."""
+    """The W&B id of a run: made once, on rank 0, and kept in the run directory, so that resuming continues it.
+
+    Raises:
+        InputError: what is kept there is not one.
+    """
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
     path = Path(run_dir) / ID_FILE
     if path.exists():
-        return path.read_text(encoding="utf-8").strip()
+        kept = path.read_bytes().strip()
+        if not re.fullmatch(rb"[\w-]{1,64}", kept):
+            raise InputError(f"{path} holds {kept[:64]!r}, which is no id of W&B; remove it, and a new W&B run begins")
+        return kept.decode()
     name = secrets.token_hex(4)  # not from a generator that a seed determines: two runs of one seed are two runs
     rank_zero_only(write_atomically)(path, name + "\n")
     return name

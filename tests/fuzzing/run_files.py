@@ -18,6 +18,7 @@ from typing import Any
 import comparable_runs
 import compared
 import helpers
+import pytorch_lightning as pl
 import torch
 import yaml
 from hypothesis import strategies as st
@@ -258,15 +259,31 @@ class Opens:
         return open, ("executed", "w")
 
 
+class _SavesAfterOneStep(pl.Callback):
+    """Keeps the checkpoint of a training's first step in memory."""
+
+    content = b""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        if not self.content:
+            with tempfile.TemporaryDirectory() as folder:
+                trainer.save_checkpoint(Path(folder) / "x.ckpt")
+                self.content = (Path(folder) / "x.ckpt").read_bytes()
+
+
 @cache
-def trained() -> bytes:
-    """A checkpoint of a fit of one step."""
-    data, fit = helpers.Blobs(), helpers.trainer(1, max_steps=1)
+def _fit() -> tuple[bytes, dict[str, torch.Tensor]]:
+    """A checkpoint after the first of two steps, and the weights that the second one ends with."""
+    data, saving = helpers.Blobs(), _SavesAfterOneStep()
+    module = helpers.classifier(data)
     with redirect_stdout(io.StringIO()):
-        fit.fit(helpers.classifier(data), data)
-    with tempfile.TemporaryDirectory() as folder:
-        fit.save_checkpoint(Path(folder) / "x.ckpt")
-        return (Path(folder) / "x.ckpt").read_bytes()
+        helpers.trainer(1, max_steps=2, callbacks=[saving]).fit(module, data)
+    return saving.content, helpers.weights(module)
+
+
+def trained() -> bytes:
+    """A checkpoint of a training's first step."""
+    return _fit()[0]
 
 
 @cache
@@ -340,6 +357,15 @@ def check_checkpoint(case: Case) -> None:
         assert helpers.same({k: v for k, v in module.state_dict().items() if k in expected}, expected)
 
 
+def check_resumed_fit(case: Case) -> None:
+    """A training goes on from a checkpoint as if it had not stopped, or not at all."""
+    Classifier.saved(Path("x.ckpt"), sealed=True)
+    data = helpers.Blobs()
+    module = helpers.classifier(data)
+    helpers.trainer(1, max_steps=2).fit(module, data, ckpt_path="x.ckpt", weights_only=True)
+    assert helpers.same(helpers.weights(module), _fit()[1])
+
+
 _NAMES = ("config.yaml", "metrics.csv", "confusion.csv", "predictions.csv", "environment.txt", "runs")
 PROPERTIES = (
     Property("YAML", yaml_cases(), check_yaml, ("x.yaml",)),
@@ -350,4 +376,5 @@ PROPERTIES = (
     Property("metrics.csv", metrics_cases(), check_metrics, ("metrics.csv",)),
     Property("comparison.json", comparison_cases(), check_comparison, ("comparison.json",)),
     Property("checkpoints", checkpoint_cases(), check_checkpoint, ("x.ckpt",)),
+    Property("a checkpoint to go on from", checkpoint_cases(), check_resumed_fit, ("x.ckpt",), share=0.5),
 )

@@ -1,0 +1,108 @@
+"""What a checkpoint file must hold, how it is read without running code that may be in it, and its seal.
+
+The seal is a digest of all the rest. It is what a training is restored by: Lightning takes each part of a checkpoint as
+it comes, and one that was changed after it was written would fail far away, or go on as another run without a word.
+Damage to the bytes is noticed without it, by the checksums of the file's format. To predict, no seal is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semisup.errors import InputError
+
+FORMAT = 2  # of what a checkpoint says of the model; raised when an older reader would misread it
+_SEAL = "digest"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, which says at least of what network it is.
+
+    Raises:
+        InputError: the file is not a checkpoint that semisup wrote, or is cut short.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader raises whatever a damaged file makes it stumble over
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
+    known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
+    form = known.get("format") if isinstance(known, dict) else None
+    if type(form) is not int or form != FORMAT:
+        raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
+    if not _complete(checkpoint):
+        raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")
+    return dict(checkpoint)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, to the bit as it was written, so that a training can be restored from it.
+
+    Raises:
+        InputError: as `read`, or the content was changed.
+    """
+    checkpoint = read(path)
+    try:
+        sealed = checkpoint.pop(_SEAL, None) == _digest(checkpoint)
+    except (TypeError, ValueError, RuntimeError):  # of what no training writes
+        sealed = False
+    if not sealed:
+        raise InputError(
+            f"{path} was changed after it was written, and a resumed run must go on as it began; restore the file, or "
+            f"remove it, and the run goes on from an earlier one if it has one"
+        )
+    return checkpoint
+
+
+def seal(checkpoint: dict[str, Any]) -> None:
+    """Adds the digest to a checkpoint that is complete."""
+    checkpoint[_SEAL] = _digest({name: part for name, part in checkpoint.items() if name != _SEAL})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """A number of plain values, containers and tensors that changes with any of them, their types and their order."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            if value.untyped_storage().nbytes() < value.nbytes:
+                raise ValueError("a tensor claims more values than the file holds")
+            values = value.detach().cpu().contiguous().flatten()
+            digest.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(values.view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            digest.update(f"mapping {len(value)};".encode())
+            for pair in value.items():
+                add(pair)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{type(value).__name__} {len(value)};".encode())
+            for each in value:
+                add(each)
+        else:
+            digest.update(f"{value!r};".encode("utf-8", "surrogatepass"))
+
+    add(content)
+    return digest.hexdigest()
+
+
+def _complete(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint says what `Classifier.from_checkpoint` needs, in the right types."""
+    try:
+        known = checkpoint["semisup"]
+        spec, names = known["spec"], [*known["spec"]["class_names"], known["model"]["backbone"], known["strategy"]]
+        numbers = (spec["channels"], spec["image_size"], checkpoint["epoch"])
+        weights = sum(x.numel() for x in checkpoint["state_dict"].values())
+        # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
+        whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
+        return whole and checkpoint["epoch"] >= 0 and all(isinstance(x, str) for x in names)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
+        return False
