@@ -27,7 +27,7 @@ from semisup.losses import LABELED, LabeledLoss
 from semisup.memory import keep_freed_memory
 from semisup.metrics import Evaluation, Scores
 from semisup.normalization import Kind, Normalization
-from semisup.randomness import key
+from semisup.randomness import key, seed_layers
 from semisup.strategy import Composition, Loss, LossStrategy
 
 
@@ -137,7 +137,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
-        torch.manual_seed(key(self.seed, "dropout", batch.step, self.global_rank))
+        seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
         loss, metrics = self._loss(batch)
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)

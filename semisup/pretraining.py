@@ -23,7 +23,7 @@ from semisup.data.loader import order
 from semisup.data.pool import Pool
 from semisup.finite import Diverged
 from semisup.inference import evaluation_mode
-from semisup.randomness import Draw, key, permutation
+from semisup.randomness import Draw, key, permutation, seed_layers
 
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004  # the authors'; the decay is that of their fully connected layers
 _CHUNK = 256  # images whose patches are chosen at once
@@ -141,7 +141,7 @@ class Pretraining:
             crops = F.interpolate(crops, (self.side, self.side), mode="bilinear", align_corners=False)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
-        torch.manual_seed(key(module.seed, "exemplar dropout", self.step, self.rank))
+        seed_layers(module.device, module.seed, "exemplar dropout", self.step, self.rank)
         # 16-mixed would need its loss scaled; there it is float32.
         precision = module.trainer.precision_plugin
         with nullcontext() if module.trainer.precision == "16-mixed" else precision.forward_context():

@@ -37,6 +37,21 @@ def key(*parts: int | str) -> int:
     return state >> 1
 
 
+def seed_layers(device: torch.device, *parts: int | str) -> None:
+    """Seeds what dropout and its like draw from on a device, by the key of some parts.
+
+    `torch.manual_seed` would seed every kind of accelerator, and where one is not in use it keeps the call stack for
+    later: milliseconds in every step.
+    """
+    seed = key(*parts)
+    if device.type in ("cpu", "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical shift to the right; torch's own copies the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
