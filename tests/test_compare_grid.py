@@ -21,7 +21,7 @@ from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.compare import grid
 from semisup.compare.comparable import identity
-from semisup.compare.processes import Task, alone, run_all, share
+from semisup.compare.processes import Task, alone, parallel, run_all, share
 from semisup.compare.record import Comparison
 from semisup.errors import InputError
 
@@ -137,6 +137,19 @@ def test_processes_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     assert [share(2, slot, 2) for slot in range(2)] == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "gigabytes", "expected"),
+    [(0, 8, 64, 8), (0, 8, 13, 3), (0, 2, 1, 1), (1, 8, 64, 1), (4, 8, 64, 1)],
+)
+def test_as_many_runs_at_once_as_cores_and_memory_reach(
+    gpus: int, cores: int, gigabytes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": gigabytes * 2**18}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    assert parallel(gpus) == expected
 
 
 def python(code: str, log: Path) -> Task:

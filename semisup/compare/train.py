@@ -12,19 +12,19 @@ import torch
 
 from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, find, fit_command
-from semisup.compare.processes import Task, run_all, share
+from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Failure
 from semisup.console import say
 from semisup.runs import redacted
 
 
-def train(jobs: Sequence[Job], out: Path, at_once: int, lock: int) -> list[Failure]:
+def train(jobs: Sequence[Job], out: Path, wanted: int | None, lock: int) -> list[Failure]:
     """Makes the runs that are missing, with a line for each; returns those that failed.
 
     Args:
         jobs: all runs of the grid.
         out: its folder; runs go to `out/runs`, what they say to `out/logs`.
-        at_once: processes in parallel.
+        wanted: processes in parallel; None leaves it to the machine.
         lock: of the folder, from `alone`.
 
     Raises:
@@ -39,6 +39,7 @@ def train(jobs: Sequence[Job], out: Path, at_once: int, lock: int) -> list[Failu
     if not due:
         return []
     gpus = torch.cuda.device_count()
+    at_once = wanted or parallel(gpus)
     threads = (os.environ | share(at_once, 0, gpus))["OMP_NUM_THREADS"]
     say(f"{at_once} at once, with OMP_NUM_THREADS={threads}; Ctrl-C stops them, and the same command goes on")
     tasks = [
