@@ -23,13 +23,14 @@ class Digits(DataModule):
 
     Args:
         labels_per_class: labels given to the strategy for each class; 4 by default, 40 in all; null for all 1,257.
+        batch_size: labeled images in a global batch, over all devices; 24 make an epoch a pass over the 1,257 images.
         kwargs: see DataModule.
     """
 
     default_augmentation = "shift"  # a mirrored digit is another digit, or none
 
-    def __init__(self, labels_per_class: int | None = 4, **kwargs: Any) -> None:
-        super().__init__(labels_per_class=labels_per_class, **kwargs)
+    def __init__(self, labels_per_class: int | None = 4, batch_size: int = 24, **kwargs: Any) -> None:
+        super().__init__(labels_per_class=labels_per_class, batch_size=batch_size, **kwargs)
 
     @property
     def spec(self) -> DataSpec:

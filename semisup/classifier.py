@@ -141,9 +141,16 @@ class Classifier(pl.LightningModule):
         loss, metrics = self._loss(batch)
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
-        for name, value in scalars.items():
-            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
+        if self._is_logged():
+            for name, value in scalars.items():
+                self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
+
+    def _is_logged(self) -> bool:
+        """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""
+        trainer = self.trainer
+        every: int = trainer.log_every_n_steps or 1  # type: ignore[attr-defined]
+        return (trainer.global_step + 1) % every == 0 or trainer.progress_bar_callback is not None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """A step of the optimiser, and of the moving average: in one, so that no checkpoint falls between them."""

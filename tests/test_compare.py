@@ -95,7 +95,7 @@ def test_the_format_is_the_one_that_fit_writes(tmp_path: Path, monkeypatch: pyte
         assert getattr(real.run, name).keys() == getattr(ours.run, name).keys(), name
     assert ours.run.curves.keys() <= real.run.curves.keys()
     assert real.run.command.split() == ["semisup", *typed]
-    assert real.run.images == 10 * 64 + 10 * 2 * 64  # labeled ones, and after the first round as many others
+    assert real.run.images == 10 * 24 + 10 * 2 * 24  # labeled ones, and after the first round as many others
     assert (real.run.curves["epoch"], real.run.curves["step"], real.run.steps) == ([1, 2], [10, 20], 20)
     assert [one.epoch for one in real.run.rounds] == [1, 2]
     for one in real.run.rounds:
@@ -159,7 +159,7 @@ def test_pairs_are_of_the_same_seed(tmp_path: Path) -> None:
         (("--trainer.max_epochs", "60"), "fixmatch seed 3 has trainer.max_epochs 60, the others 30"),
         (("--model.backbone", "wrn-28-2"), "model.backbone wrn-28-2, the others auto"),
         (("--data.augmentation", "none"), "data.augmentation none, the others auto"),
-        (("--data.batch_size", "32"), "data.batch_size 32, the others 64"),
+        (("--data.batch_size", "32"), "data.batch_size 32, the others 24"),
         (("--trainer.precision", "bf16-mixed"), "trainer.precision bf16-mixed, the others 32-true"),
         (
             ("--trainer.devices", "2"),
@@ -362,6 +362,6 @@ def test_a_number_that_is_not_finite_in_a_config_is_named(tmp_path: Path) -> Non
     """JSON has no word for it, so the comparison could not be written."""
     run = write_run(tmp_path)
     text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("batch_size: 64", "batch_size: .inf", 1))
+    (run / "config.yaml").write_text(text.replace("batch_size: 24", "batch_size: .inf", 1))
     with pytest.raises(InputError, match=r"config\.yaml holds a number that is not finite"):
         read_run(run)

@@ -53,7 +53,7 @@ def fit(line: str = "") -> Config:
 def test_defaults(write: Write) -> None:
     config = fit()
     assert (config.strategy, list(config.plugins), config.seed) == ("supervised", ["supervised"], 0)
-    assert (config.data_name, config.data["batch_size"]) == ("digits", 64)
+    assert (config.data_name, config.data["batch_size"]) == ("digits", 24)
     assert "no STL-10 in ./data" in config.data_why
     assert "seed" not in config.data and "name" not in config.data
     assert (config.model.backbone, config.model.normalization) == ("auto", "channel")

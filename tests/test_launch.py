@@ -113,7 +113,7 @@ def test_torchrun_on_one_node(alone: Any, tmp_path: Path) -> None:
     here = [*TORCHRUN, "127.0.0.1:0", "--nproc_per_node", "2", "-m", "semisup", "fit", *SIX_STEPS]
     ((code, said),) = together(tmp_path, (here, {}))
     assert code == 0, said
-    assert "training: 2 devices (cpu), 64-true, batch 64 labeled and 64 unlabeled in all, 32 and 32 on each" in said
+    assert "training: 2 devices (cpu), 64-true, batch 24 labeled and 24 unlabeled in all, 12 and 12 on each" in said
     is_the_same(tmp_path, alone)
 
 
