@@ -77,6 +77,16 @@ def test_a_run_directory_holds_what_it_should(run: Path) -> None:
     assert yaml.safe_load((run / "config.yaml").read_text())["pseudolabel"]["threshold"] == 0.5
 
 
+def test_progress_is_said_of_epochs_that_were_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = fit("--trainer.max_epochs", "4", "--trainer.check_val_every_n_epoch", "2")
+    said = dict(re.findall(r"^epoch (\d) of 4: validation accuracy (\S+) %", capsys.readouterr().out, re.M))
+    found = [row["val/accuracy"] for row in rows(run / "metrics.csv") if row["val/accuracy"]]
+    assert said == {"2": f"{100 * float(found[0]):.1f}", "4": f"{100 * float(found[1]):.1f}"}
+
+
 def test_predictions_are_the_best_checkpoints_and_give_the_reported_accuracy(run: Path) -> None:
     data, written = Digits(), rows(run / "predictions.csv")
     assert data.pools.test is not None

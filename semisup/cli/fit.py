@@ -166,9 +166,10 @@ class Progress(pl.Callback):
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Says how far it is."""
+        """Says how far it is, after epochs that were validated."""
         self._count_seconds()
-        if trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if validated and trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
             accuracy = 100 * trainer.callback_metrics["val/accuracy"].item()
             say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: validation accuracy {accuracy:.1f} %")
 
