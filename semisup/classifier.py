@@ -150,7 +150,8 @@ class Classifier(pl.LightningModule):
         """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""
         trainer = self.trainer
         every: int = trainer.log_every_n_steps or 1  # type: ignore[attr-defined]
-        return (trainer.global_step + 1) % every == 0 or trainer.progress_bar_callback is not None
+        told = (trainer.global_step + 1) % every == 0
+        return told or trainer.is_last_batch or trainer.progress_bar_callback is not None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """A step of the optimiser, and of the moving average: in one, so that no checkpoint falls between them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from semisup.batch import Batch
 from semisup.classifier import ModelOptions
 from semisup.strategy import LossStrategy
+from semisup.tracking.reading import read_metrics
+from semisup.tracking.record import MetricsCSV
 from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
 from strategies.supervised import Supervised
@@ -78,6 +81,42 @@ def test_logging_reads_values_once_per_interval(interval: int, tmp_path: Any) ->
             fit.fit(classifier(data, Supervised()), data)
         reads.append(sum(event.count for event in profiled.key_averages() if event.key == "aten::item"))
     assert reads[1] - reads[0] == 16 // interval
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_scalars_that_nobody_looks_at_are_not_logged(
+    accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record, and what callbacks see of an epoch, are those of a run that gives every scalar to Lightning."""
+    ends: list[float] = []
+
+    class Looks(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            ends.append(trainer.callback_metrics["train/loss"].item())
+
+    found, counts = [], []
+    for name in ("all", "some"):
+        folder, data = tmp_path / name, Blobs(augmentation="weak", steps_per_epoch=10)
+        folder.mkdir()
+        module = classifier(data, Supervised())
+        logged: list[str] = []
+        plain = module.log
+
+        def log(key: str, *rest: Any, plain: Any = plain, logged: list[str] = logged, **options: Any) -> None:
+            logged.append(key)
+            plain(key, *rest, **options)
+
+        monkeypatch.setattr(module, "log", log)
+        if name == "all":
+            monkeypatch.setattr(module, "_is_logged", lambda: True)
+        options = {"log_every_n_steps": 3, "accumulate_grad_batches": accumulated, "callbacks": [Looks()]}
+        trainer(3, logger=MetricsCSV(folder), **options).fit(module, data)
+        found.append((folder / "metrics.csv").read_text())
+        counts.append(logged.count("train/loss"))
+    steps = [row["step"] for row in read_metrics(tmp_path / "some") if "train/loss" in row]
+    assert found[0] == found[1] and sorted(set(steps)) == [*range(2, 30 // accumulated, 3)]
+    assert ends[:3] == ends[3:]
+    assert counts[0] == 30 and counts[1] <= 18
 
 
 def test_nothing_is_compiled_after_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
