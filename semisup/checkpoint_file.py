@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semisup.errors import InputError
 
-FORMAT = 2  # of what a checkpoint says of the model; raised when an older reader would misread it
+FORMAT = 1  # of what a checkpoint says of the model; raised when an older reader would misread it
 _SEAL = "digest"
 
 
