@@ -259,7 +259,7 @@ def test_a_stopped_grid_goes_on_and_a_failed_run_stops_no_other(tmp_path: Path) 
     assert failure.exit_code == 2 and failure.last_line in (tmp_path / "out" / failure.log).read_text()
     assert comparison.network is not None and comparison.network.backbone == "small"
     assert (tmp_path / "out" / whole.path) == cut and len(whole.curves["epoch"]) == 40
-    assert whole.images == 40 * 10 * 64  # counted on over the stop
+    assert whole.images == 40 * 10 * 24  # counted on over the stop
 
     out, error = start(tmp_path, "--dry_run").communicate(timeout=900)
     assert "1 of 2 runs are to be made" in error and "--strategy pseudolabel" in out and out.count("\n") == 1
