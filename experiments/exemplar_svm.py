@@ -44,12 +44,11 @@ def main() -> None:
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/exemplar_svm"))
     arguments, extra = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     options = ["--strategy", "exemplar", *extra, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     rows = []
-    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+    for seed in range(arguments.seeds):
         random = 100 * untrained(parse("fit", [*options, "--seed", str(seed)]))
         learned = 100 * fit("exemplar", seed, arguments.out, options)["exemplar/svm_test_accuracy"]
         rows.append((random, learned, learned - random))
