@@ -55,7 +55,7 @@ def test_the_seal_is_of_the_content_and_not_of_how_it_lies_in_the_memory(path: P
 
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a weight": lambda saved: saved["state_dict"]["network.head.weight"].view(-1)[:1].mul_(1 + 1e-6),
-    "the sign of a zero": lambda saved: saved["state_dict"]["network.normalization.mean"].copy_(torch.tensor(-0.0)),
+    "a buffer": lambda saved: saved["state_dict"]["network.normalization.mean"].copy_(torch.tensor(-0.0)),
     "a shape": lambda saved: saved["state_dict"].update({"network.head.weight": torch.zeros(1)}),
     "a weight less": lambda saved: saved["state_dict"].pop("network.head.bias"),
     "no optimiser": lambda saved: saved["optimizer_states"].clear(),

@@ -108,6 +108,7 @@ def test_help_of_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
         "  --pseudolabel.top_k int                 images that a round selects",
         "data digits (there is no STL-10 in ./data): 1,797 real handwritten digits",
         "  --data.batch_size int                   labeled images in a global batch, over all devices; 24",
+        "a pass over the 1,257 images. [24]\n",
         "  --model.normalization none|channel|yuv|",
         "  --optimizer.lr float                    [0.03]",
         "  --optimizer.nesterov bool               [True]",
