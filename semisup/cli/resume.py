@@ -78,7 +78,7 @@ def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
     path = named if named.suffix == ".ckpt" else newest(run)
     if path is None:
         return None
-    saved = Classifier.saved(path, sealed=True)
+    saved = Classifier.saved(path, sealed=path == named)  # `newest` has looked at the seal of its own
     for what, then, now in (
         ("the strategy", saved["strategy"], module.strategy.name),
         ("the backbone", saved["model"]["backbone"], module.backbone_name),
