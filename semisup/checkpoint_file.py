@@ -18,7 +18,9 @@ from torch import Tensor
 
 from semisup.errors import InputError
 
-FORMAT = 1  # of what a checkpoint says of the model; raised when an older reader would misread it
+# Of what a checkpoint says of the model; raised when an older reader would misread it. In 1 the course's networks were
+# others (semisup/backbones/course.py), which their weights tell by a number of their own.
+FORMAT = 2
 _SEAL = "digest"
 
 
@@ -37,7 +39,7 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
     known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
     form = known.get("format") if isinstance(known, dict) else None
-    if type(form) is not int or form != FORMAT:
+    if type(form) is not int or not 1 <= form <= FORMAT:
         raise InputError(f"{path} was not written by this version of semisup; give a run directory of semisup fit")
     if not _complete(checkpoint):
         raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")

@@ -329,7 +329,9 @@ class Classifier(pl.LightningModule):
             spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
             module = cls(spec, model=ModelOptions(**known["model"]))
             module.follow(known["ema_decay"])
-            weights = {name: x for name, x in checkpoint["state_dict"].items() if name in module.state_dict()}
+            weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
+            for name in weights.keys() - module.state_dict().keys():
+                del weights[name]
             module.load_state_dict(weights)
         except InputError as error:
             raise InputError(f"{path} asks for a network that can't be built: {error}") from error

@@ -86,16 +86,19 @@ def cosine(step: int, total_steps: int, cycles: float = 7 / 16) -> float:
 
 
 def halving(step: int, steps_per_epoch: int, every_epochs: int = 25, factor: float = 0.5, decay: float = 1e-7) -> float:
-    """factor ** (epoch // every_epochs) / (1 + step * decay), with epochs counted from 0: the course's schedule.
+    """factor ** (epoch // every_epochs) / (1 + step * decay), with epochs counted from 1: the course's schedule.
+
+    So the first change comes before the epoch of that number: with 25 before epochs 25, 50, 75, and so on.
 
     Args:
         step: counted from 0.
         steps_per_epoch: 1 or more.
-        every_epochs: epochs between two changes.
+        every_epochs: epochs between two changes, 1 for a change before every epoch, the first one too.
         factor: of each change.
         decay: Torch7's `learningRateDecay`, per step.
     """
-    return factor ** (step // steps_per_epoch // every_epochs) / (1 + step * decay)
+    epoch = step // steps_per_epoch + 1
+    return factor ** (epoch // every_epochs) / (1 + step * decay)
 
 
 def constant(step: int) -> float:
@@ -147,7 +150,7 @@ class Halving:
     """Halves every few epochs and decays a little every step, as the course's baseline did.
 
     Args:
-        every_epochs: epochs between two changes, 1 or more.
+        every_epochs: 25 for a change before epochs 25, 50, 75 and so on, counted from 1; 1 or more.
         gamma: what each change multiplies the learning rate by, in (0, 1].
         decay: the learning rate is also divided by 1 + step * decay; 0 or more.
 

@@ -6,14 +6,17 @@ augmentations in test_views.py.
 
 from __future__ import annotations
 
+import lzma
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from helpers import Blobs, patches, trainer
+from helpers import Blobs, classifier, patches, trainer
 from test_stl10 import write_stl10
 from test_views import draw, measured
 from torch import Tensor, nn
@@ -21,8 +24,10 @@ from torch import Tensor, nn
 from semisup.augment import views
 from semisup.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.batch import Batch
-from semisup.classifier import Classifier, OptimizerOptions
+from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
 from semisup.cli.config import Config, parse
+from semisup.data.datamodule import DataSpec, Pools
+from semisup.data.pool import Pool
 from semisup.randomness import Draw
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -30,19 +35,15 @@ BASELINE, RECIPE = EXPERIMENTS / "ladder" / "1-baseline.yaml", EXPERIMENTS / "st
 
 # ---- the networks
 
-GROUPS = {  # (convolutions, pool) of every group, and whether pools round up
-    Sample: ([((64,), 4), ((128,), 3), ((256, 256), 2), ((256, 256, 256), 2)], True),
-    VGGBNDrop: (
-        [((64, 64), 2), ((128, 128), 2), ((256, 256, 256), 2), ((512, 512, 512), 2), ((512, 512, 512), 2)],
-        True,
-    ),
-    Solution: ([((64, 64), 3), ((128, 128), 4), ((256, 256), 4)], False),
+GROUPS = {  # (convolutions, pool) of every group
+    Sample: [((64,), 4), ((128,), 3), ((256, 256), 2), ((256, 256, 256), 2)],
+    VGGBNDrop: [((64, 64), 2), ((128, 128), 2), ((256, 256, 256), 2), ((512, 512, 512), 2), ((512, 512, 512), 2)],
+    Solution: [((64, 64), 3), ((128, 128), 4), ((256, 256), 4)],
 }
-SIZES = [(Sample, 32), (Sample, 48), (Sample, 96), (VGGBNDrop, 32), (VGGBNDrop, 48), (VGGBNDrop, 96)]
-SIZES += [(Solution, 48), (Solution, 96)]
+SIZES = [(cls, size) for cls in GROUPS for size in (32, 48, 96)] + [(Solution, 13), (Solution, 50)]
 
 
-def pooled(side: int, pool: int, up: bool) -> int:
+def pooled(side: int, pool: int, up: bool = True) -> int:
     return -(-side // pool) if up else side // pool
 
 
@@ -52,12 +53,12 @@ def test_the_maps_of_every_layer(cls: type[nn.Module], size: int) -> None:
 
     Pools give what their group's last convolution gives; a pool below which the side is odd tells up from down.
     """
-    groups, up = GROUPS[cls]
+    groups = GROUPS[cls]
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
     expected, side = [], size
     for widths, pool in groups:
         expected += [(width, side, side) for width in widths for _ in range(2)]
-        side = pooled(side, pool, up)
+        side = pooled(side, pool)
         expected.append((widths[-1], side, side))
     with torch.device("meta"):
         backbone, shapes = cls(3, size), []
@@ -70,42 +71,119 @@ def test_the_maps_of_every_layer(cls: type[nn.Module], size: int) -> None:
     assert [(m.in_features, m.out_features) for m in linear] == [(expected[-1][0] * side**2, backbone.num_features)]
 
 
-def naive(cls: type[nn.Module], queue: list[Tensor], x: Tensor) -> Tensor:
-    """The network as the course describes it, over its weights in the order in which they are used."""
-    weights, (groups, up) = iter(queue), GROUPS[cls]
+def naive(cls: type[nn.Module], queue: list[Tensor], x: Tensor, up: bool = True, eps: float = 1e-5) -> Tensor:
+    """The network as the course's code has it, over its weights in the order in which they are used."""
+    weights = iter(queue)
 
-    def normalized(x: Tensor) -> Tensor:
+    def normalized(x: Tensor, eps: float) -> Tensor:
         scale, shift, mean, variance = (next(weights).view(-1, *(1,) * (x.ndim - 2)) for _ in range(4))
-        return ((x - mean) / (variance + 0.001).sqrt() * scale + shift).clamp(min=0)
+        return ((x - mean) / (variance + eps).sqrt() * scale + shift).clamp(min=0)
 
-    for widths, pool in groups:
+    for widths, pool in GROUPS[cls]:
         for _ in widths:
             weight, bias = next(weights), next(weights)
-            x = normalized(F.conv2d(x, weight, bias, stride=1, padding=1))
+            x = normalized(F.conv2d(x, weight, bias, stride=1, padding=1), 1e-3)
         side = pooled(x.shape[-1], pool, up)
         cuts = [slice(pool * place, pool * (place + 1)) for place in range(side)]
         x = torch.stack([x[:, :, rows, columns].amax((2, 3)) for rows in cuts for columns in cuts], 2)
         x = x.unflatten(2, (side, side))
     weight, bias = next(weights), next(weights)
-    x = normalized(x.flatten(1) @ weight.T + bias)
+    x = normalized(x.flatten(1) @ weight.T + bias, eps)
     assert next(weights, None) is None
     return x
 
 
-@pytest.mark.parametrize(("cls", "size"), [(Sample, 33), (VGGBNDrop, 33), (Solution, 99)])
-def test_a_network_is_the_slow_one(cls: type[nn.Module], size: int) -> None:
-    """At a size whose pools have something to round, with statistics at which the eps counts."""
-    torch.manual_seed(0)
-    backbone = cls(1, size).double().eval()
+ODD = [(Sample, 33), (VGGBNDrop, 33), (Solution, 32), (Solution, 50)]  # sizes whose pools have something to round
+
+
+def trained(backbone: nn.Module) -> list[Tensor]:
+    """Gives a network statistics at which the eps counts; its weights, in the order in which they are used."""
     for name, tensor in backbone.state_dict().items():
         if "running_var" in name:
-            tensor.uniform_(0.01, 0.1)
+            tensor.uniform_(0.0001, 0.001) if "neck" in name else tensor.uniform_(0.01, 0.1)
         elif "num_batches" not in name and tensor.ndim == 1:
             tensor.normal_(1 if name.endswith("weight") else 0, 0.3)
-    queue = [value for name, value in backbone.state_dict().items() if "num_batches" not in name]
-    x = torch.rand(2, 1, size, size, dtype=torch.float64)
+    return [value for name, value in backbone.state_dict().items() if "num_batches" not in name]
+
+
+@pytest.mark.parametrize(("cls", "size"), ODD)
+def test_a_network_is_the_slow_one(cls: type[nn.Module], size: int) -> None:
+    torch.manual_seed(0)
+    backbone = cls(1, size).double().eval()
+    queue, x = trained(backbone), torch.rand(2, 1, size, size, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(backbone(x), naive(cls, queue, x))
+
+
+# ---- networks that were trained before the neck's eps and the pools of `solution` were the course's
+
+
+@pytest.mark.parametrize(("cls", "size"), [(Sample, 33), (VGGBNDrop, 33), (Solution, 48), (Solution, 64)])
+def test_weights_of_the_first_version_bring_its_network_back(cls: type[nn.Module], size: int) -> None:
+    """Also where its linear layer was smaller, and whatever is made of it afterwards: a copy, another checkpoint."""
+    torch.manual_seed(0)
+    old = cls(1, size).double()
+    down = cls is not Solution
+    if not down:
+        old.neck[2] = nn.Linear(256 * (size // 3 // 4 // 4) ** 2, 256).double()
+    queue, x = trained(old), torch.rand(2, 1, size, size, dtype=torch.float64)
+    weights = old.state_dict()
+    weights._metadata[""]["version"] = 1
+    expected = naive(cls, queue, x, up=down, eps=1e-3)
+    backbone = cls(1, size).double().requires_grad_(False)
+    backbone.load_state_dict(weights)
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    again = cls(1, size).double()
+    again.load_state_dict(deepcopy(backbone).state_dict())
+    with torch.no_grad():
+        for network in (backbone, again):
+            torch.testing.assert_close(network.eval()(x), expected)
+        new = cls(1, size).double()
+        backbone.load_state_dict(new.state_dict())  # and back
+        assert torch.equal(backbone(x), new.eval()(x))
+
+
+PACKED = Path(__file__).parent / "checkpoints" / "solution-64-pixels.ckpt.xz"
+# What the code that wrote it gave for the two pictures below.
+LOGITS = [
+    [4.497593879699707, -1.6561765670776367, -0.9077684879302979],
+    [4.497166156768799, -1.657191276550293, -0.9108025431632996],
+]
+
+
+class Pictures(Blobs):
+    """Those that the checkpoint is of: three classes, 64 pixels."""
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec("pictures", ("one", "two", "three"), channels=3, image_size=64)
+
+    def read(self) -> Pools:
+        rows = np.arange(6)
+        images = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64)).astype(np.uint8)
+        return Pools(Pool(images, rows % 3, rows), None, None, None, train_size=6)
+
+
+def test_an_old_checkpoint_of_solution_predicts_as_it_did_and_goes_on_as_it_began(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.ckpt", tmp_path / "new.ckpt"
+    old.write_bytes(lzma.decompress(PACKED.read_bytes()))
+    ramp = torch.arange(64) / 63
+    down = (ramp * torch.tensor([1, 0.5, 0])[:, None, None]).mT
+    images = torch.stack([ramp.expand(3, 64, 64), down.expand(3, 64, 64)])
+    with torch.no_grad():
+        logits = Classifier.from_checkpoint(old).eval().evaluate(images)
+    torch.testing.assert_close(logits, torch.tensor(LOGITS), rtol=1e-5, atol=1e-5)
+
+    data = Pictures(batch_size=6)
+    module = classifier(data, model=ModelOptions("solution", normalization="none"))
+    run = trainer(1, limit_train_batches=1, limit_val_batches=0)
+    run.fit(module, data, ckpt_path=old, weights_only=True)
+    assert run.global_step == 1 and module.network.backbone.neck[2].in_features == 256
+    run.save_checkpoint(new)
+    with torch.no_grad():
+        expected = module.eval().evaluate(images)
+        assert torch.equal(Classifier.from_checkpoint(new).eval().evaluate(images), expected)
+    assert not torch.allclose(expected, logits)
 
 
 # ---- the augmentations
@@ -210,7 +288,7 @@ def test_half_of_every_batch_is_mirrored_the_last_one_dropped_and_the_rate_halve
     trainer(60, callbacks=[watch], limit_val_batches=0).fit(module, data)
     assert watch.sizes == [8] * 180 and watch.mirrored == [4] * 180
     assert max(Counter(watch.rows[:24]).values()) == 1  # no image twice before all others
-    expected = [0.5 ** (step // 3 // 25) / (1 + step * 1e-7) for step in range(180)]
+    expected = [0.5 ** ((step // 3 + 1) // 25) / (1 + step * 1e-7) for step in range(180)]
     assert watch.rates == pytest.approx(expected, rel=1e-12)
 
 

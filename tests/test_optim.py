@@ -119,7 +119,7 @@ def test_warmup_rises_linearly_then_the_cosine_takes_the_rest() -> None:
 def test_halving_against_a_loop_over_steps() -> None:
     rate, steps_per_epoch = 1.0, 3
     for epoch in range(80):
-        if epoch in (25, 50, 75):
+        if epoch + 1 in (25, 50, 75):  # counted from 1, before whose first step the course's code halved
             rate /= 2
         for i in range(steps_per_epoch):
             step = epoch * steps_per_epoch + i
@@ -129,8 +129,8 @@ def test_halving_against_a_loop_over_steps() -> None:
 
 
 def test_halving_with_other_numbers() -> None:
-    factors = [Halving(every_epochs=2, gamma=0.1, decay=0.5).factor(step, 8, 2) for step in (0, 3, 4, 8)]
-    assert factors == pytest.approx([1, 1 / 2.5, 0.1 / 3, 0.01 / 5])
+    factors = [Halving(every_epochs=2, gamma=0.1, decay=0.5).factor(step, 8, 2) for step in (0, 1, 2, 5, 6)]
+    assert factors == pytest.approx([1, 1 / 1.5, 0.1 / 2, 0.1 / 3.5, 0.01 / 4])
 
 
 def test_constant() -> None:

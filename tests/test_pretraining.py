@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semisup.augment.seeds import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, fit_components, surrogate_crops
-from semisup.backbones.course import Solution
+from semisup.backbones.course import Solution, VGGBNDrop
 from semisup.backbones.exemplar import ExemplarSmall
 from semisup.backbones.small import Small
 from semisup.classifier import Classifier
@@ -178,7 +178,8 @@ def test_crops_of_photographs_are_told_apart(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("cls", "crop", "side"), [(Small, 16, 16), (ExemplarSmall, 32, 32), (ExemplarSmall, 16, 48), (Solution, 16, 48)]
+    ("cls", "crop", "side"),
+    [(Small, 16, 16), (ExemplarSmall, 32, 32), (ExemplarSmall, 16, 48), (VGGBNDrop, 16, 48), (Solution, 16, 16)],
 )
 def test_a_backbone_of_one_size_sees_enlarged_crops(cls: type[nn.Module], crop: int, side: int) -> None:
     backbone, seen = cls(3, 48), []
