@@ -6,7 +6,8 @@ strategy for the loss (strategies/<name>.py), Lightning does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,10 @@ class Classifier(pl.LightningModule):
             self.network = Network(normalization, backbone, head).to(memory_format=torch.channels_last)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
-        stages = {"val": Evaluation(spec.class_names), "test": Evaluation(spec.class_names, areas=True)}
-        self.evaluations = nn.ModuleDict(stages)
+        loss = None if self.options.loss == "nll" else LABELED[self.options.loss]
+        self.evaluations = nn.ModuleDict(
+            {stage: Evaluation(spec.class_names, areas=stage == "test", loss=loss) for stage in ("val", "test")}
+        )
         self.scores: dict[str, Scores] = {}
         self.finite = Finite()
 
@@ -138,7 +141,8 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
-        loss, metrics = self._loss(batch)
+        with _enough_images():
+            loss, metrics = self._loss(batch)
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
         if self._is_logged():
@@ -316,6 +320,16 @@ class Classifier(pl.LightningModule):
         }
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Takes on the precision of the weights that are restored first: copied into another one they would be rounded.
+
+        Lightning restores before it brings a module to the precision of `--trainer.precision 64-true`.
+        """
+        saved = state_dict.get(f"{prefix}network.head.weight")
+        if isinstance(saved, Tensor) and saved.is_floating_point():
+            self.to(saved.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @classmethod
     def from_checkpoint(cls, path: Path) -> Classifier:
         """The classifier that a checkpoint of a run holds, ready to predict.
@@ -352,3 +366,17 @@ class Classifier(pl.LightningModule):
         """
         checkpoint = (checkpoint_file.read_sealed if sealed else checkpoint_file.read)(path)
         return {**checkpoint["semisup"], "epochs": int(checkpoint["epoch"]) + 1}
+
+
+@contextmanager
+def _enough_images() -> Iterator[None]:
+    """Makes one clear error of a batch that is too small for batch normalisation to have a variance in."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "batch normalisation has no variance over one image, and a device has no more of them in a batch; type "
+            "--data.batch_size with 2 or more for each device, or another --model.backbone"
+        ) from error

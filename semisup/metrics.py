@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,7 @@ from torchmetrics.functional.classification import multiclass_auroc
 from semisup.errors import require
 from semisup.inference import gather_rows
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 _TOP = (1, 2, 3, 5, 10)  # k of the top-k errors that every evaluation reports, where there are more classes
 
 
@@ -28,7 +31,7 @@ class Scores:
     """The result of an evaluation.
 
     Attributes:
-        scalars: name -> value, as `Evaluation` says; all are in [0, 1] but `nll`, which is 0 or more.
+        scalars: name -> value, as `Evaluation` says; all are in [0, 1] but `nll` and `loss`, which are 0 or more.
         confusion: (classes, classes) int64; row is the true class, column the predicted one.
         ranks: (classes + 1,) int64; the number of images by how many classes score higher than their own.
     """
@@ -72,21 +75,26 @@ class Ranks(Metric):
         return self.count.clone()
 
 
-class NLL(Metric):
-    """The negative log-likelihood of the true classes, a mean over images; not a number where one logit isn't."""
+class MeanLoss(Metric):
+    """A loss as a mean over images; not a number where that of one image isn't.
+
+    Args:
+        loss: the sum over a batch, a scalar, of logits (B, classes) float and true classes (B,) int64.
+    """
 
     full_state_update = False
     total: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss) -> None:
         super().__init__()
+        self.loss = loss
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Takes a batch of logits (B, classes) float and true classes (B,) int64."""
-        self.total += F.cross_entropy(logits, target, reduction="sum")
+        self.total += self.loss(logits, target)
         self.count += len(target)
 
     def compute(self) -> Tensor:
@@ -142,15 +150,18 @@ class Evaluation(nn.Module):
     compared, since probabilities of different logits round to the same. `accuracy` takes the first of the highest
     classes, so that 1 - `accuracy` is `top1_error` unless several are highest. `ece` is the expected calibration error
     over 15 bins of confidence (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3), `nll` the mean
-    negative log-likelihood in nats. `balanced_accuracy`, `precision`, `recall` and `f1` are `macro_averages`, `auc` is
-    the mean over classes that `auc` gives, where there is one. `accuracy/<class>` is that of a class that occurs.
+    negative log-likelihood in nats, `loss` the mean of a loss that is given. `balanced_accuracy`, `precision`, `recall`
+    and `f1` are `macro_averages`, `auc` is the mean over classes that `auc` gives, where there is one.
+    `accuracy/<class>` is that of a class that occurs.
 
     Args:
         class_names: in the order of the labels.
         areas: also compute `auc`, for which all probabilities are kept until then.
+        loss: what `loss` is the mean of: the mean over a batch, a scalar, of logits (B, classes) float and true classes
+            (B,) int64; by default it is `nll`.
     """
 
-    def __init__(self, class_names: tuple[str, ...], areas: bool = False) -> None:
+    def __init__(self, class_names: tuple[str, ...], areas: bool = False, loss: Loss | None = None) -> None:
         super().__init__()
         classes = len(class_names)
         self.class_names = class_names
@@ -159,7 +170,8 @@ class Evaluation(nn.Module):
         self.ranks = Ranks(classes)
         self.calibration = MulticlassCalibrationError(classes, n_bins=15, norm="l1")
         self.confusion = MulticlassConfusionMatrix(classes)
-        self.nll = NLL()
+        self.nll = MeanLoss(partial(F.cross_entropy, reduction="sum"))
+        self.loss = MeanLoss(lambda logits, target: loss(logits, target) * len(target)) if loss else None
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Takes a batch of logits (B, classes) float and true classes (B,) int64."""
@@ -168,7 +180,9 @@ class Evaluation(nn.Module):
         logits = logits.float()
         p = logits.softmax(1)
         self.ranks.update(logits, target)
-        self.nll.update(logits, target)
+        for mean in (self.nll, self.loss):
+            if mean is not None:
+                mean.update(logits, target)
         if self._kept is not None:
             self._kept.append((p, target))
         for metric in (self.accuracy, self.calibration, self.confusion):
@@ -178,7 +192,8 @@ class Evaluation(nn.Module):
         """The scores over all batches and ranks since the last call; starts anew."""
         confusion = self.confusion.compute().cpu()
         scalars = {"accuracy": self.accuracy.compute().item(), "ece": self.calibration.compute().item()}
-        scalars |= {"nll": self.nll.compute().item(), **macro_averages(confusion)}
+        nll = self.nll.compute().item()
+        scalars |= {"loss": self.loss.compute().item() if self.loss else nll, "nll": nll, **macro_averages(confusion)}
         if self._kept is not None and not math.isnan(area := self._area(self._kept)):
             scalars["auc"] = area
         scores = Scores(scalars, confusion, self.ranks.compute().cpu())
@@ -186,8 +201,9 @@ class Evaluation(nn.Module):
         for k, name in enumerate(self.class_names):
             if total := int(confusion[k].sum()):
                 scalars[f"accuracy/{name}"] = int(confusion[k, k]) / total
-        for metric in (self.accuracy, self.ranks, self.calibration, self.confusion, self.nll):
-            metric.reset()
+        for metric in (self.accuracy, self.ranks, self.calibration, self.confusion, self.nll, self.loss):
+            if metric is not None:
+                metric.reset()
         return scores
 
     def _area(self, kept: list[tuple[Tensor, Tensor]]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,10 +13,14 @@ from helpers import Blobs, SaveAt, classifier, same, trainer, weights
 from torch import nn
 
 from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
+from semisup.data.datamodule import DataSpec, Pools
+from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.inference import evaluation_mode, predict
+from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
 
+HALF = pytest.param("16-true", marks=pytest.mark.slow)  # CPUs without it take fifty times as long
 DROPOUT = ModelOptions(backbone="sample")  # has dropout, so that its draws are tested as well
 
 
@@ -135,3 +139,60 @@ def test_the_learning_rate_follows_the_schedule_of_steps() -> None:
     sgd = OptimizerOptions("SGD", {"lr": 0.5, "momentum": 0.9})
     trainer(2, callbacks=[Watch()]).fit(classifier(data, optimizer=sgd), data)
     assert rates == pytest.approx([0.5 * np.cos(7 * np.pi * k / (16 * 8)) for k in range(8)])
+
+
+@pytest.mark.parametrize("precision", ["64-true", "32-true", HALF, "bf16-true", "bf16-mixed"])
+def test_weights_keep_their_precision_on_resume_and_to_predict(precision: Any, tmp_path: Path) -> None:
+    data, path = Blobs(), tmp_path / "x.ckpt"
+    saving: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [SaveAt(3, path)]}
+
+    def fit(point: Path | None = None, **options: Any) -> Classifier:
+        module = classifier(data, FixMatch(ratio=1, ema_decay=0.9))
+        trainer(2, precision=precision, **options).fit(module, data, ckpt_path=point, weights_only=True)
+        return module
+
+    whole, pool = fit(**saving), data.pools.test
+    assert pool is not None
+    assert same(weights(whole), weights(fit(path)))
+    whole.trainer.save_checkpoint(path)
+    kept = Classifier.from_checkpoint(path)
+    assert {x.dtype for x in kept.parameters()} == {x.dtype for x in whole.parameters()}
+    if "mixed" not in precision:  # there a checkpoint says nothing of the precision that it was trained in
+        for (_, expected), (_, found) in zip(predict(whole, pool, 8), predict(kept, pool, 8), strict=True):
+            assert torch.equal(expected, found)
+
+
+def test_a_batch_of_one_through_batch_norm_is_one_clear_error() -> None:
+    class Wide(Blobs):
+        """One channel of 48 pixels: what the course's network takes, whose neck normalises single values."""
+
+        @property
+        def spec(self) -> DataSpec:
+            return DataSpec("wide", ("left", "middle", "right"), channels=1, image_size=48)
+
+        def read(self) -> Pools:
+            images = np.zeros((3, 1, 48, 48), dtype=np.uint8)
+            return Pools(Pool(images, np.arange(3)), None, None, None, train_size=3)
+
+    data = Wide(batch_size=1)
+    module = classifier(data, model=ModelOptions("solution"))
+    with pytest.raises(InputError, match=r"no variance over one image.*--data.batch_size with 2 or more"):
+        trainer(1).fit(module, data)
+    trainer(1, max_steps=1).fit(classifier(Wide(batch_size=2), model=ModelOptions("solution")), Wide(batch_size=2))
+
+
+@pytest.mark.parametrize("loss", ["nll", "mse", "multi_margin"])
+def test_the_loss_of_the_evaluation_is_the_mean_over_all_images(loss: Literal["nll", "mse", "multi_margin"]) -> None:
+    data = Blobs(eval_batch_size=7)  # 30 images: the last batch is smaller
+    module = classifier(data, model=ModelOptions("small", loss=loss))
+    run = trainer(1)
+    run.fit(module, data)
+    for stage, pool, evaluate in (("val", data.pools.val, run.validate), ("test", data.pools.test, run.test)):
+        evaluate(module, data, verbose=False)
+        assert pool is not None
+        images = pool.gather(torch.arange(len(pool))).float() / 255
+        with evaluation_mode(module):
+            expected = module.labeled_loss(module.evaluate(images), pool.labels)
+        found = run.callback_metrics[f"{stage}/loss"]
+        assert float(found) == pytest.approx(float(expected), rel=1e-5)
+        assert (float(found) == pytest.approx(module.scores[stage].scalars["nll"])) is (loss == "nll")

@@ -12,7 +12,7 @@ from semisup.errors import require
 
 
 def run(config: Config) -> None:
-    """Evaluates a checkpoint on the validation or the test images and prints every score, all but `nll` in percent.
+    """Evaluates a checkpoint on the validation or the test images and prints every score, in percent but the losses.
 
     Raises:
         InputError: the checkpoint doesn't fit the data, or the data has no such images.
@@ -29,5 +29,7 @@ def run(config: Config) -> None:
     (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
     scores = module.scores[stage].scalars
     width = max(map(len, scores))
-    shown = {name: f"{value:8.4f}" if name == "nll" else f"{100 * value:6.2f} %" for name, value in scores.items()}
+    shown = {
+        name: f"{value:8.4f}" if name in ("nll", "loss") else f"{100 * value:6.2f} %" for name, value in scores.items()
+    }
     say("\n".join(f"{stage}/{name:<{width}}  {value}" for name, value in shown.items()))
