@@ -11,12 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semisup import randomness
 from semisup.console import say
 from semisup.data.cache import user_cache
+from semisup.data.keys import image_keys
 from semisup.runs import replacing
-
-_CHUNK = 1024  # images hashed at once: bounds the memory that the search takes
 
 
 def duplicates(images: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -26,40 +24,35 @@ def duplicates(images: np.ndarray, others: np.ndarray) -> np.ndarray:
         images: (N, D) uint8, a memory map for instance; read once, in order.
         others: (M, D) uint8, M at least 1.
     """
-    hashes, known = _hashes(images), _hashes(others)
+    keys, known = image_keys(images), image_keys(others)
     order = np.argsort(known, kind="stable")
-    place = np.searchsorted(known[order], hashes).clip(max=len(others) - 1)
-    candidates = np.flatnonzero(known[order[place]] == hashes)
-    # Equal images have equal hashes; that the reverse holds as well is looked up, not assumed.
+    place = np.searchsorted(known[order], keys).clip(max=len(others) - 1)
+    candidates = np.flatnonzero(known[order[place]] == keys)
+    # Equal images have equal keys; that the reverse holds as well is looked up, not assumed.
     same = [np.array_equal(images[row], others[order[place[row]]]) for row in candidates]
     return candidates[np.array(same, dtype=bool)]
 
 
-def _hashes(images: np.ndarray) -> np.ndarray:
-    """(N,) uint64: a sum of each image's words, each times a random odd number, modulo 2**64."""
-    size = images.shape[1]
-    word = np.dtype(np.uint64 if size % 8 == 0 else np.uint8)
-    generator = np.random.default_rng(randomness.key("image hash"))
-    weights = generator.integers(0, 1 << 63, size // word.itemsize, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    hashes = np.empty(len(images), dtype=np.uint64)
-    for start in range(0, len(images), _CHUNK):
-        words = np.ascontiguousarray(images[start : start + _CHUNK]).view(word)
-        hashes[start : start + _CHUNK] = words.astype(np.uint64, copy=False) @ weights
-    return hashes
-
-
-def cached_duplicates(images: Path, others: Path, size: int) -> np.ndarray:
+def cached_duplicates(images: Path, others: Path, size: int, of: np.ndarray | None = None) -> np.ndarray:
     """`duplicates` of two files of images of `size` bytes each, searched once for these files.
 
     The answer is kept beside the first file, or in the user's cache folder where that can't be written to.
+
+    Args:
+        images: the file whose rows are wanted.
+        others: the other file.
+        size: bytes of an image in both.
+        of: (n,) int64, n at least 1: the rows of the other file that are looked for; None for all.
     """
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, others)]
+    stats: list[object] = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, others)]
+    stats += [] if of is None else [hashlib.sha256(of.astype("<i8").tobytes()).hexdigest()]
     name = f".semisup-duplicates-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.rows"
     folders = (images.parent, user_cache())
     for folder in folders:
         if (folder / name).is_file() and (kept := _rows(folder / name, images.stat().st_size // size)) is not None:
             return kept
-    rows = duplicates(*(np.memmap(path, np.uint8, "r").reshape(-1, size) for path in (images, others)))
+    mapped, known = (np.memmap(path, np.uint8, "r").reshape(-1, size) for path in (images, others))
+    rows = duplicates(mapped, known if of is None else known[of])
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)

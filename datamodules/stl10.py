@@ -29,15 +29,18 @@ class STL10(DataModule):
     """5,000 labeled, 8,000 test and 100,000 unlabeled photographs of 96x96 pixels in 10 classes.
 
     The files are mapped into memory, not loaded, and give the images that torchvision's reader gives. Unlabeled images
-    that are test images too are left out, and counted in the log. `unlabeled_y.npy` beside the files, where it is
-    there, holds the true classes of the unlabeled images (1 to 10, as in train_y.bin) and serves the audit alone.
-    Labeled images that `labels_per_class` leaves out don't join the unlabeled ones, which come from other classes too.
+    that are test or validation images too are left out, and counted in the log. `unlabeled_y.npy` beside the files,
+    where it is there, holds the true classes of the unlabeled images (1 to 10, as in train_y.bin) and serves the audit
+    alone. Published figures train on all images of train without their labels as well, whatever few labels are given
+    (FixMatch's create_unlabeled.py, TorchSSL and USB): with `labeled_in_unlabeled` those that `labels_per_class`, or
+    the fold, leaves out join the unlabeled images too, and without it none does. Images of train are called
+    `train/ROW`.
 
     Args:
         root: the folder that holds stl10_binary.
         split: course (4,000 to train, 1,000 to validate), full (all 5,000), or fold (1,000, the official protocol).
         fold: which of the ten folds, from 0 to 9, for the split fold.
-        keep_test_duplicates: leave test images in the unlabeled pool, as in published figures.
+        keep_test_duplicates: leave test and validation images in the unlabeled pool, as in published figures.
         kwargs: see DataModule.
     """
 
@@ -55,7 +58,12 @@ class STL10(DataModule):
             require(fold in range(10), f"data.fold is {found}, but must be from 0 to 9; type --data.fold 0")
         else:
             require(fold is None, f"data.fold is {fold}, but data.split is {split}; type --data.split fold")
-        self.root, self.split, self.fold, self.keep_test_duplicates = Path(root), split, fold, keep_test_duplicates
+        self.root, self.split, self.fold, self.keep_test_duplicates = (
+            Path(root).expanduser(),
+            split,
+            fold,
+            keep_test_duplicates,
+        )
 
     @property
     def spec(self) -> DataSpec:
@@ -92,16 +100,26 @@ class STL10(DataModule):
         labeled = train
         if self.labels_per_class is not None:
             labeled = train[pick(labels["train"][train], self.labels_per_class, spec.class_names, self.seed)]
-        unlabeled = self._trainable(folder, len(images["unlabeled"]), spec.image_size)
-        truth = folder / "unlabeled_y.npy"
+        rows = self._trainable(folder, len(images["unlabeled"]), spec.image_size, val)
+        unlabeled = Pool(images["unlabeled"], rows=rows) if len(rows) else None
+        path = folder / "unlabeled_y.npy"
+        truth = _truth(path, len(images["unlabeled"]), classes)[rows] if path.exists() else None
+
+        def of_train(rows: np.ndarray) -> Pool:
+            return Pool(images["train"], labels["train"][rows], rows, [f"train/{row}" for row in rows])
+
+        rest = np.setdiff1d(np.arange(len(labels["train"])), np.concatenate([labeled, val]))
+        if unlabeled and self.labeled_in_unlabeled and len(rest):
+            unlabeled = unlabeled.followed_by(of_train(rest))
+            truth = None if truth is None else np.concatenate([truth, labels["train"][rest]])
         return Pools(
-            labeled=Pool(images["train"], labels["train"][labeled], labeled),
-            unlabeled=Pool(images["unlabeled"], rows=unlabeled) if len(unlabeled) else None,
+            labeled=of_train(labeled),
+            unlabeled=unlabeled,
             val=Pool(images["train"], labels["train"][val], val) if len(val) else None,
             test=Pool(images["test"], labels["test"]),
             train_size=len(train),
-            truth=_truth(truth, len(images["unlabeled"]), classes)[unlabeled] if truth.exists() else None,
-            left_out=len(images["unlabeled"]) - len(unlabeled),
+            truth=truth,
+            left_out=len(images["unlabeled"]) - len(rows),
         )
 
     def _images(self, folder: Path, part: str, side: int) -> np.ndarray:
@@ -126,15 +144,20 @@ class STL10(DataModule):
             return _folds(folder / "fold_indices.txt", len(labels))[self.fold], none
         return holdout(labels, _VAL if len(labels) == 5 * _VAL else len(labels) // 5, "stl10 course")
 
-    def _trainable(self, folder: Path, count: int, side: int) -> np.ndarray:
-        """Rows of unlabeled_X.bin that may be trained on."""
+    def _trainable(self, folder: Path, count: int, side: int, val: np.ndarray) -> np.ndarray:
+        """Rows of unlabeled_X.bin that may be trained on: not those that are test or validation images (`val`) too."""
         rows = np.arange(count)
         if self.keep_test_duplicates or not count:
             return rows
-        leak = cached_duplicates(folder / "unlabeled_X.bin", folder / "test_X.bin", 3 * side * side)
-        then = ", and left out (--data.keep_test_duplicates true puts them back)" if len(leak) else ""
-        say(f"data: {len(leak):,} of {count:,} unlabeled images are test images too{then}")
-        return np.delete(rows, leak)
+        size, of = 3 * side * side, {"test": ("test_X.bin", None), "validation": ("train_X.bin", val)}
+        leaks = []
+        for name, (file, held) in of.items():
+            if held is None or len(held):
+                leak = cached_duplicates(folder / "unlabeled_X.bin", folder / file, size, held)
+                then = ", and left out (--data.keep_test_duplicates true puts them back)" if len(leak) else ""
+                say(f"data: {len(leak):,} of {count:,} unlabeled images are {name} images too{then}")
+                leaks.append(leak)
+        return np.delete(rows, np.unique(np.concatenate(leaks)))
 
 
 def _size(path: Path) -> int:

@@ -25,6 +25,8 @@ from semisup.errors import InputError
 from semisup.redaction import redacted
 
 Which = Literal["best", "last"]
+# Options that came later: what they were in a run whose config.yaml doesn't know them.
+LATER = {"data.labeled_in_unlabeled": False}
 _PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
 
 

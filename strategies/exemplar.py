@@ -248,7 +248,7 @@ class Exemplar(Strategy):
 def _pool(module: Classifier) -> tuple[Pool, str]:
     """The images that surrogate classes are made of, and what they are called."""
     pools = module.datamodule.pools
-    return (pools.unlabeled, "unlabeled") if pools.unlabeled else (pools.labeled, "labeled")
+    return (pools.without_label, "unlabeled") if pools.without_label else (pools.labeled, "labeled")
 
 
 def _features(module: Classifier, backbone: nn.Module, pool: Pool) -> Tensor:

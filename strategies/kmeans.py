@@ -85,7 +85,8 @@ class KMeans(Strategy):
 
     def _learn(self, module: Classifier, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
         start, data = time.monotonic(), module.datamodule
-        pool, name = (data.pools.unlabeled, "unlabeled") if data.pools.unlabeled else (data.pools.labeled, "labeled")
+        unlabeled = data.pools.without_label
+        pool, name = (unlabeled, "unlabeled") if unlabeled else (data.pools.labeled, "labeled")
         height, width = convolution.kernel_size
         dictionary = learn(
             pool,

@@ -104,7 +104,7 @@ class PseudoLabel(LossStrategy):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuses a top_k that the pool can't fill."""
         assert isinstance(pl_module, Classifier)
-        pool = pl_module.datamodule.pools.unlabeled
+        pool = pl_module.datamodule.pools.without_label
         if stage == "fit" and pool and self.rule.startswith("top_k"):
             require(
                 self.top_k <= len(pool),
@@ -127,7 +127,7 @@ class PseudoLabel(LossStrategy):
     def _round(self, module: Classifier, number: int) -> None:
         """Predicts the unlabeled pool and gives new targets to the images that the rule selects."""
         data, classes = module.datamodule, len(module.spec.class_names)
-        pool = data.pools.unlabeled
+        pool = data.pools.without_label
         assert pool is not None
         best = Selection(self._rule(number, len(pool), classes))
         histogram = torch.zeros(_BINS, device=module.device)

@@ -55,10 +55,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pixels_and_labels_equal_torchvision(root: Path) -> None:
     data = CIFAR10(str(root), labels_per_class=3)
     pools = data.pools
-    assert pools.unlabeled is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+    assert (
+        pools.without_label is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+    )
     assert data.spec.class_names == tuple(Source(root).classes) and pools.test.shape == (3, 32, 32)
     given = [pools.labeled.labels, torch.as_tensor(pools.truth), pools.val.labels, pools.test.labels]
-    pairs = zip((pools.labeled, pools.unlabeled, pools.val, pools.test), given, strict=True)
+    pairs = zip((pools.labeled, pools.without_label, pools.val, pools.test), given, strict=True)
     for pool, labels in pairs:
         source = Source(root, train=pool is not pools.test)
         images = pool.gather(torch.arange(len(pool)))
@@ -70,18 +72,23 @@ def test_pixels_and_labels_equal_torchvision(root: Path) -> None:
 
 def test_the_splits_are_stratified_and_only_the_labeled_images_depend_on_the_seed(root: Path) -> None:
     one, other = (CIFAR10(str(root), labels_per_class=3, seed=seed).pools for seed in (0, 1))
-    assert one.val is not None and other.val is not None and one.unlabeled is not None and other.unlabeled is not None
-    assert [len(p) for p in (one.labeled, one.unlabeled, one.val)] == [30, 150, 20] and one.train_size == 180
+    assert (
+        one.val is not None
+        and other.val is not None
+        and one.without_label is not None
+        and other.without_label is not None
+    )
+    assert [len(p) for p in (one.labeled, one.without_label, one.val)] == [30, 150, 20] and one.train_size == 180
     assert one.val.labels.bincount().tolist() == [2] * 10 and one.labeled.labels.bincount().tolist() == [3] * 10
-    everything = np.concatenate([one.labeled.rows, one.unlabeled.rows, one.val.rows])
+    everything = np.concatenate([one.labeled.rows, one.without_label.rows, one.val.rows])
     assert sorted(everything) == list(range(200))
     assert np.array_equal(one.val.rows, other.val.rows) and not np.array_equal(one.labeled.rows, other.labeled.rows)
-    assert (one.unlabeled.labels == -1).all()
+    assert (one.without_label.labels == -1).all()
 
 
 def test_without_labels_per_class_everything_is_labeled(root: Path) -> None:
     for pools in (CIFAR10(str(root)).pools, CIFAR10(str(root), labels_per_class=18).pools):
-        assert len(pools.labeled) == pools.train_size == 180 and pools.unlabeled is None and pools.truth is None
+        assert len(pools.labeled) == pools.train_size == 180 and pools.without_label is None and pools.truth is None
 
 
 class Trap:

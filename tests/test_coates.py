@@ -96,8 +96,8 @@ def test_the_verb_scores_features_of_the_unlabeled_images_dictionary(
     options = ["--data", "digits", "--seed", "3", "--centroids", "50", "--patch", "4", "--patches_per_image", "4"]
     assert main(["kmeans-features", *options]) == 0
     pools = Digits(seed=3).pools
-    assert pools.unlabeled is not None and pools.val is not None and pools.test is not None
-    dictionary = learn(pools.unlabeled, 50, (4, 4), 3, images=20_000, patches_per_image=4)
+    assert pools.without_label is not None and pools.val is not None and pools.test is not None
+    dictionary = learn(pools.without_label, 50, (4, 4), 3, images=20_000, patches_per_image=4)
     x = [features(pool, dictionary) for pool in (pools.labeled, pools.val, pools.test)]
     y = [pool.labels for pool in (pools.labeled, pools.val, pools.test)]
     scores = linear_svm(x[0], y[0], x[1], y[1], x[2], y[2], cs=GRID, seed=3)

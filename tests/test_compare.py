@@ -196,6 +196,17 @@ def test_what_may_differ(grid: Path) -> None:
     assert compared(grid).left_out == []
 
 
+def test_runs_of_before_labeled_images_were_among_the_unlabeled_ones(grid: Path) -> None:
+    old = write_run(grid, "fixmatch", 1)
+    text = (old / "config.yaml").read_text()
+    (old / "config.yaml").write_text(text.replace("  labeled_in_unlabeled: true\n", ""))
+    (left,) = compared(grid).left_out
+    assert "seed 1 has data.labeled_in_unlabeled False, the others True" in left.reason
+    (old / "config.yaml").write_text(text.replace("labeled_in_unlabeled: true", "labeled_in_unlabeled: false"))
+    (again,) = compared(grid).left_out
+    assert again == left
+
+
 def test_other_test_images_and_fewer_steps_are_not_comparable(grid: Path) -> None:
     other, brief = write_run(grid, "fixmatch", 1), write_run(grid, "fixmatch", 2)
     text = (other / "predictions.csv").read_text()

@@ -379,3 +379,18 @@ def test_our_defaults_name_options_that_exist() -> None:
 def test_a_root_without_stl10_is_not_taken_for_the_digits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"no STL-10 in {tmp_path}; type --data folder --data.root {tmp_path}"):
         parse("fit", ["--data.root", str(tmp_path)])
+
+
+def test_a_run_of_before_an_option_came_goes_on_as_it_was(write: Write) -> None:
+    config = fit("--data digits --strategy fixmatch")
+    assert config.data["labeled_in_unlabeled"] is True
+    assert "  labeled_in_unlabeled: true\n" in config.yaml
+    Path("run/checkpoints").mkdir(parents=True)
+    write(config.yaml.replace("  labeled_in_unlabeled: true\n", ""), "run/config.yaml")
+    assert fit("--resume run").data["labeled_in_unlabeled"] is False
+    assert parse("predict", ["--ckpt_path", "run"]).data["labeled_in_unlabeled"] is False
+    write(config.yaml, "run/config.yaml")
+    assert fit("--resume run").data["labeled_in_unlabeled"] is True
+    Path("run/config.yaml").unlink()
+    write("data: digits\n", "mine.yaml")
+    assert fit("--resume run --config mine.yaml").data["labeled_in_unlabeled"] is True

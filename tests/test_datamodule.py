@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import Blobs, classifier, same, trainer, weights
@@ -12,7 +13,8 @@ from sklearn.datasets import load_digits
 
 from datamodules.digits import Digits
 from semisup.augment.views import find_view
-from semisup.batch import Needs
+from semisup.batch import UNLABELED, Needs
+from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.randomness import Draw
 from strategies.pseudolabel import PseudoLabel
@@ -68,14 +70,93 @@ def test_a_batch_that_can_not_be_split_evenly_is_refused() -> None:
 
 def test_the_digits_are_split_without_overlap_and_truth_belongs_to_its_images() -> None:
     pools = Digits(seed=3).pools
-    assert pools.unlabeled is not None and pools.val is not None and pools.test is not None
-    parts = [pools.labeled, pools.unlabeled, pools.val, pools.test]
+    assert pools.without_label is not None and pools.val is not None and pools.test is not None
+    parts = [pools.labeled, pools.without_label, pools.val, pools.test]
     assert [len(part) for part in parts] == [40, 1217, 180, 360]
     assert sorted(row for part in parts for row in part.rows) == list(range(1797))
     assert pools.truth is not None
-    assert pools.truth.tolist() == load_digits().target[pools.unlabeled.rows].tolist()
+    assert pools.truth.tolist() == load_digits().target[pools.without_label.rows].tolist()
     assert pools.labeled.labels.bincount().tolist() == [4] * 10
     assert Digits(seed=4).pools.labeled.rows.tolist() != pools.labeled.rows.tolist()
+
+
+# ---- labeled images among the unlabeled ones
+
+
+def pixels(pool: Pool | None) -> torch.Tensor:
+    assert pool is not None
+    return pool.gather(torch.arange(len(pool)))
+
+
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_labeled_images_are_served_among_the_unlabeled_ones_too(residency: Any) -> None:
+    pools = Digits(seed=3, residency=residency).pools
+    assert pools.unlabeled is not None and pools.without_label is not None
+    if residency == "device":
+        pools.unlabeled.make_resident(torch.device("cpu"))
+    assert (len(pools.unlabeled), len(pools.without_label), pools.labeled_in_unlabeled) == (1217 + 40, 1217, 40)
+    assert torch.equal(pixels(pools.unlabeled)[1217:], pixels(pools.labeled))
+    assert torch.equal(pixels(pools.unlabeled)[:1217], pixels(pools.without_label))
+    assert pools.unlabeled.labels.unique().tolist() == [UNLABELED]
+    assert [pools.unlabeled.name(row) for row in (0, 1216, 1217)] == [
+        pools.without_label.name(0),
+        pools.without_label.name(1216),
+        pools.labeled.name(0),
+    ]
+    apart = Digits(seed=3, labeled_in_unlabeled=False).pools
+    assert torch.equal(pixels(apart.unlabeled), pixels(pools.without_label))
+    assert apart.without_label is apart.unlabeled
+    every = Digits(labels_per_class=None).pools
+    assert every.unlabeled is None and every.labeled_in_unlabeled == 0  # there is nothing for them to be among
+
+
+def test_precision_is_of_images_without_a_label() -> None:
+    data = Blobs()
+    audit, truth = data.audit, torch.as_tensor(data.pools.truth)
+    assert data.pools.unlabeled is not None and audit is None
+    audit = data.audit
+    assert audit is not None and len(truth) == 90 and len(data.pools.unlabeled) == 102
+    rows, wrong = torch.tensor([3, 4, 5, 6, 90, 101]), torch.tensor([0, 0, 0, 1, 1, 1])
+    assert audit.precision(rows, (truth[rows.clamp(max=89)] + wrong) % 3)[0] == 0.75
+
+
+@pytest.mark.parametrize("among", [True, False])
+def test_a_run_says_whether_they_are(among: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Blobs(labeled_in_unlabeled=among)
+    data.setup("fit")
+    also = "too, without their labels" if among else "not"
+    assert capsys.readouterr().out == (
+        "data: blobs, 12 labeled, 90 unlabeled, 30 val, 30 test\n"
+        f"data: the labeled images are {also} among the unlabeled ones (--data.labeled_in_unlabeled)\n"
+    )
+
+
+def test_rounds_of_pseudo_labels_are_the_same_with_them_and_without() -> None:
+    found = []
+    for among in (True, False):
+        data, strategy = (
+            Blobs(labeled_in_unlabeled=among),
+            PseudoLabel(threshold=0.1, warmup_epochs=1, every_n_epochs=1),
+        )
+        module = classifier(data, strategy)
+        trainer(2).fit(module, data)
+        assert strategy.rows_.tolist() == list(range(90))
+        found.append(weights(module))
+    assert same(*found)
+
+
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_a_stack_of_arrays_is_one_array(residency: str) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, (n, 3, 4, 5), dtype=np.uint8).transpose(0, 1, 3, 2) for n in (7, 4)]
+    pool = Pool(parts[0], rows=np.array([6, 0, 3])).followed_by(Pool(parts[1], np.array([1, 2]), np.array([2, 1])))
+    if residency == "device":
+        pool.make_resident(torch.device("cpu"))
+    whole = np.concatenate([parts[0][[6, 0, 3]], parts[1][[2, 1]]])
+    index = torch.tensor([4, 0, 2, 2, 3])
+    assert pool.shape == (3, 5, 4) and np.array_equal(pool.gather(index).numpy(), whole[index])
+    assert pool.gather(index[:2]).stride()[2:] == pool.gather(index[1:3]).stride()[2:]
+    assert np.array_equal(pool.first(2).gather(torch.tensor([1, 0])).numpy(), whole[[1, 0]])
 
 
 @pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "labels_per_class", "steps_per_epoch"])

@@ -204,8 +204,8 @@ def test_surrogate_samples_are_those_that_were_trained_on(recipe: str, tmp_path:
 
     ((_, figure),) = gallery.OF_A_RUN["surrogate"](material(tmp_path / "run", Blobs()))
     image = np.asarray(figure.axes[0].images[0].get_array())
-    assert data.pools.unlabeled is not None
-    classes = SurrogateClasses.choose(data.pools.unlabeled, 20, 9, 6, recipe, module.seed, CPU)
+    assert data.pools.without_label is not None
+    classes = SurrogateClasses.choose(data.pools.without_label, 20, 9, 6, recipe, module.seed, CPU)
     samples, _ = classes.samples(torch.arange(180))
     side, gap = 24, 24 // 3
     drawn = [

@@ -181,10 +181,10 @@ def test_what_is_no_picture_is_named_counted_and_left_out(root: Path, capsys: py
         )
         out = capsys.readouterr().out
         assert f"data: 6 of 27 files are not readable pictures and are left out: {listed}\n" in out
-        assert pools.unlabeled is not None and pools.unlabeled.names == ["unlabeled/good.png"]
+        assert pools.without_label is not None and pools.without_label.names == ["unlabeled/good.png"]
         assert len(pools.labeled) == 16
         assert_equals_pillow(pools.labeled, root)
-        assert_equals_pillow(pools.unlabeled, root)
+        assert_equals_pillow(pools.without_label, root)
     assert len(caches(root)) == 1
 
 
@@ -209,26 +209,26 @@ def test_unlabeled_pictures_at_any_depth_come_before_the_rest_of_train(root: Pat
         picture(root / "unlabeled" / name)
     data = folder(root, labels_per_class=3)
     pools = data.pools
-    assert pools.unlabeled is not None and pools.unlabeled.names is not None and pools.val is not None
+    assert pools.without_label is not None and pools.without_label.names is not None and pools.val is not None
     loose = [f"unlabeled/{name}" for name in ("b.png", "a/2.png", "a/deep/er/1.png", "z/0.png")]
-    assert pools.unlabeled.names[:4] == loose
-    assert all(name.startswith("train/") for name in pools.unlabeled.names[4:])
-    assert (len(pools.labeled), len(pools.unlabeled), len(pools.val), pools.train_size) == (6, 4 + 10, 4, 16)
-    assert pools.labeled.labels.tolist() == [0, 0, 0, 1, 1, 1] and (pools.unlabeled.labels == -1).all()
+    assert pools.without_label.names[:4] == loose
+    assert all(name.startswith("train/") for name in pools.without_label.names[4:])
+    assert (len(pools.labeled), len(pools.without_label), len(pools.val), pools.train_size) == (6, 4 + 10, 4, 16)
+    assert pools.labeled.labels.tolist() == [0, 0, 0, 1, 1, 1] and (pools.without_label.labels == -1).all()
     assert pools.truth is None and data.audit is None  # nobody knows the classes of unlabeled/
-    everything = [*pools.labeled.names, *pools.unlabeled.names[4:], *pools.val.names]  # type: ignore[misc]
+    everything = [*pools.labeled.names, *pools.without_label.names[4:], *pools.val.names]  # type: ignore[misc]
     assert sorted(everything) == sorted(f"train/{c}/{c}{k}.png" for c in ("cat", "dog") for k in range(10))
-    assert_equals_pillow(pools.unlabeled, root)
+    assert_equals_pillow(pools.without_label, root)
     pools = folder(root).pools
-    assert pools.unlabeled is not None and pools.unlabeled.names == loose and pools.truth is None
+    assert pools.without_label is not None and pools.without_label.names == loose and pools.truth is None
 
 
 def test_the_truth_is_known_where_all_unlabeled_pictures_come_from_train(root: Path) -> None:
     pools = folder(root, labels_per_class=3).pools
-    assert pools.unlabeled is not None and pools.unlabeled.names is not None and pools.truth is not None
-    assert [("cat", "dog")[k] for k in pools.truth] == [name.split("/")[1] for name in pools.unlabeled.names]
+    assert pools.without_label is not None and pools.without_label.names is not None and pools.truth is not None
+    assert [("cat", "dog")[k] for k in pools.truth] == [name.split("/")[1] for name in pools.without_label.names]
     pools = folder(root).pools
-    assert pools.unlabeled is None and pools.truth is None and len(pools.labeled) == 16
+    assert pools.without_label is None and pools.truth is None and len(pools.labeled) == 16
 
 
 def test_without_val_a_fifth_of_train_validates_whatever_the_seed(root: Path) -> None:
@@ -429,9 +429,9 @@ def real(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_photographs_equal_pillow(real: Path) -> None:
     pools = folder(real, labels_per_class=5).pools
-    assert pools.unlabeled is not None and pools.val is not None
-    assert (len(pools.labeled), len(pools.unlabeled), len(pools.val)) == (15, 15 + 33, 12)
-    for pool in (pools.labeled, pools.unlabeled, pools.val):
+    assert pools.without_label is not None and pools.val is not None
+    assert (len(pools.labeled), len(pools.without_label), len(pools.val)) == (15, 15 + 33, 12)
+    for pool in (pools.labeled, pools.without_label, pools.val):
         assert_equals_pillow(pool, real)
 
 

@@ -64,8 +64,8 @@ def test_the_filters_are_the_centroids_mapped_back(normalization: Any) -> None:
     strategy, data = KMeans(images=60, patches_per_image=50, method="lloyd"), Photographs()
     module = started(strategy, data, normalization=normalization)
     filters = first_convolution(module).weight.detach()
-    assert data.pools.unlabeled is not None
-    found = learn(data.pools.unlabeled, 32, (3, 3), 0, images=60, patches_per_image=50, method="lloyd")
+    assert data.pools.without_label is not None
+    found = learn(data.pools.without_label, 32, (3, 3), 0, images=60, patches_per_image=50, method="lloyd")
     assert found.whitening is not None
     assert torch.equal(strategy.centroids_, found.centroids.unflatten(1, (3, 3, 3)))
     assert torch.equal(strategy.filters_, filters)

@@ -141,16 +141,20 @@ def test_the_labels_of_unlabeled_images_are_refused_in_their_pool() -> None:
 
 
 def test_no_batch_holds_the_truth() -> None:
+    """Nor the labels of the labeled images among the unlabeled ones."""
     targets: list[Tensor] = []
+    index: list[Tensor] = []
 
     class Watch(pl.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             targets.append(batch.unlabeled.target)
+            index.append(batch.unlabeled.index)
 
     data = Blobs()
     trainer(1, callbacks=[Watch()]).fit(classifier(data, PARTS["fixmatch"]()), data)
     assert data.audit is not None and len(targets) == 4
     assert torch.cat(targets).unique().tolist() == [UNLABELED]
+    assert (torch.cat(index) >= 90).any()  # some of the twelve labeled ones
 
 
 # ---- the test set is closed until the training has ended
@@ -266,9 +270,10 @@ def test_stl10s_test_files_change_nothing_but_what_is_left_out(tmp_path: Path) -
     """Unlabeled images 3 and 17 are test images 5 and 0."""
     folder = write_stl10(tmp_path / "data", side=16)
     before, data = train_stl10(tmp_path / "data", tmp_path / "one")
-    assert data.pools.left_out == 2 and data.pools.unlabeled is not None and data.pools.test is not None
+    assert data.pools.left_out == 2 and data.pools.without_label is not None and data.pools.test is not None
     test = {image.tobytes() for image in data.pools.test.gather(torch.arange(20)).numpy()}
-    assert not any(image.tobytes() in test for image in data.pools.unlabeled.gather(torch.arange(28)).numpy())
+    assert data.pools.unlabeled is not None and len(data.pools.unlabeled) == 28 + 40
+    assert not any(image.tobytes() in test for image in data.pools.unlabeled.gather(torch.arange(68)).numpy())
 
     images = np.fromfile(folder / "test_X.bin", np.uint8).reshape(20, -1)
     kept = images[[5, 0]].copy()
@@ -284,7 +289,7 @@ def test_stl10s_test_files_change_nothing_but_what_is_left_out(tmp_path: Path) -
 
     np.random.default_rng(4).integers(0, 256, images.shape, np.uint8).tofile(folder / "test_X.bin")
     without, data = train_stl10(tmp_path / "data", tmp_path / "three")
-    assert data.pools.left_out == 0 and data.pools.unlabeled is not None and len(data.pools.unlabeled) == 30
+    assert data.pools.left_out == 0 and data.pools.without_label is not None and len(data.pools.without_label) == 30
     assert not same(before, without)
 
 

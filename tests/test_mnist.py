@@ -68,9 +68,11 @@ def root(tmp_path: Path) -> Path:
 
 def test_pixels_and_labels_equal_torchvision(root: Path) -> None:
     pools = MNIST(str(root), labels_per_class=3).pools
-    assert pools.unlabeled is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+    assert (
+        pools.without_label is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+    )
     given = [pools.labeled.labels, torch.as_tensor(pools.truth), pools.val.labels, pools.test.labels]
-    for pool, labels in zip((pools.labeled, pools.unlabeled, pools.val, pools.test), given, strict=True):
+    for pool, labels in zip((pools.labeled, pools.without_label, pools.val, pools.test), given, strict=True):
         source = Source(root, train=pool is not pools.test)
         images = pool.gather(torch.arange(len(pool)))
         assert torch.equal(images[:, 0], source.data[pool.rows]) and torch.equal(labels, source.targets[pool.rows])
@@ -88,10 +90,10 @@ def test_packed_files_anywhere_are_read_alike(root: Path) -> None:
 
 def test_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = (MNIST(str(root), labels_per_class=3, seed=seed).pools for seed in (0, 1))
-    assert one.val is not None and other.val is not None and one.unlabeled is not None
-    assert [len(p) for p in (one.labeled, one.unlabeled, one.val)] == [30, 150, 20] and one.train_size == 180
+    assert one.val is not None and other.val is not None and one.without_label is not None
+    assert [len(p) for p in (one.labeled, one.without_label, one.val)] == [30, 150, 20] and one.train_size == 180
     assert one.val.labels.bincount().tolist() == [2] * 10 and one.labeled.labels.bincount().tolist() == [3] * 10
-    assert sorted(np.concatenate([one.labeled.rows, one.unlabeled.rows, one.val.rows])) == list(range(200))
+    assert sorted(np.concatenate([one.labeled.rows, one.without_label.rows, one.val.rows])) == list(range(200))
     assert np.array_equal(one.val.rows, other.val.rows) and not np.array_equal(one.labeled.rows, other.labeled.rows)
 
     full = MNIST(str(root), split="full").pools

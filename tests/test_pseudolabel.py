@@ -27,8 +27,8 @@ def fitted(epochs: int = 4, truth: str = "right", **options: Any) -> tuple[Pseud
 
 
 def probabilities(module: Any, data: Blobs) -> torch.Tensor:
-    assert data.pools.unlabeled is not None
-    return torch.cat([p for _, p in predict(module, data.pools.unlabeled, 16)])
+    assert data.pools.without_label is not None
+    return torch.cat([p for _, p in predict(module, data.pools.without_label, 16)])
 
 
 @pytest.mark.parametrize("rule", ["threshold", "top_k_overall", "top_k_per_class", "percentile"])

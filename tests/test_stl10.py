@@ -59,7 +59,7 @@ def test_pixels_and_labels_are_torchvisions(split: str, root: Path, monkeypatch:
     monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda self: True)
     theirs = torchvision.datasets.STL10(str(root), split=split)
     pools = STL10(str(root), split="full", keep_test_duplicates=True).pools
-    ours = {"train": pools.labeled, "test": pools.test, "unlabeled": pools.unlabeled}[split]
+    ours = {"train": pools.labeled, "test": pools.test, "unlabeled": pools.without_label}[split]
     assert ours is not None
     assert torch.equal(images(ours), torch.from_numpy(theirs.data))
     expected = [UNLABELED] * len(theirs) if split == "unlabeled" else theirs.labels.tolist()
@@ -104,16 +104,69 @@ def test_few_labels_leave_the_length_of_an_epoch_and_the_unlabeled_pool_alone(ro
     data = STL10(str(root), labels_per_class=2, seed=5)
     assert data.pools.labeled.labels.bincount().tolist() == [2] * 10
     assert data.pools.train_size == 40
-    assert data.pools.unlabeled is not None and len(data.pools.unlabeled) == 28
+    apart = STL10(str(root), labels_per_class=2, seed=5, labeled_in_unlabeled=False).pools
+    assert apart.without_label is not None and len(apart.without_label) == 28 and apart.unlabeled is apart.without_label
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"labels_per_class": 2}, {"split": "fold", "fold": 4}, {"split": "full", "labels_per_class": 1}]
+)
+def test_all_images_of_train_are_among_the_unlabeled_ones_but_those_that_validate(
+    options: dict[str, Any], root: Path
+) -> None:
+    """As in TorchSSL's and USB's pool: the unlabeled images, and those of train."""
+    pools = STL10(str(root), seed=5, **options).pools
+    assert pools.unlabeled is not None and pools.without_label is not None and pools.truth is not None
+    val = [] if pools.val is None else pools.val.rows.tolist()
+    labeled = pools.labeled.rows.tolist()
+    rest = [row for row in range(50) if row not in {*labeled, *val}]
+    loose = [row for row in range(30) if row not in (3, 17)]
+    files = {part: np.fromfile(root / f"stl10_binary/{part}_X.bin", np.uint8) for part in ("train", "unlabeled")}
+    stored = {part: x.reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2) for part, x in files.items()}
+    expected = [*stored["unlabeled"][loose], *stored["train"][[*rest, *labeled]]]
+    assert np.array_equal(images(pools.unlabeled), expected)
+    assert [pools.unlabeled.name(row) for row in range(len(pools.unlabeled))] == [
+        *map(str, loose),
+        *(f"train/{row}" for row in (*rest, *labeled)),
+    ]
+    assert pools.truth.tolist() == [row % 10 for row in (*loose, *rest)] and pools.labeled_in_unlabeled == len(labeled)
+    assert len(pools.without_label) == len(loose) + len(rest)
+
+
+def test_validation_images_are_left_out_of_the_unlabeled_ones_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_stl10(tmp_path, side=4)
+    before = STL10(str(tmp_path)).pools
+    assert before.val is not None
+    stored = np.fromfile(folder / "unlabeled_X.bin", np.uint8).reshape(30, -1)
+    train = np.fromfile(folder / "train_X.bin", np.uint8).reshape(50, -1)
+    stored[[8, 29]] = train[before.val.rows[[0, 7]]]
+    stored[11] = train[before.labeled.rows[0]]  # a labeled image is no leak
+    stored.tofile(folder / "unlabeled_X.bin")
+    capsys.readouterr()
+    pools = STL10(str(tmp_path), labeled_in_unlabeled=False).pools
+    said = capsys.readouterr().out
+    assert pools.unlabeled is not None
+    assert pools.unlabeled.rows.tolist() == [row for row in range(30) if row not in (3, 8, 17, 29)]
+    assert pools.left_out == 4
+    assert "2 of 30 unlabeled images are test images too, and left out" in said
+    assert "2 of 30 unlabeled images are validation images too, and left out" in said
+    held = {image.tobytes() for pool in (pools.val, pools.test) for image in images(pool).numpy()}
+    assert not any(image.tobytes() in held for image in images(STL10(str(tmp_path)).pools.unlabeled).numpy())
+    kept = STL10(str(tmp_path), keep_test_duplicates=True).pools
+    assert kept.without_label is not None and len(kept.without_label) == 30 and kept.left_out == 0
+    full = STL10(str(tmp_path), split="full").pools  # where nothing validates, nothing else is left out
+    assert full.left_out == 2 and full.val is None
 
 
 def test_test_images_are_left_out_of_the_unlabeled_ones(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pools = STL10(str(root)).pools
-    assert pools.unlabeled is not None
-    assert pools.unlabeled.rows.tolist() == [row for row in range(30) if row not in (3, 17)]
+    assert pools.without_label is not None
+    assert pools.without_label.rows.tolist() == [row for row in range(30) if row not in (3, 17)]
     assert "2 of 30 unlabeled images are test images too" in capsys.readouterr().out
     kept = STL10(str(root), keep_test_duplicates=True).pools
-    assert kept.unlabeled is not None and len(kept.unlabeled) == 30
+    assert kept.without_label is not None and len(kept.without_label) == 30
     # The truth stays with its images.
     assert pools.truth is not None
     assert pools.truth.tolist() == [row % 10 for row in range(30) if row not in (3, 17)]

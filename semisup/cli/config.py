@@ -29,7 +29,7 @@ from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.optim import SCHEDULES, Schedule
 from semisup.redaction import without_secrets
-from semisup.runs import run_of
+from semisup.runs import LATER, run_of
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
 
@@ -111,7 +111,8 @@ def parse(verb: str, argv: list[str]) -> Config:
     files = [(path, read(path)) for path in paths]
     named = own["resume"] if verb == "fit" else own["ckpt_path"]
     run = run_of(Path(named)) if named and named != "auto" else None
-    if run and (run / "config.yaml").is_file():
+    of_run = run is not None and (run / "config.yaml").is_file()
+    if run is not None and of_run:
         tree = read(str(run / "config.yaml"))
         kept = {key: tree[key] for key in tree if verb == "fit" or key != "trainer"}
         files.insert(0, (str(run / "config.yaml"), kept))
@@ -119,6 +120,9 @@ def parse(verb: str, argv: list[str]) -> Config:
     chosen, why = _choose([tree for _, tree in files], args)
     parser = _parser(chosen[-1])
     options = {action.dest: hint for action in parser._actions if (hint := _hint(action))}
+    if of_run:
+        missing = {name: then for name, then in LATER.items() if name in options and lookup(files[0][1], name) is None}
+        files[0] = (files[0][0], {**files[0][1], **missing})
     for argument in args:
         key, _, value = argument.removeprefix("--").partition("=")
         require(value != "--", f"--{key}: expected a value, got --")

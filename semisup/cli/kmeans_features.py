@@ -83,7 +83,7 @@ def run(request: Namespace, argv: list[str]) -> None:
     )
     start = time.monotonic()
     dictionary = learn(
-        pools.unlabeled or pools.labeled,
+        pools.without_label or pools.labeled,
         request.centroids,
         (request.patch, request.patch),
         config.seed,

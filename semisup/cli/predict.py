@@ -26,7 +26,7 @@ def run(config: Config) -> None:
     assert config.ckpt_path is not None
     data = build_data(config)
     module, checkpoint = restore(config.ckpt_path, data.spec)
-    pools = {"test": data.pools.test, "val": data.pools.val, "unlabeled": data.pools.unlabeled}
+    pools = {"test": data.pools.test, "val": data.pools.val, "unlabeled": data.pools.without_label}
     pool = pools[config.on]
     if not pool:
         there = ", ".join(name for name, other in pools.items() if other) or "none"

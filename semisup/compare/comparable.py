@@ -13,6 +13,7 @@ from typing import Any
 
 from semisup.compare.record import OptionDifference
 from semisup.plugins import split_names
+from semisup.runs import LATER
 
 # Batches are global, and evaluation and residency change rounding at most.
 _FREE = (
@@ -40,7 +41,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that determine what a run learns: two runs of one identity are one run, made twice."""
-    return {name: value for name, value in flat(config).items() if name not in _FREE and not _is_tracking(name)}
+    options = {**LATER, **flat(config)}
+    return {name: value for name, value in options.items() if name not in _FREE and not _is_tracking(name)}
 
 
 def own_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,13 +47,15 @@ class Pools:
 
     Attributes:
         labeled: the images to train on whose labels the strategy is given.
-        unlabeled: the images to train on without labels; None where there are none.
+        unlabeled: the images to train on without labels; None where there are none. Those at its end, and no others,
+            are labeled ones as well (`labeled_in_unlabeled`).
         val: to choose on.
         test: to report on.
         train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
             few labels and with many take the same number of steps.
-        truth: true classes of the unlabeled pool, where known; for the audit alone.
-        left_out: unlabeled images that were left out because they are test images too.
+        truth: true classes of `without_label`, where known; for the audit alone.
+        left_out: unlabeled images that were left out because they are validation or test images too.
+        labeled_in_unlabeled: how many images at the end of `unlabeled` are those of `labeled`, in the same order.
     """
 
     labeled: Pool
@@ -63,6 +65,18 @@ class Pools:
     train_size: int
     truth: np.ndarray | None = None
     left_out: int = 0
+    labeled_in_unlabeled: int = 0
+
+    @property
+    def without_label(self) -> Pool | None:
+        """The unlabeled images that are not labeled ones too, at the same rows as in `unlabeled`; None for none.
+
+        Whatever gives an image a label, looks for classes or scores them does so here: a pseudo-label of an image whose
+        label is known teaches nothing, and would be among the most confident ones.
+        """
+        if not self.unlabeled or not self.labeled_in_unlabeled:
+            return self.unlabeled
+        return self.unlabeled.first(len(self.unlabeled) - self.labeled_in_unlabeled)
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -81,6 +95,9 @@ class DataModule(pl.LightningDataModule, ABC):
             dataset's own.
         residency: where images are kept as uint8: host (memory map), device, or auto, the device where they take less
             than half of its free memory.
+        labeled_in_unlabeled: whether the labeled images are served among the unlabeled ones too, without their labels,
+            where there are unlabeled ones: as in FixMatch's code, TorchSSL and USB (`include_lb_to_ulb`), and so in
+            published figures. They are no candidates for pseudo-labels in rounds, for clustering or surrogate classes.
         seed: chooses the labeled images, the order of samples and the augmentation.
     """
 
@@ -94,6 +111,7 @@ class DataModule(pl.LightningDataModule, ABC):
         steps_per_epoch: int | None = None,
         augmentation: Augmentation = "auto",
         residency: Literal["auto", "device", "host"] = "auto",
+        labeled_in_unlabeled: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -105,7 +123,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
-        self.residency, self.seed = residency, seed
+        self.residency, self.labeled_in_unlabeled, self.seed = residency, labeled_in_unlabeled, seed
         self._needs = Needs()
         self.relabeled = Relabeled()
         self.audit: Audit | None = None
@@ -140,6 +158,9 @@ class DataModule(pl.LightningDataModule, ABC):
                 f"as Pools.truth, which serves the audit alone",
             )
             self.audit = None if truth is None else Audit(truth, len(self.spec.class_names))
+            if unlabeled and self.labeled_in_unlabeled:
+                self._pools.unlabeled = unlabeled.followed_by(self._pools.labeled)
+                self._pools.labeled_in_unlabeled = len(self._pools.labeled)
         return self._pools
 
     @property
@@ -164,9 +185,12 @@ class DataModule(pl.LightningDataModule, ABC):
         """Opens the files and says what was found."""
         pools = self.pools
         if stage == "fit":
-            count = {"labeled": pools.labeled, "unlabeled": pools.unlabeled, "val": pools.val, "test": pools.test}
+            count = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
             sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
             say(f"data: {self.spec.name}, {sizes}")
+            if pools.unlabeled:
+                also = "too, without their labels" if pools.labeled_in_unlabeled else "not"
+                say(f"data: the labeled images are {also} among the unlabeled ones (--data.labeled_in_unlabeled)")
             world = self.trainer.world_size if self.trainer else 1
             require(
                 self.batch_size % world == 0,

@@ -13,6 +13,31 @@ from semisup.batch import UNLABELED, move
 _UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
 
 
+class Stack:
+    """Arrays of images one after the other, as if they were one array, and without a copy.
+
+    Args:
+        parts: (N_k, C, H, W) uint8 each, of one C, H and W.
+    """
+
+    def __init__(self, *parts: np.ndarray) -> None:
+        self.parts = parts
+        self._ends = np.cumsum([len(images) for images in parts])
+        self.shape = (len(self), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Images (B, C, H, W) uint8 of `rows` (B,) int64, in the first array's order in memory."""
+        found = np.empty_like(self.parts[0][:1], subok=False, shape=(len(rows), *self.shape[1:]))
+        part = np.searchsorted(self._ends, rows, side="right")
+        for number, images in enumerate(self.parts):
+            here = part == number
+            found[here] = images[rows[here] - (self._ends[number] - len(images))]
+        return found
+
+
 class Pool:
     """Some rows of an array of images, with their labels.
 
@@ -25,7 +50,7 @@ class Pool:
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | Stack,
         labels: np.ndarray | None = None,
         rows: np.ndarray | None = None,
         names: list[str] | None = None,
@@ -40,6 +65,29 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def followed_by(self, other: Pool) -> Pool:
+        """This pool, and behind it the images of another one; none of them has a label."""
+        names = [pool.name(row) for pool in (self, other) for row in range(len(pool))]
+        if self._images is other._images:
+            images, rows = self._images, other.rows
+        else:
+            images = Stack(*self.arrays, *other.arrays)
+            rows = other.rows + len(self._images)
+        known = self.names or other.names or self._images is not other._images
+        return Pool(images, None, np.concatenate([self.rows, rows]), names if known else None)
+
+    def first(self, count: int) -> Pool:
+        """Its first images as a pool, which are not copied; resident where these are."""
+        names = self.names[:count] if self.names else None
+        pool = Pool(self._images, self.labels[:count].numpy(), self.rows[:count], names)
+        pool._resident = None if self._resident is None else self._resident[:count]
+        return pool
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays of images that it has rows of, one after the other."""
+        return self._images.parts if isinstance(self._images, Stack) else (self._images,)
 
     @property
     def scorable(self) -> bool:

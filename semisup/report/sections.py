@@ -78,13 +78,15 @@ def _data(arms: Sequence[Arm], left_out: dict[str, dict[str, str]]) -> Section:
             continue
         sizes = {
             "labeled": pools.labeled,
-            "unlabeled": pools.unlabeled,
+            "unlabeled": pools.without_label,
             "validation": pools.val,
             "test": pools.test,
         }
         rows = [(name, f"{len(pool):,}" if pool else "0") for name, pool in sizes.items()]
+        if pools.labeled_in_unlabeled:
+            rows.append(("labeled, served among the unlabeled ones too", f"{pools.labeled_in_unlabeled:,}"))
         if pools.left_out:
-            rows.append(("unlabeled, left out as they are test images too", f"{pools.left_out:,}"))
+            rows.append(("unlabeled, left out as they are validation or test images too", f"{pools.left_out:,}"))
         rows += [("classes", str(len(classes))), ("channels", str(spec.channels))]
         rows.append(("height and width in pixels", str(spec.image_size)))
         by_rows.setdefault(tuple(rows), []).append(arm.name)
