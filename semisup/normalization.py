@@ -1,7 +1,7 @@
 """Normalisation of the images as the first layer of the model, so that a saved model takes raw images.
 
-The course work on STL-10 compared two: none (raw pixels, which did better), and Torch7's usual preprocessing in YUV;
-the one on MNIST compared none and local contrast normalisation under two windows.
+The course work on STL-10 compared two: raw pixels, which did better and were bytes there, and Torch7's usual
+preprocessing in YUV; the one on MNIST compared none and local contrast normalisation under two windows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semisup.errors import require
 
-Kind = Literal["none", "channel", "yuv", "local7", "local15"]
+Kind = Literal["none", "channel", "yuv", "local7", "local15", "bytes"]
 
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))  # rows Y, U, V over R, G, B
 _CHUNK = 256  # images that are float64 at one time
@@ -27,7 +27,10 @@ _CONSTANT = 1e-6  # a standard deviation below this is that of a constant channe
 class Normalization(nn.Module):
     """Normalises images in [0, 1]; what it learns from the training images is in its `state_dict`.
 
-    - `none`: the raw pixels.
+    - `none`: the raw pixels, in [0, 1].
+    - `bytes`: the raw pixels, in [0, 255]. To a batch normalisation whose eps is small next to the variance of its
+      input it is the same. To one of eps 1e-3 it is not: of pixels in [0, 1] many a channel's variance is smaller than
+      that, and comes out the weaker for it.
     - `channel`: each channel by the training images' mean and standard deviation.
     - `yuv`: RGB -> YUV; Y by `local_contrast`, image for image; U and V by the training images' mean and standard
       deviation. The course's baseline.
@@ -36,7 +39,7 @@ class Normalization(nn.Module):
     Before `fit` the mean is 0 and the standard deviation 1.
 
     Args:
-        kind: `none`, `channel`, `yuv`, `local7` or `local15`.
+        kind: `none`, `channel`, `yuv`, `local7`, `local15` or `bytes`.
         in_channels: channels of the images; 3 for `yuv`.
 
     Attributes:
@@ -70,6 +73,8 @@ class Normalization(nn.Module):
         """(B, C, H, W) floats in [0, 1] -> the same shape and dtype, normalised."""
         if self.kind == "none":
             return x
+        if self.kind == "bytes":
+            return x * 255
         if self.kind == "channel":
             return self._standardize(x)
         if self.kind in _WINDOWS:

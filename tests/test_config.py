@@ -313,7 +313,7 @@ def test_predict() -> None:
         ("--trainer.max_epochs", "--trainer.max_epochs: expected one argument"),
         (
             "--model.normalization x",
-            "--model.normalization: expected one of 'none', 'channel', 'yuv', 'local7', 'local15', got 'x'",
+            "--model.normalization: expected one of 'none', 'channel', 'yuv', 'local7', 'local15', 'bytes', got 'x'",
         ),
         ("--optimizer.lr x", "--optimizer.lr: expected float, got 'x'"),
         ("--trainer.callbacks+=LearningRateMonitor --trainer.callbacks.foo 3", "Option 'foo' is not accepted"),

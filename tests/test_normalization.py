@@ -145,16 +145,30 @@ def test_a_constant_channel_becomes_zero(level: int) -> None:
     assert layer(images.float() / 255).abs().max() < 1e-6
 
 
-def test_none_is_the_raw_pixels_and_reads_no_image() -> None:
+@pytest.mark.parametrize(("kind", "most"), [("none", 1), ("bytes", 255)])
+def test_none_and_bytes_are_the_raw_pixels_and_read_no_image(kind: Kind, most: int) -> None:
     def unread() -> Iterator[Tensor]:
         raise AssertionError("read")
         yield
 
-    layer = Normalization("none", 2)
+    layer = Normalization(kind, 3)
     layer.fit(unread())
-    x = torch.rand(2, 2, 3, 3)
-    assert torch.equal(layer(x), x)
+    images = pictures()
+    torch.testing.assert_close(layer(images.float() / 255) * (255 / most), images.float(), rtol=1e-6, atol=0)
     assert layer.state_dict() == {}
+
+
+def test_an_eps_of_a_thousandth_holds_back_pixels_between_0_and_1_and_not_bytes() -> None:
+    """Behind a batch normalisation as the course's networks have it, of a picture whose contrast is one of eight bits.
+
+    The standard deviation that comes out is s / sqrt(s^2 + eps) in closed form.
+    """
+    image = torch.full((1, 1, 16, 16), 120, dtype=torch.uint8)
+    image[..., ::2] = 124  # a standard deviation of 2 of 255
+    norm = torch.nn.BatchNorm2d(1, eps=1e-3)
+    for kind, deviation in (("none", 2 / 255), ("bytes", 2.0)):
+        out = norm(Normalization(kind, 1)(image.float() / 255))  # type: ignore[arg-type]
+        assert out.std(correction=0).item() == pytest.approx(deviation / (deviation**2 + 1e-3) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["channel", "yuv"])
@@ -169,7 +183,7 @@ def test_what_was_learned_is_saved(kind: str) -> None:
     assert sorted(learned.state_dict()) == ["mean", "std"]
 
 
-@pytest.mark.parametrize("kind", ["none", "channel", "yuv"])
+@pytest.mark.parametrize("kind", ["none", "channel", "yuv", "bytes"])
 def test_dtype_is_kept_and_yuv_computed_in_float32(kind: str) -> None:
     images = pictures()
     layer = Normalization(kind, 3)  # type: ignore[arg-type]
