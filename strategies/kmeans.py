@@ -3,10 +3,16 @@
     semisup fit --data stl10 --strategy kmeans
     semisup fit --data stl10 --strategy kmeans+pseudolabel --kmeans.patches_per_image 5
 
-Random patches of the size of the convolution's kernel are contrast-normalised, ZCA-whitened and clustered into as many
-centroids as it has filters; these are mapped back through the whitening (semisup/features/dictionary.py) and trained
-from there as any other weights. Source: Coates & Ng 2012, "Learning feature representations with k-means"; as the
-initialisation of a deep network it won a university course on STL-10.
+Random patches of the size of the convolution's kernel are contrast-normalised, ZCA-whitened and clustered by plain
+k-means into as many centroids as it has filters: Coates, Ng & Lee 2011, "An analysis of single-layer networks in
+unsupervised feature learning", section 3. The centroids of the whitened patches are the filters, as they are, with a
+bias of zero, and are trained from there as any other weights. So began the network that won a university course on
+STL-10.
+
+Such filters are some ten times as large as random ones: a standard deviation of .5 to .9 where that of 64 filters of
+3x3x3 is .06. Behind a batch normalisation, which divides by the scale again, a filter ten times as large changes a
+hundred times as slowly, so that these nearly stay what k-means found. `--kmeans.scale initial` lets them learn as fast
+as random ones do, and is what a convolution without a batch normalisation behind it should have.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from semisup.strategy import Strategy
 
 
 class KMeans(Strategy):
-    """Starts the first convolution from k-means centroids of unlabeled patches (Coates & Ng 2012).
+    """Starts the first convolution from k-means centroids of unlabeled patches (Coates, Ng & Lee 2011).
 
     It acts before the first step and owns no loss: alone it trains on the labeled images, and `kmeans+pseudolabel`
     composes it with another strategy. Where there are no unlabeled images, patches of the labeled ones serve.
@@ -36,7 +42,12 @@ class KMeans(Strategy):
         patches_per_image: of each image.
         whitening: whether to whiten the patches before clustering them.
         eps: added to the variances that the whitening divides by.
-        method: minibatch, lloyd (slower on the CPU, a lower inertia), or auto, lloyd on a GPU and minibatch elsewhere.
+        method: lloyd, minibatch (faster on the CPU, a higher inertia), or auto, lloyd on a GPU and minibatch elsewhere.
+        iterations: passes over the patches, at the most; lloyd ends earlier when it has converged.
+        scale: own, the centroids' own, or initial: the filters are scaled, all alike, to the standard deviation of the
+            random initialisation.
+        mapped_back: take the centroids back through the whitening and the normalization of the input, so that a filter
+            answers to pixels as its centroid answers to whitened patches.
     """
 
     def __init__(
@@ -45,13 +56,17 @@ class KMeans(Strategy):
         patches_per_image: int = 5,
         whitening: bool = True,
         eps: float = 0.1,
-        method: Literal["auto", "minibatch", "lloyd"] = "auto",
+        method: Literal["auto", "minibatch", "lloyd"] = "lloyd",
+        iterations: int = 3000,
+        scale: Literal["own", "initial"] = "own",
+        mapped_back: bool = False,
     ) -> None:
-        for name, value in {"images": images, "patches_per_image": patches_per_image}.items():
+        for name, value in {"images": images, "patches_per_image": patches_per_image, "iterations": iterations}.items():
             require(value >= 1, f"kmeans.{name} is {value}, but must be at least 1")
             require(value <= 1_000_000 or name == "images", f"kmeans.{name} is {value}, but must be at most 1,000,000")
         require(eps > 0, f"kmeans.eps is {eps}, but must be more than 0")
         self.images, self.patches_per_image, self.method = images, patches_per_image, method
+        self.iterations, self.scale, self.mapped_back = iterations, scale, mapped_back
         self.eps = eps if whitening else None
         self.centroids_ = torch.empty(0)  # (n, C, h, w), as k-means found them, in the space of whitened patches
         self.filters_ = torch.empty(0)  # (n, C, h, w), as training began with them
@@ -63,7 +78,7 @@ class KMeans(Strategy):
         assert isinstance(pl_module, Classifier)
         kind = pl_module.network.normalization.kind
         require(
-            kind in ("none", "channel"),
+            kind in ("none", "channel", "bytes"),
             f"kmeans learns filters of pixels, and with the normalization {kind} the network sees something else; type "
             f"--model.normalization channel",
         )
@@ -97,12 +112,17 @@ class KMeans(Strategy):
             patches_per_image=self.patches_per_image,
             eps=self.eps,
             method=self.method,
+            steps=self.iterations,
             device=module.device if module.device.type == "cuda" else None,
         ).to(torch.device("cpu"))
-        normalization = module.network.normalization
-        normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
-        std = normalization.std if normalization.kind == "channel" else torch.ones(pool.shape[0])
-        filters = initial_filters(dictionary, std, float(convolution.weight.detach().std()))
+        filters = dictionary.centroids.unflatten(1, dictionary.shape)
+        if self.mapped_back:
+            normalization = module.network.normalization
+            normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
+            std = normalization.std if normalization.kind == "channel" else torch.ones(pool.shape[0])
+            filters = filters_of_pixels(dictionary, std)
+        if self.scale == "initial":
+            filters = filters * (float(convolution.weight.detach().std()) / filters.std())
         count = min(self.images, len(pool)) * self.patches_per_image
         say(
             f"kmeans: {len(filters)} filters of {height}x{width} from {count:,} "
@@ -142,21 +162,20 @@ def first_convolution(module: Classifier) -> nn.Conv2d:
     return convolution
 
 
-def initial_filters(dictionary: Dictionary, std: Tensor, scale: float) -> Tensor:
-    """The filters that answer to normalised images as the dictionary's filters answer to pixels.
+def filters_of_pixels(dictionary: Dictionary, std: Tensor) -> Tensor:
+    """The filters that answer to normalised images as the dictionary's filters answer to pixels, up to a factor.
 
     The network sees u = (x / 255 - mean) / std, channel by channel. As w . x = 255 (w std) . u + constant, the filters
     are multiplied by each channel's std; the constant, the same at every place, is left to the batch normalisation
     or to the bias, which starts at zero. A filter is thus zero-mean in pixels: whatever the brightness of a flat grey
-    patch, the answer is the same. All filters are scaled alike, so that the layer's output is as large as before.
+    patch, the answer is the same. So filters of random weights, which do answer to brightness, have the larger output
+    where both have the same standard deviation.
 
     Args:
         dictionary: of n centroids.
-        std: (C,) of the input normalisation; ones where there is none.
-        scale: standard deviation that all weights together shall have, that of the random initialisation.
+        std: (C,) of the input normalisation; ones where it has none.
 
     Returns:
         (n, C, h, w) float32.
     """
-    filters = dictionary.filters() * std[:, None, None]
-    return filters * (scale / filters.std())
+    return dictionary.filters() * std[:, None, None]

@@ -19,7 +19,7 @@ from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.features.dictionary import learn
-from semisup.features.patches import contrast_normalize
+from semisup.features.patches import contrast_normalize, random_patches
 from semisup.strategy import Composition
 from strategies.kmeans import KMeans, first_convolution
 from strategies.pseudolabel import PseudoLabel
@@ -59,13 +59,48 @@ def started(strategy: KMeans | None, data: Blobs | None = None, backbone: str = 
     return module
 
 
-@pytest.mark.parametrize("normalization", ["channel", "none"])
-def test_the_filters_are_the_centroids_mapped_back(normalization: Any) -> None:
-    strategy, data = KMeans(images=60, patches_per_image=50, method="lloyd"), Photographs()
+@pytest.mark.parametrize("whitening", [True, False])
+@pytest.mark.parametrize("normalization", ["channel", "none", "bytes"])
+def test_the_filters_are_the_centroids_of_converged_k_means(normalization: Any, whitening: bool) -> None:
+    """To the bit and at their own scale, whatever the network's input is divided by: no patch would change its centroid
+    any more, and every centroid is the mean of its patches, which were preprocessed as the source says."""
+    strategy, data = KMeans(images=60, patches_per_image=50, whitening=whitening), Photographs()
+    module = started(strategy, data, normalization=normalization)
+    convolution = first_convolution(module)
+    filters = convolution.weight.detach()
+    assert torch.equal(filters, strategy.centroids_) and torch.equal(strategy.filters_, strategy.centroids_)
+    assert convolution.bias is None or not convolution.bias.any()
+    assert data.pools.without_label is not None
+    x = random_patches(data.pools.without_label, 60, 50, (3, 3), 0).double()
+    x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 10).sqrt()
+    if whitening:
+        values, vectors = torch.linalg.eigh(x.T.cov())
+        x = (x - x.mean(0)) @ vectors @ torch.diag((values.clamp(min=0) + 0.1).rsqrt()) @ vectors.T
+    centroids = filters.double().flatten(1)
+    nearest = torch.cdist(x, centroids).argmin(1)
+    means = torch.stack([x[nearest == k].mean(0) for k in range(32)])
+    torch.testing.assert_close(means, centroids, atol=1e-4, rtol=0)
+
+
+def test_iterations_are_the_most_that_k_means_takes() -> None:
+    data = Photographs()
+    assert data.pools.without_label is not None
+    options = {"images": 60, "patches_per_image": 50, "method": "lloyd"}
+    for iterations in (1, 2):
+        strategy = KMeans(patches_per_image=50, iterations=iterations)
+        started(strategy, Photographs())
+        found = learn(data.pools.without_label, 32, (3, 3), 0, steps=iterations, **options)
+        assert torch.equal(strategy.filters_, found.centroids.unflatten(1, (3, 3, 3)))
+
+
+@pytest.mark.parametrize("normalization", ["channel", "none", "bytes"])
+def test_filters_that_are_mapped_back_answer_to_pixels_as_centroids_to_whitened_patches(normalization: Any) -> None:
+    options: dict[str, Any] = {"images": 60, "patches_per_image": 50, "method": "lloyd"}
+    strategy, data = KMeans(**options, scale="initial", mapped_back=True), Photographs()
     module = started(strategy, data, normalization=normalization)
     filters = first_convolution(module).weight.detach()
     assert data.pools.without_label is not None
-    found = learn(data.pools.without_label, 32, (3, 3), 0, images=60, patches_per_image=50, method="lloyd")
+    found = learn(data.pools.without_label, 32, (3, 3), 0, **options, steps=3000)
     assert found.whitening is not None
     assert torch.equal(strategy.centroids_, found.centroids.unflatten(1, (3, 3, 3)))
     assert torch.equal(strategy.filters_, filters)
@@ -83,7 +118,7 @@ def test_the_filters_are_the_centroids_mapped_back(normalization: Any) -> None:
 
 @pytest.mark.parametrize("whitening", [True, False])
 def test_flat_grey_gets_the_same_answer_whatever_its_brightness(whitening: bool) -> None:
-    module = started(KMeans(whitening=whitening))
+    module = started(KMeans(whitening=whitening, mapped_back=True))
     dark, bright = torch.full((2, 1, 3, 3, 3), 0.1) * torch.tensor([1.0, 9.0])[:, None, None, None, None]
     convolution, normalization = first_convolution(module), module.network.normalization
     one, other = (convolution(normalization(x))[:, :, 1, 1] for x in (dark, bright))  # away from the zero padding
@@ -91,12 +126,15 @@ def test_flat_grey_gets_the_same_answer_whatever_its_brightness(whitening: bool)
     assert one.std() > 0.01
 
 
-def test_the_scale_is_that_of_the_random_initialisation_and_other_weights_stay() -> None:
-    plain, ours = weights(started(None)), weights(started(KMeans()))
+@pytest.mark.parametrize("mapped_back", [True, False])
+def test_the_scale_is_that_of_the_random_initialisation_where_asked_and_other_weights_stay(mapped_back: bool) -> None:
+    plain = weights(started(None))
+    ours, own = (weights(started(KMeans(scale=x, mapped_back=mapped_back))) for x in ("initial", "own"))  # type: ignore[arg-type]
     changed = [name for name in plain if not torch.equal(plain[name], ours[name])]
     assert changed == ["network.backbone.body.0.weight"]
     (name,) = changed
     assert ours[name].std().item() == pytest.approx(plain[name].std().item(), rel=1e-5)
+    torch.testing.assert_close(ours[name], own[name] * (plain[name].std() / own[name].std()))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +156,8 @@ def test_size_and_number_are_the_convolutions_and_the_bias_is_zero(backbone: str
 def test_without_unlabeled_images_labeled_ones_serve(capsys: pytest.CaptureFixture[str]) -> None:
     strategy, data = KMeans(patches_per_image=20), Photographs(unlabeled=False)
     started(strategy, data)
-    found = learn(data.pools.labeled, 32, (3, 3), 0, images=12, patches_per_image=20)
+    options: dict[str, Any] = {"images": 12, "patches_per_image": 20, "steps": 3000, "method": "lloyd"}
+    found = learn(data.pools.labeled, 32, (3, 3), 0, **options)
     assert torch.equal(strategy.centroids_, found.centroids.unflatten(1, (3, 3, 3)))
     assert "kmeans: 32 filters of 3x3 from 240 whitened patches of labeled images" in capsys.readouterr().out
 
@@ -135,7 +174,7 @@ def test_filters_depend_on_the_seed_alone() -> None:
 
 
 def test_a_resumed_run_goes_on_with_the_filters_it_had(tmp_path: Path) -> None:
-    data, strategy = Blobs(), KMeans(patches_per_image=20)
+    data, strategy = Blobs(), KMeans(patches_per_image=20, scale="initial", mapped_back=True, method="minibatch")
     whole = classifier(data, strategy)
     trainer(2, callbacks=[SaveAt(3, tmp_path / "a.ckpt")], enable_checkpointing=True).fit(whole, data)
     resumed, other = Blobs(), KMeans(images=30)  # which alone would have found other centroids
@@ -175,10 +214,10 @@ def test_whatever_changes_the_centroids_is_another_entry_of_the_cache(cache: Pat
     data, other = Photographs(), Photographs()
     other.pools.labeled._images[:, 0] //= 2
     base = {"pool": data.pools.labeled, "k": 8, "seed": 0, "eps": 0.1, "method": "auto", "images": 12}
-    changes = [{"k": 9}, {"seed": 1}, {"eps": 0.2}, {"eps": None}, {"method": "lloyd"}, {"images": 11}]
+    changes = [{"k": 9}, {"seed": 1}, {"eps": 0.2}, {"eps": None}, {"method": "lloyd"}, {"images": 11}, {"steps": 9}]
     for number, change in enumerate([{}, *changes, {"pool": other.pools.labeled}, {"method": "minibatch"}], start=1):
         learn(**{**base, **change}, size=(3, 3), patches_per_image=20)
-        assert len(list(cache.iterdir())) == min(number, 8), change  # the last is what auto stands for
+        assert len(list(cache.iterdir())) == min(number, 9), change  # the last is what auto stands for
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", "half"])
@@ -241,7 +280,7 @@ def test_images_that_are_no_longer_pixels_are_refused(kind: str) -> None:
         started(KMeans(), normalization=kind)
 
 
-@pytest.mark.parametrize("option", [{"images": 0}, {"patches_per_image": 0}, {"eps": 0.0}])
+@pytest.mark.parametrize("option", [{"images": 0}, {"patches_per_image": 0}, {"eps": 0.0}, {"iterations": 0}])
 def test_options_out_of_range_are_refused(option: Any) -> None:
     (name,) = option
     with pytest.raises(InputError, match=rf"kmeans\.{name} is 0"):

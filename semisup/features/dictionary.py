@@ -68,6 +68,7 @@ def learn(
     images: int,
     patches_per_image: int,
     eps: float | None = 0.1,
+    steps: int = 25,
     method: Method = "auto",
     device: torch.device | None = None,
 ) -> Dictionary:
@@ -81,6 +82,7 @@ def learn(
         images: how many images to take patches of; all where there are fewer.
         patches_per_image: of each image.
         eps: of the whitening; None for none.
+        steps: of `cluster`.
         method: of `cluster`.
         device: where to compute; the CPU by default.
 
@@ -109,10 +111,10 @@ def learn(
         if whitening:
             for chunk in chunks:
                 chunk.copy_(whitening.apply(chunk))
-        found = {"centroids": cluster(points, k, seed, method=method).centroids}
+        found = {"centroids": cluster(points, k, seed, steps=steps, method=method).centroids}
         return found | ({"mean": whitening.mean, "matrix": whitening.matrix} if whitening else {})
 
-    digest = hashlib.sha256(repr((_VERSION, shape, k, seed, eps, method)).encode())
+    digest = hashlib.sha256(repr((_VERSION, shape, k, seed, eps, steps, method)).encode())
     digest.update(patches.cpu().numpy().data)  # what the patches are, not which file they come from, decides
     length = math.prod(shape)
     shapes = {"centroids": (k, length)} | ({} if eps is None else {"mean": (length,), "matrix": (length, length)})
