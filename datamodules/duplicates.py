@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semisup.console import say
 from semisup.data.cache import user_cache
 from semisup.data.keys import image_keys
-from semisup.runs import replacing
+from semisup.runs.directory import replacing
+from semisup.runtime.console import say
 
 
 def duplicates(images: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ import numpy as np
 
 from datamodules import folder_cache
 from semisup.batch import UNLABELED
-from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, did_you_mean, require
+from semisup.runtime.console import say
 
 _PARTS = ("train", "unlabeled", "val", "test")
 _NAMED = 10  # unreadable files that are called by name

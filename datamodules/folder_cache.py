@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from semisup.console import say
 from semisup.data.cache import user_cache
 from semisup.errors import InputError
+from semisup.runtime.console import say
 
 _VERSION = 1  # of the file's layout and of how pictures are resized
 _THREADS = 4  # Pillow lets go of the interpreter while it works; each thread holds one whole picture in memory

@@ -14,12 +14,12 @@ from zlib import error as ZlibError
 import numpy as np
 from torchvision.datasets import MNIST as Source
 
-from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.download import download, file_md5
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, require
+from semisup.runtime.console import say
 
 _SIDE = 28  # pixels
 _LARGEST = 16 + 60_000 * _SIDE * _SIDE  # bytes of a file

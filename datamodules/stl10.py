@@ -16,11 +16,11 @@ import numpy as np
 
 from datamodules.duplicates import cached_duplicates
 from datamodules.stl10_files import find_folder
-from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, require
+from semisup.runtime.console import say
 
 _VAL = 1000  # images that the course's split holds out of 5,000
 

@@ -24,7 +24,7 @@ import torch
 
 from semisup.cli import fit as fitting
 from semisup.cli.front import main as semisup
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 
 SIX_STEPS = [
     *("--data.steps_per_epoch", "3", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),

@@ -49,8 +49,8 @@ from fault_runs import (
 )
 from PIL import Image
 
-from semisup import checkpoints
 from semisup.tracking import guarded_wandb
+from semisup.training import checkpoints
 
 _KEY = "0123456789abcdef0123456789abcdef01234567"  # as long as W&B wants one
 _WIDTH = 300  # of a cell, in letters

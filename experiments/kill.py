@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 
-from semisup import checkpoints
 from semisup.cli import fit
 from semisup.cli.front import main as semisup
+from semisup.training import checkpoints
 
 _PSEUDO = ["--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "1", "--pseudolabel.threshold", "0.5"]
 _EXEMPLAR = ["--exemplar.images", "40", "--exemplar.samples_per_class", "16", "--exemplar.epochs", "4"]

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 
 
 def main() -> None:

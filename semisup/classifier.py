@@ -16,19 +16,20 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from semisup import backbones, checkpoint_file, optim
 from semisup.batch import Batch, Samples
-from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
-from semisup.ema import EMA
 from semisup.errors import InputError
-from semisup.finite import Finite
-from semisup.inference import mean_over_ranks
 from semisup.losses import LABELED, LabeledLoss
-from semisup.memory import keep_freed_memory
 from semisup.metrics import Evaluation, Scores
-from semisup.normalization import Kind, Normalization
+from semisup.models import backbones, optim
+from semisup.models.ema import EMA
+from semisup.models.normalization import Kind, Normalization
 from semisup.randomness import key, seed_layers
+from semisup.runs import checkpoint_file
+from semisup.runtime.console import say
+from semisup.runtime.finite import Finite
+from semisup.runtime.memory import keep_freed_memory
+from semisup.runtime.ranks import mean_over_ranks
 from semisup.strategy import Composition, Loss, LossStrategy
 
 

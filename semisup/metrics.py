@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 from torchmetrics.functional.classification import multiclass_auroc
 
 from semisup.errors import require
-from semisup.inference import gather_rows
+from semisup.runtime.ranks import gather_rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _TOP = (1, 2, 3, 5, 10)  # k of the top-k errors that every evaluation reports, where there are more classes

@@ -24,17 +24,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semisup.checkpoints import pause
 from semisup.classifier import Classifier
-from semisup.console import say
 from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.features.linear import linear_svm
 from semisup.features.pooling import pooled_features
-from semisup.inference import gather_rows, synchronize_buffers
-from semisup.pretraining import Pretraining, Recipe, SurrogateClasses
+from semisup.runtime.console import say
+from semisup.runtime.ranks import gather_rows, synchronize_buffers
 from semisup.strategy import Strategy
 from semisup.tracking.record import MetricsCSV
+from semisup.training.checkpoints import pause
+from semisup.training.pretraining import Pretraining, Recipe, SurrogateClasses
 
 _CROP = 32  # pixels a side, of the course and of the paper
 _BINS = 10  # of the histogram of the classes' accuracies

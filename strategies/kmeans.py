@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from semisup.classifier import Classifier
-from semisup.console import say
 from semisup.errors import InputError, require
 from semisup.features.dictionary import Dictionary, learn
+from semisup.runtime.console import say
 from semisup.strategy import Strategy
 
 

@@ -28,10 +28,11 @@ from torch import Tensor
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.console import say
 from semisup.errors import require
-from semisup.inference import gather_rows, predict, synchronize_buffers
 from semisup.losses import cross_entropy, linear_ramp
+from semisup.predict import predict
+from semisup.runtime.console import say
+from semisup.runtime.ranks import gather_rows, synchronize_buffers
 from semisup.selection import Candidates, Rule, Selection
 from semisup.strategy import Loss, LossStrategy
 

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semisup import backbones, plugins, source
-from semisup.backbones.course import Sample, Solution, VGGBNDrop
-from semisup.backbones.small import Small
-from semisup.backbones.wideresnet import WideResNet28x2, WideResNet37x2
+from semisup import plugins
 from semisup.errors import InputError
+from semisup.models import backbones
+from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
+from semisup.models.backbones.small import Small
+from semisup.models.backbones.wideresnet import WideResNet28x2, WideResNet37x2
+from semisup.plugins import source
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> int:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from semisup import checkpoint_file
-from semisup.checkpoint_file import read_sealed
 from semisup.classifier import Classifier
 from semisup.cli.resume import restoring
 from semisup.errors import InputError
+from semisup.runs import checkpoint_file
+from semisup.runs.checkpoint_file import read_sealed
 from tests.helpers import Blobs, classifier, same, trainer, weights
 
 KINDS = {

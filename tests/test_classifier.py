@@ -16,7 +16,8 @@ from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
 from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.errors import InputError
-from semisup.inference import evaluation_mode, predict
+from semisup.models.modes import evaluation_mode
+from semisup.predict import predict
 from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
 

@@ -13,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup import plugins, source
+from semisup import plugins
 from semisup.cli import DEFAULTS, expand, take
 from semisup.cli.config import Config, parse, resolve_data
 from semisup.errors import InputError, unknown_option, wrong_value
-from semisup.optim import SCHEDULES, Constant, Cosine, Halving
+from semisup.models.optim import SCHEDULES, Constant, Cosine, Halving
+from semisup.plugins import source
 from semisup.tracking import TrackingOptions
 
 Write = Callable[..., str]

@@ -22,12 +22,12 @@ from test_views import draw, measured
 from torch import Tensor, nn
 
 from semisup.augment import views
-from semisup.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.batch import Batch
 from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
 from semisup.cli.config import Config, parse
 from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
+from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.randomness import Draw
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

@@ -9,7 +9,7 @@ from helpers import Blobs, classifier, same, trainer, weights
 from torch import nn
 
 from semisup.classifier import Classifier
-from semisup.ema import EMA
+from semisup.models.ema import EMA
 from strategies.supervised import Supervised
 
 

@@ -18,17 +18,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from semisup.backbones.small import Small
-from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.features.pooling import pooled_features
-from semisup.pretraining import Pretraining, falling
+from semisup.models.backbones.small import Small
 from semisup.randomness import key
+from semisup.runs.reading import read_metrics
+from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.strategy import Composition
-from semisup.sync_batchnorm import CPUSync
-from semisup.tracking.reading import read_metrics
 from semisup.tracking.record import ContinueRecord, MetricsCSV
+from semisup.training.checkpoints import Checkpoints
+from semisup.training.pretraining import Pretraining, falling
 from strategies import exemplar
 from strategies.exemplar import Exemplar
 from strategies.fixmatch import FixMatch

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semisup.backbones.exemplar import ExemplarCNN, ExemplarLarge, ExemplarSmall, Sliding
 from semisup.errors import InputError
+from semisup.models.backbones.exemplar import ExemplarCNN, ExemplarLarge, ExemplarSmall, Sliding
 
 BOTH = [(ExemplarSmall, (64, 64), 128), (ExemplarLarge, (92, 256, 512), 1024)]
 

@@ -15,7 +15,7 @@ from test_stl10 import write_stl10
 
 from semisup.cli.config import parse
 from semisup.cli.front import main
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))

@@ -19,19 +19,19 @@ import pytorch_lightning as pl
 import torch
 from helpers import Blobs, classifier, in_two_processes, same, trainer
 
-from semisup import checkpoints
 from semisup.batch import Batch, Samples
-from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.errors import InputError
-from semisup.finite import Diverged, Finite
-from semisup.runs import WriteError, new_run_dir, write_atomically
+from semisup.runs.directory import WriteError, new_run_dir, write_atomically
+from semisup.runs.reading import read_metrics
+from semisup.runtime.finite import Diverged, Finite
+from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.strategy import Loss, LossStrategy
-from semisup.sync_batchnorm import CPUSync
-from semisup.tracking.reading import read_metrics
 from semisup.tracking.record import MetricsCSV
+from semisup.training import checkpoints
+from semisup.training.checkpoints import Checkpoints
 
 # ---- a loss that is not finite
 

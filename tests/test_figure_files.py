@@ -22,7 +22,7 @@ from semisup.errors import InputError
 from semisup.figures import FIGURES, gallery
 from semisup.figures.material import Material, labeled_images
 from semisup.figures.mosaic import pixels
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 from strategies.exemplar import Exemplar, SurrogateClasses
 from tests.helpers import Blobs, classifier, trainer
 

@@ -20,9 +20,9 @@ from PIL import Image
 from datamodules.digits import Digits
 from semisup.classifier import Classifier
 from semisup.cli.front import main
-from semisup.console import command
-from semisup.inference import predict
-from semisup.tracking.reading import read_metrics
+from semisup.predict import predict
+from semisup.runs.reading import read_metrics
+from semisup.runtime.console import command
 
 TESTS = Path(__file__).parent
 BRIEF = [

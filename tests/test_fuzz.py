@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from semisup import plugins
 from semisup.errors import InputError
-from semisup.optim import SCHEDULES
-from semisup.probe import KNN
+from semisup.models.optim import SCHEDULES
+from semisup.training.probe import KNN
 
 CASES = int(os.environ.get("SEMISUP_FUZZ_CASES", "600"))
 SEED = int(os.environ.get("SEMISUP_FUZZ_SEED", "0"))

@@ -16,8 +16,8 @@ import torch
 
 from semisup.cli.front import main
 from semisup.errors import InputError
-from semisup.launch import check
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
+from semisup.runtime.launch import check
 
 # Double precision, in which rounding can't tip a choice; batch normalisation over all ranks.
 SIX_STEPS = [

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from datamodules.stl10 import STL10
 from semisup.batch import UNLABELED
-from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
 from semisup.data.datamodule import DataModule, Pools
 from semisup.data.pool import Pool
 from semisup.errors import InputError
+from semisup.runs.reading import read_metrics
 from semisup.strategy import Composition, LossStrategy, Strategy
-from semisup.tracking.reading import read_metrics
-from semisup.tracking.train_accuracy import TrainAccuracy
+from semisup.training.checkpoints import Checkpoints
+from semisup.training.train_accuracy import TrainAccuracy
 from strategies.exemplar import Exemplar
 from strategies.kmeans import KMeans
 from strategies.pseudolabel import PseudoLabel

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semisup import backbones
-from semisup.backbones.lenet import LeNet, LeNetReLU, LeNetTanh, LeNetTanh3
 from semisup.errors import InputError
+from semisup.models import backbones
+from semisup.models.backbones.lenet import LeNet, LeNetReLU, LeNetTanh, LeNetTanh3
 
 
 def conv(inputs: int, outputs: int) -> int:

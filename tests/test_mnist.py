@@ -31,7 +31,7 @@ from semisup.data.download import fetch as fetch_by
 from semisup.errors import InputError
 from semisup.losses import LABELED, LabeledLoss
 from semisup.strategy import LossStrategy
-from semisup.tracking.train_accuracy import TrainAccuracy
+from semisup.training.train_accuracy import TrainAccuracy
 from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
 from strategies.supervised import Supervised

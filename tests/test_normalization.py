@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from semisup.errors import InputError
-from semisup.normalization import Kind, Normalization, local_contrast, rgb_to_yuv, subtract_local_mean
+from semisup.models.normalization import Kind, Normalization, local_contrast, rgb_to_yuv, subtract_local_mean
 
 
 def pictures(count: int = 5, channels: int = 3, height: int = 9, width: int = 11) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from semisup import optim, source
 from semisup.errors import InputError
-from semisup.optim import Constant, Cosine, Halving, build_optimizer, constant, cosine, halving
+from semisup.models import optim
+from semisup.models.optim import Constant, Cosine, Halving, build_optimizer, constant, cosine, halving
+from semisup.plugins import source
 
 
 class Network(nn.Module):
@@ -179,7 +180,7 @@ def test_schedules_have_their_own_options_on_the_command_line(name: str, argumen
 @pytest.mark.parametrize("name", ["cosine", "halving", "constant"])
 def test_every_option_has_its_help_in_the_docstring(name: str) -> None:
     cls = optim.SCHEDULES[name]
-    described = source.describe(f"semisup.optim:{cls.__name__}")
+    described = source.describe(f"semisup.models.optim:{cls.__name__}")
     assert [option.name for option in described.options] == list(inspect.signature(cls).parameters)
     assert [option.name for option in described.options if not option.help] == []
     assert described.summary.endswith(".")

@@ -10,8 +10,9 @@ from textwrap import dedent
 
 import pytest
 
-from semisup import plugins, source
+from semisup import plugins
 from semisup.errors import InputError
+from semisup.plugins import source
 
 Install = Callable[..., Path]
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from helpers import Blobs, patches, same, weights
 from torch import Tensor, nn
 
-from semisup.backbones.exemplar import ExemplarSmall
-from semisup.backbones.small import Small
-from semisup.backbones.wideresnet import WideResNet28x2
 from semisup.data.pool import Pool
 from semisup.features.pooling import max_quadrants, pooled_features, pooled_responses
+from semisup.models.backbones.exemplar import ExemplarSmall
+from semisup.models.backbones.small import Small
+from semisup.models.backbones.wideresnet import WideResNet28x2
 
 CPU = torch.device("cpu")
 

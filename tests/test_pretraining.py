@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from semisup.augment.seeds import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, fit_components, surrogate_crops
-from semisup.backbones.course import Solution, VGGBNDrop
-from semisup.backbones.exemplar import ExemplarSmall
-from semisup.backbones.small import Small
 from semisup.classifier import Classifier
 from semisup.data.loader import order
-from semisup.finite import Diverged
-from semisup.pretraining import Pretraining, SurrogateClasses, falling
+from semisup.models.backbones.course import Solution, VGGBNDrop
+from semisup.models.backbones.exemplar import ExemplarSmall
+from semisup.models.backbones.small import Small
 from semisup.randomness import Draw
+from semisup.runtime.finite import Diverged
+from semisup.training.pretraining import Pretraining, SurrogateClasses, falling
 from strategies.exemplar import Exemplar
 
 CPU = torch.device("cpu")

@@ -20,10 +20,10 @@ from semisup.data.datamodule import Pools
 from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.features.linear import GRID
-from semisup.probe import KNN, LinearProbe, knn, pool_features
-from semisup.sync_batchnorm import CPUSync
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
+from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.tracking.record import MetricsCSV
+from semisup.training.probe import KNN, LinearProbe, knn, pool_features
 from strategies.fixmatch import FixMatch
 
 
@@ -158,8 +158,8 @@ def test_data_without_validation_images_is_refused_before_training() -> None:
 
 def test_the_command_line_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = "--data digits --trainer.callbacks+ semisup.probe.KNN --trainer.callbacks.k 10"
-    first, second = parse("fit", [*words.split(), "--trainer.callbacks+", "semisup.probe.LinearProbe"]).trainer[
-        "callbacks"
-    ]
+    words = "--data digits --trainer.callbacks+ semisup.training.probe.KNN --trainer.callbacks.k 10"
+    first, second = parse(
+        "fit", [*words.split(), "--trainer.callbacks+", "semisup.training.probe.LinearProbe"]
+    ).trainer["callbacks"]
     assert isinstance(first, KNN) and (first.k, first.temperature) == (10, 0.07) and isinstance(second, LinearProbe)

@@ -13,7 +13,7 @@ from helpers import Blobs, classifier, same, trainer, weights
 
 from semisup.batch import Batch, Samples
 from semisup.errors import InputError
-from semisup.inference import predict
+from semisup.predict import predict
 from strategies.pseudolabel import PseudoLabel
 
 FAST = {"warmup_epochs": 2, "every_n_epochs": 2, "ramp_end": 4}

@@ -18,9 +18,9 @@ from semisup.batch import Batch
 from semisup.classifier import Classifier
 from semisup.data.datamodule import Pools
 from semisup.data.pool import Pool
+from semisup.runs.reading import read_metrics
+from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.strategy import Composition, Strategy
-from semisup.sync_batchnorm import CPUSync
-from semisup.tracking.reading import read_metrics
 from semisup.tracking.record import MetricsCSV
 from strategies.exemplar import Exemplar
 from strategies.fixmatch import FixMatch

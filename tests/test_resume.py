@@ -15,15 +15,15 @@ import torch
 from helpers import Blobs, classifier, same, trainer, weights
 from torch import Tensor
 
-from semisup import checkpoints
-from semisup.checkpoints import Checkpoints, newest
 from semisup.classifier import Classifier
 from semisup.cli import resume
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.errors import InputError
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 from semisup.tracking.record import ContinueRecord, MetricsCSV
+from semisup.training import checkpoints
+from semisup.training.checkpoints import Checkpoints, newest
 from strategies.pseudolabel import PseudoLabel
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

@@ -25,13 +25,14 @@ from torchvision.datasets import MNIST as MNISTSource
 
 from datamodules import mnist, stl10_files
 from datamodules.cifar10 import CIFAR10
-from semisup import plugins, safe_yaml
+from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.cli.front import main
 from semisup.data.download import unpack_tar
 from semisup.errors import InputError
 from semisup.features import dictionary
 from semisup.figures.material import Material
+from semisup.runs import safe_yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("semisup", "strategies", "datamodules") for path in sorted((ROOT / room).rglob("*.py"))]

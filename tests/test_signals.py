@@ -16,8 +16,8 @@ import torch
 from helpers import same
 
 from semisup.cli.front import main
-from semisup.signals import Stopped, requeue
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
+from semisup.runtime.signals import Stopped, requeue
 
 SIX_STEPS = [
     *("--data", "digits", "--data.steps_per_epoch", "3", "--trainer.max_epochs", "2"),

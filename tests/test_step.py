@@ -14,8 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from semisup.batch import Batch
 from semisup.classifier import ModelOptions
+from semisup.runs.reading import read_metrics
 from semisup.strategy import LossStrategy
-from semisup.tracking.reading import read_metrics
 from semisup.tracking.record import MetricsCSV
 from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel

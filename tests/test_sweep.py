@@ -13,7 +13,7 @@ from semisup import plugins
 from semisup.cli.config import Config, parse
 from semisup.cli.front import main
 from semisup.dashboard import sweep
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from semisup.sync_batchnorm import CPUSync, SyncBatchNorm
+from semisup.runtime.sync_batchnorm import CPUSync, SyncBatchNorm
 
 
 def network() -> nn.Sequential:

@@ -23,9 +23,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup import tracking
 from semisup.errors import InputError
+from semisup.runs.reading import read_metrics
 from semisup.tracking import TrackingOptions, finish, guarded_wandb, login, make_loggers
 from semisup.tracking.guarded_wandb import GuardedWandb
-from semisup.tracking.reading import read_metrics
 from semisup.tracking.record import ContinueRecord, MetricsCSV
 
 KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from semisup.classifier import Classifier, ModelOptions
 from semisup.data.pool import Pool
-from semisup.inference import predict
-from semisup.memory import keep_freed_memory
+from semisup.predict import predict
+from semisup.runtime.memory import keep_freed_memory
 
 
 def whole_pass(module: Classifier, pool: Pool, size: int) -> int:

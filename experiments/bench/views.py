@@ -28,8 +28,8 @@ from peers import MEAN, STD, batches, torchvision, torchvision_course, usb
 from torch import Tensor
 
 from semisup.batch import Needs
-from semisup.memory import keep_freed_memory
-from semisup.normalization import Normalization
+from semisup.models.normalization import Normalization
+from semisup.runtime.memory import keep_freed_memory
 
 PEERS = {"fixmatch": {"usb": usb, "torchvision": torchvision}, "course": {"torchvision": torchvision_course}}
 VIEWS = {"fixmatch": ("weak", "strong"), "course": ("weak",)}

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from semisup.figures.curves import series
 from semisup.figures.style import PALETTE, PERCENT, figure, save, styled
-from semisup.runs import write_atomically
-from semisup.tracking.reading import read_metrics
+from semisup.runs.directory import write_atomically
+from semisup.runs.reading import read_metrics
 
 HERE = Path(__file__).parent
 STUDIES = {  # study -> file of an arm -> what it is called

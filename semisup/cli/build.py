@@ -12,14 +12,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 
-from semisup import launch, plugins
+from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.cli.config import Config
-from semisup.console import say
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.errors import InputError
-from semisup.runs import find_checkpoint
-from semisup.sync_batchnorm import CPUSync
+from semisup.runs.directory import find_checkpoint
+from semisup.runtime import launch
+from semisup.runtime.console import say
+from semisup.runtime.sync_batchnorm import CPUSync
 
 
 def build_data(config: Config) -> DataModule:

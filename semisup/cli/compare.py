@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup.errors import InputError, require
-from semisup.redaction import redacted
+from semisup.runs.redaction import redacted
 
 if TYPE_CHECKING:
     from semisup.cli.config import Config
@@ -88,7 +88,7 @@ def _grid(request: Namespace, rest: list[str]) -> None:
     from semisup.compare.grid import find, fit_command
     from semisup.compare.processes import alone
     from semisup.compare.train import train
-    from semisup.console import command
+    from semisup.runtime.console import command
 
     data, jobs = _jobs(request, rest)
     out = Path(request.out or _OUT / data)
@@ -166,7 +166,7 @@ def _compare(directories: Mapping[Path, bool], wish: Wish) -> Comparison:
     """Compares runs, prints the tables and what else must be said, and writes all of it."""
     from semisup.compare import assemble, page, table, tables
     from semisup.compare.network import look_at
-    from semisup.console import say
+    from semisup.runtime.console import say
 
     comparison = assemble.compare(directories, wish, _count_labels, look_at)
     made = tables.tables(comparison)

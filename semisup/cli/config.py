@@ -27,9 +27,9 @@ from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
-from semisup.optim import SCHEDULES, Schedule
-from semisup.redaction import without_secrets
-from semisup.runs import LATER, run_of
+from semisup.models.optim import SCHEDULES, Schedule
+from semisup.runs.directory import LATER, run_of
+from semisup.runs.redaction import without_secrets
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
 

@@ -49,9 +49,9 @@ def run(request: Namespace) -> None:
     why_offline = _why_offline(request.mode)
 
     from semisup.compare.collect import find_runs
-    from semisup.console import say
     from semisup.dashboard import build, runs, upload
-    from semisup.runs import write_atomically
+    from semisup.runs.directory import write_atomically
+    from semisup.runtime.console import say
     from semisup.tracking import login
 
     found = runs.read(find_runs([Path(path) for path in request.runs or ["runs"]]))
@@ -116,8 +116,8 @@ def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
 
 def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:
     """What to type so that the server has the runs, and the dashboard of them."""
-    from semisup.console import command, say
     from semisup.dashboard.runs import not_uploaded
+    from semisup.runtime.console import command, say
     from semisup.tracking import login
 
     offline = [os.path.relpath(folder) for one in found for folder in not_uploaded(one)]

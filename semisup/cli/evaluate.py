@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from semisup.cli.build import build_data, build_trainer, restore
 from semisup.cli.config import Config
-from semisup.console import say
 from semisup.errors import require
+from semisup.runtime.console import say
 
 
 def run(config: Config) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from semisup.errors import InputError, did_you_mean, require
 from semisup.figures import FIGURES
-from semisup.runs import run_of
+from semisup.runs.directory import run_of
 
 if TYPE_CHECKING:
     from semisup.data.datamodule import DataModule
@@ -75,8 +75,8 @@ def draw(
     Returns:
         The PNG files by the name of the figure, and the names left out by the reason.
     """
-    from semisup.console import say
     from semisup.figures.style import save
+    from semisup.runtime.console import say
 
     drawn: dict[str, list[Path]] = {}
     left_out: dict[str, list[str]] = {}

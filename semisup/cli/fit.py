@@ -17,24 +17,24 @@ import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from semisup import signals
 from semisup.batch import Batch
-from semisup.checkpoints import Checkpoints
 from semisup.classifier import Classifier, OptimizerOptions
 from semisup.cli import resume
 from semisup.cli.build import as_list, build_data, build_trainer, first_line
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.summary import Result, table
-from semisup.console import command, say
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
-from semisup.runs import current_run_dir, write_atomically, write_environment
+from semisup.runs.directory import current_run_dir, write_atomically, write_environment
+from semisup.runs.reading import METRICS_FILE
+from semisup.runtime import signals
+from semisup.runtime.console import command, say
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
-from semisup.tracking.reading import METRICS_FILE
 from semisup.tracking.record import ContinueRecord, MetricsCSV
+from semisup.training.checkpoints import Checkpoints
 
 
 def run(config: Config) -> None:

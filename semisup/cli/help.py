@@ -8,10 +8,11 @@ import shutil
 import textwrap
 from dataclasses import replace
 
-from semisup import plugins, source
+from semisup import plugins
 from semisup.cli import DEFAULTS, ROOT, SGD, last, resolve_data
 from semisup.errors import InputError, did_you_mean
-from semisup.source import Option
+from semisup.plugins import source
+from semisup.plugins.source import Option
 
 VERBS = {
     "fit": "train a classifier",
@@ -164,13 +165,13 @@ def _optimizer(name: str) -> str:
 
 
 def _schedule(name: str) -> str:
-    tree = source.syntax_tree("semisup.optim") or ast.Module([], [])
+    tree = source.syntax_tree("semisup.models.optim") or ast.Module([], [])
     found = (n.value for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SCHEDULES")
     table = next((value for value in found if isinstance(value, ast.Dict)), ast.Dict([], []))
     classes = {ast.literal_eval(k): ast.unparse(v) for k, v in zip(table.keys, table.values, strict=True) if k}
     if name not in classes:
         raise InputError(f"there is no lr_scheduler {name!r}{did_you_mean(name, classes)}")
-    description = source.describe(f"semisup.optim:{classes[name]}")
+    description = source.describe(f"semisup.models.optim:{classes[name]}")
     title = f"lr_scheduler {name} (--lr_scheduler {'|'.join(classes)}): {description.summary}"
     return _section(title, "lr_scheduler.", description.options)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup.errors import InputError, require
-from semisup.runs import new_run_dir, write_atomically
+from semisup.runs.directory import new_run_dir, write_atomically
 
 if TYPE_CHECKING:
     from semisup.features.dictionary import Dictionary
@@ -63,10 +63,10 @@ def run(request: Namespace, argv: list[str]) -> None:
 
     from semisup.cli.build import build_data
     from semisup.cli.config import parse
-    from semisup.console import say
     from semisup.features.coates import features
     from semisup.features.dictionary import learn
     from semisup.features.linear import GRID, linear_svm
+    from semisup.runtime.console import say
 
     config = parse("fit", argv)
     data = build_data(config)
@@ -115,9 +115,9 @@ def run(request: Namespace, argv: list[str]) -> None:
 
 def _draw(dictionary: Dictionary, folder: Path) -> None:
     """Writes a picture of the centroids, as k-means found them, in the space of whitened patches; says where."""
-    from semisup.console import say
     from semisup.figures.filters import filters
     from semisup.figures.style import save
+    from semisup.runtime.console import say
 
     centroids = dictionary.centroids.unflatten(1, dictionary.shape).cpu()
     some = f"the first {_DRAWN:,} of " if len(centroids) > _DRAWN else ""

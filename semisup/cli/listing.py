@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from semisup import plugins, source
+from semisup import plugins
 from semisup.errors import InputError, did_you_mean
+from semisup.plugins import source
 
 _GROUPS = {
     "strategies": (plugins.STRATEGIES, "--strategy NAME, or NAME+NAME where only one of them owns the loss"),

@@ -12,9 +12,9 @@ import torch
 from semisup.cli.build import build_data, restore
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_predictions
-from semisup.console import say
 from semisup.errors import InputError
-from semisup.runs import run_of
+from semisup.runs.directory import run_of
+from semisup.runtime.console import say
 
 
 def run(config: Config) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool
-from semisup.inference import predict
-from semisup.runs import write_atomically
+from semisup.predict import predict
+from semisup.runs.directory import write_atomically
 
 Format = Literal["csv", "kaggle"]
 

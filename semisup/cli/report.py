@@ -53,14 +53,14 @@ def run(request: Namespace) -> None:
     import torch
 
     from semisup.cli.figures import open_data
-    from semisup.console import say
     from semisup.figures.material import Material
     from semisup.report import arms, runs
     from semisup.report.html import html
     from semisup.report.latex import latex
     from semisup.report.markdown import markdown
     from semisup.report.sections import report
-    from semisup.runs import write_atomically
+    from semisup.runs.directory import write_atomically
+    from semisup.runtime.console import say
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = [Material(Path(path), lambda path: open_data(path, request.root), device) for path in request.runs]

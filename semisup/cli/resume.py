@@ -16,17 +16,17 @@ from typing import Any
 import yaml
 from pytorch_lightning.trainer.connectors import checkpoint_connector
 
-from semisup import safe_yaml
-from semisup.checkpoints import newest
 from semisup.classifier import Classifier
 from semisup.cli.build import listed
 from semisup.cli.config import Config
 from semisup.cli.yaml_files import flatten
-from semisup.console import say
 from semisup.errors import InputError, require
-from semisup.launch import from_rank_zero
-from semisup.redaction import is_hidden
-from semisup.runs import run_of
+from semisup.runs import safe_yaml
+from semisup.runs.directory import run_of
+from semisup.runs.redaction import is_hidden
+from semisup.runtime.console import say
+from semisup.runtime.launch import from_rank_zero
+from semisup.training.checkpoints import newest
 
 AUTO = "auto"
 # What decides where a run computes, how fast, and what it shows, but not what comes out of it.

@@ -49,9 +49,9 @@ def run(request: Namespace, rest: list[str]) -> None:
 
     from semisup.cli import expand
     from semisup.cli.config import parse
-    from semisup.console import command, say
     from semisup.dashboard import sweep
-    from semisup.runs import write_atomically
+    from semisup.runs.directory import write_atomically
+    from semisup.runtime.console import command, say
 
     fixed = ["--strategy", request.strategy, *expand(rest)]
     takes = sweep.taker(yaml.safe_load(parse("fit", fixed).yaml))

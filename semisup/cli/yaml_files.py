@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
-from semisup import safe_yaml
 from semisup.cli import SHORT
 from semisup.errors import require
-from semisup.redaction import without_hidden
+from semisup.runs import safe_yaml
+from semisup.runs.redaction import without_hidden
 
 
 class Dumper(yaml.SafeDumper):

@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from semisup import safe_yaml
 from semisup.compare.comparable import own_options
 from semisup.compare.record import Round, Run
 from semisup.errors import InputError, require
-from semisup.runs import is_run, run_of
-from semisup.tracking.reading import metric_rows, read_metrics
+from semisup.runs import safe_yaml
+from semisup.runs.directory import is_run, run_of
+from semisup.runs.reading import metric_rows, read_metrics
 
 _CONFIG, _METRICS, _ENVIRONMENT = "config.yaml", "metrics.csv", "environment.txt"
 _ACCURACY = "val/accuracy"

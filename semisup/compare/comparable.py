@@ -13,7 +13,7 @@ from typing import Any
 
 from semisup.compare.record import OptionDifference
 from semisup.plugins import split_names
-from semisup.runs import LATER
+from semisup.runs.directory import LATER
 
 # Batches are global, and evaluation and residency change rounding at most.
 _FREE = (

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from semisup.classifier import Classifier
 from semisup.compare.record import Network
 from semisup.errors import InputError
-from semisup.runs import find_checkpoint
+from semisup.runs.directory import find_checkpoint
 
 
 def look_at(directory: Path) -> Network | None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from semisup.console import say
 from semisup.errors import InputError
+from semisup.runtime.console import say
 
 GRACE_SECONDS = 60.0  # to finish the step, save, and close W&B
 _POLL_SECONDS = 0.1

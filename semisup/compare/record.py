@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from semisup.errors import InputError
-from semisup.runs import write_atomically
+from semisup.runs.directory import write_atomically
 
 FORMAT = 1  # raised when an older reader would misread the file
 FILE = "comparison.json"

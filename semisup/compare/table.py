@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semisup.runs import write_atomically
+from semisup.runs.directory import write_atomically
 
 ALL = "tables.txt"
 Value = str | int | float | None

@@ -14,8 +14,8 @@ from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, find, fit_command
 from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Failure
-from semisup.console import say
-from semisup.runs import redacted
+from semisup.runs.directory import redacted
+from semisup.runtime.console import say
 
 
 def train(jobs: Sequence[Job], out: Path, wanted: int | None, lock: int) -> list[Failure]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semisup.compare.collect import is_finished, read_config
-from semisup.console import say
 from semisup.dashboard.panels import FIGURES
 from semisup.errors import InputError, require
+from semisup.runs.reading import read_metrics
+from semisup.runtime.console import say
 from semisup.tracking import ID_FILE, group_of
-from semisup.tracking.reading import read_metrics
 
 
 @dataclass(frozen=True)

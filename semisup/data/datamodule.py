@@ -12,12 +12,12 @@ import torch
 
 from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples
-from semisup.console import say
 from semisup.data.audit import Audit
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.randomness import Draw
+from semisup.runtime.console import say
 
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "flip_half"]
 _MOST = 1_000_000  # images in a batch: more fit into no memory

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from semisup.data.cache import user_cache
-from semisup.runs import replacing
+from semisup.runs.directory import replacing
 
 _CHUNK = 1 << 24  # bytes hashed at once: bounds the memory that hashing takes
 _LARGE = 1 << 26  # bytes of a file whose keys are kept: smaller ones take less than a tenth of a second

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semisup.console import say
 from semisup.data.cache import user_cache
 from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.features.chunks import rows_at_once
 from semisup.features.kmeans import Method, cluster, resolve
 from semisup.features.patches import Whitening, contrast_normalize, random_patches
-from semisup.runs import replacing
+from semisup.runs.directory import replacing
+from semisup.runtime.console import say
 
 _VERSION = 1  # of what is kept, and of how it is computed
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from semisup.data.loader import EvaluationLoader
 from semisup.data.pool import Pool
-from semisup.inference import evaluation_mode
+from semisup.models.modes import evaluation_mode
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh)
 

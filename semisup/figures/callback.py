@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
 from semisup.classifier import Classifier
-from semisup.console import say
 from semisup.errors import InputError
-from semisup.tracking.reading import read_metrics
+from semisup.runs.reading import read_metrics
+from semisup.runtime.console import say
 from semisup.tracking.record import MetricsCSV
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     """The training loss as a running mean over a pale line of its values, and the validation accuracy, by steps.
 
     Args:
-        runs: name -> rows of `metrics.csv`, as `semisup.tracking.reading.read_metrics` gives them.
+        runs: name -> rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
     """
     rows = -(-len(runs) // 2)
     drawn = figure(2.8 + 0.17 * rows)

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semisup import safe_yaml
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
 from semisup.errors import InputError, require
-from semisup.inference import predict
+from semisup.predict import predict
 from semisup.randomness import permutation
-from semisup.runs import find_checkpoint, run_of
-from semisup.tracking.reading import read_metrics
+from semisup.runs import safe_yaml
+from semisup.runs.directory import find_checkpoint, run_of
+from semisup.runs.reading import read_metrics
 
 _EMBEDDED = 1000  # images
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semisup.classifier import Classifier, Network
 from semisup.errors import InputError
-from semisup.inference import evaluation_mode
+from semisup.models.modes import evaluation_mode
 
 _POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 LAST = "features"

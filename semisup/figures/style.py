@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
-from semisup.runs import replacing
+from semisup.runs.directory import replacing
 
 WIDTH = 6.5  # inches; the text width of a page
 PAD = 0.08  # inches, around every part of a figure

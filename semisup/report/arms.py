@@ -13,7 +13,7 @@ from semisup.compare.record import Interval
 from semisup.compare.statistics import spread, t_interval
 from semisup.errors import InputError, require
 from semisup.report.runs import Run, Split
-from semisup.runs import Which
+from semisup.runs.directory import Which
 
 SUPERVISED = "supervised"
 # Options of data that leave open which images there are, and which of them are labeled.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.classifier import Classifier
-from semisup.inference import evaluation_mode
+from semisup.models.modes import evaluation_mode
 from semisup.report.content import TIMES
 
 

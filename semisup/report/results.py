@@ -10,7 +10,7 @@ from semisup.compare.statistics import spread
 from semisup.report.arms import SUPERVISED, Arm, Difference, difference, reference, unlike
 from semisup.report.content import MINUS, NONE, Code, Paragraph, Section, listed, paragraph, table
 from semisup.report.runs import Split
-from semisup.runs import Which
+from semisup.runs.directory import Which
 
 _SCORES: tuple[tuple[Which, Split], ...] = (("best", "val"), ("best", "test"), ("last", "val"), ("last", "test"))
 _TOLD: tuple[tuple[Which, Split], ...] = (("best", "test"), ("last", "test"), ("best", "val"), ("last", "val"))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from semisup.compare.comparable import flat
 from semisup.errors import InputError, require
 from semisup.figures.material import Material
-from semisup.redaction import redacted
-from semisup.runs import Which
+from semisup.runs.directory import Which
+from semisup.runs.redaction import redacted
 
 Split = Literal["val", "test"]
 

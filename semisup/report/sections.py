@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from semisup import plugins, source
+from semisup import plugins
 from semisup.compare.statistics import spread
 from semisup.errors import InputError
+from semisup.plugins import source
 from semisup.report.appendix import configuration, environment, missing
 from semisup.report.arms import Arm
 from semisup.report.content import NONE, Block, Code, Picture, Report, Section, listed, paragraph, table

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semisup.errors import InputError
-from semisup.runs import write_atomically
+from semisup.runs.directory import write_atomically
 from semisup.tracking import login
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _resolve(mode: Mode) -> Mode:
         if wished in ("offline", "dryrun"):
             mode = "offline"
         if not _installed("wandb"):
-            from semisup.console import say
+            from semisup.runtime.console import say
 
             say("W&B is not installed, so metrics go to metrics.csv only (pip install wandb)")
             return "disabled"

@@ -13,8 +13,8 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from semisup.console import say
-from semisup.redaction import redacted
+from semisup.runs.redaction import redacted
+from semisup.runtime.console import say
 from semisup.tracking import login
 
 INIT_SECONDS = 20.0  # until the server must have accepted the run

@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from semisup.runs import replacing, writing
-from semisup.tracking.reading import METRICS_FILE, metric_rows
+from semisup.runs.directory import replacing, writing
+from semisup.runs.reading import METRICS_FILE, metric_rows
 
 _KEYS = ("epoch", "step")
 

@@ -23,7 +23,7 @@ from semisup.cli.build import build_trainer
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.errors import InputError
-from semisup.optim import SCHEDULES, build_optimizer
+from semisup.models.optim import SCHEDULES, build_optimizer
 
 _OPTIMIZERS = ("sgd", "adamw", "rmsprop", "adagrad", "lbfgs")
 # -1 is everything, or no end.

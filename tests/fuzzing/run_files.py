@@ -26,7 +26,6 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from fuzzing.damage import TEXT, VALUES, damaged, distorted, some_damaged
 from fuzzing.judging import Case, Property
-from semisup import safe_yaml
 from semisup.classifier import Classifier
 from semisup.cli.config import parse
 from semisup.cli.resume import run_to_resume
@@ -44,7 +43,8 @@ from semisup.report.html import html
 from semisup.report.latex import latex
 from semisup.report.markdown import markdown
 from semisup.report.sections import Pictures, report
-from semisup.tracking.reading import metric_rows, read_metrics
+from semisup.runs import safe_yaml
+from semisup.runs.reading import metric_rows, read_metrics
 
 CPU = torch.device("cpu")
 

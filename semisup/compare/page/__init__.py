@@ -24,7 +24,7 @@ from semisup.compare.page.embeddings import embeddings
 from semisup.compare.page.series import charts, key, rounded
 from semisup.compare.record import Comparison
 from semisup.compare.table import Entry, Table
-from semisup.runs import write_atomically
+from semisup.runs.directory import write_atomically
 
 FILE = "page.html"
 _HERE = Path(__file__).parent

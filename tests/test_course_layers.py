@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck
 
+from experiments.course_layers.convolution import ValidConvolution, input_gradient
+from experiments.course_layers.minmax import MinPlusMax
+from experiments.course_layers.shift_norm import ShiftNorm, ShiftNormFunction, normalization_gradient
+from experiments.course_layers.softmax_regression import SoftmaxRegression
 from semisup.errors import InputError
-from semisup.nn.convolution import ValidConvolution, input_gradient
-from semisup.nn.minmax import MinPlusMax
-from semisup.nn.shift_norm import ShiftNorm, ShiftNormFunction, normalization_gradient
-from semisup.nn.softmax_regression import SoftmaxRegression
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

@@ -1,8 +1,8 @@
 """Signals that end a training in good order: Ctrl-C, the SIGTERM of a cluster or a shell, and SLURM's requeue signal.
 
 A signal during a training is only written down. At the end of the step all ranks agree on it, the checkpoint is
-written, and `Stopped` is raised on every rank at the same step (semisup/checkpoints.py). Outside of a training, where
-there is nothing to save, it is raised at once. A second Ctrl-C ends the process wherever it is.
+written, and `Stopped` is raised on every rank at the same step (semisup/training/checkpoints.py). Outside of a
+training, where there is nothing to save, it is raised at once. A second Ctrl-C ends the process wherever it is.
 
 Lightning has handlers of its own, but not ones to rely on: its SIGTERM handler starts a broadcast in the middle of
 whatever the rank is computing, its SLURM handler saves in the middle of a step, into a file that any later run would

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from semisup.errors import InputError
-from semisup.redaction import redacted
+from semisup.runs.redaction import redacted
 
 Which = Literal["best", "last"]
 # Options that came later: what they were in a run whose config.yaml doesn't know them.
@@ -88,7 +88,7 @@ def current_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
     Raises:
         InputError: this process is another rank, and rank 0 can't be asked; or a rank does not see what rank 0 made.
     """
-    from semisup.launch import from_rank_zero, on_every_rank  # needs torch
+    from semisup.runtime.launch import from_rank_zero, on_every_rank
 
     path = Path(from_rank_zero(lambda: str(new_run_dir(root, data, strategy, seed).absolute())))
     if not on_every_rank(path.is_dir()):

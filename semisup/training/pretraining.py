@@ -21,9 +21,9 @@ from semisup.batch import move
 from semisup.classifier import Classifier
 from semisup.data.loader import order
 from semisup.data.pool import Pool
-from semisup.finite import Diverged
-from semisup.inference import evaluation_mode
+from semisup.models.modes import evaluation_mode
 from semisup.randomness import Draw, key, permutation, seed_layers
+from semisup.runtime.finite import Diverged
 
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004  # the authors'; the decay is that of their fully connected layers
 _CHUNK = 256  # images whose patches are chosen at once

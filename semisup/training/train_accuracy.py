@@ -1,6 +1,6 @@
 """The accuracy on the labeled training images after every epoch.
 
-semisup fit --trainer.callbacks+ semisup.tracking.train_accuracy.TrainAccuracy
+semisup fit --trainer.callbacks+ semisup.training.train_accuracy.TrainAccuracy
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from semisup.classifier import Classifier
-from semisup.inference import predict, synchronize_buffers
+from semisup.predict import predict
+from semisup.runtime.ranks import synchronize_buffers
 
 
 class TrainAccuracy(pl.Callback):

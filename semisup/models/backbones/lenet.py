@@ -2,7 +2,7 @@
 
 A stage is conv 5x5 -> tanh (or ReLU) -> L2 pooling of 2 -> subtraction of the local mean. The pooling is the square
 root of the sum of squares (Sermanet, Chintala & LeCun 2012, arXiv 1204.3968), the subtraction that of
-`semisup.normalization.subtract_local_mean`. Weights start as PyTorch's do, which is as Torch7's did.
+`semisup.models.normalization.subtract_local_mean`. Weights start as PyTorch's do, which is as Torch7's did.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from semisup.errors import require
-from semisup.normalization import subtract_local_mean
+from semisup.models.normalization import subtract_local_mean
 
 _WINDOW = 7  # pixels of the Gaussian
 

@@ -6,7 +6,7 @@ A plugin is one class and one line in its distribution's `pyproject.toml`:
     mymethod = "mypackage.mymethod:MyMethod"
 
 Only the named plugin is ever imported. What `list` and `--help` tell of the others is read from their source text
-(semisup/source.py).
+(semisup/plugins/source.py).
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from semisup.classifier import Classifier
-from semisup.console import say
 from semisup.errors import InputError
-from semisup.runs import writing
-from semisup.signals import Signals, Stopped
+from semisup.runs.directory import writing
+from semisup.runtime.console import say
+from semisup.runtime.signals import Signals, Stopped
 
 SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
 _DUE = 0.5  # less than the number of any signal

@@ -1,7 +1,8 @@
 """What the features are worth without the head that training fits to them: nearest neighbours, and a linear probe.
 
-    python -m semisup fit --trainer.callbacks semisup.probe.KNN --trainer.callbacks.k 10
-    python -m semisup fit --trainer.callbacks+ semisup.probe.KNN --trainer.callbacks+ semisup.probe.LinearProbe
+    python -m semisup fit --trainer.callbacks semisup.training.probe.KNN --trainer.callbacks.k 10
+    python -m semisup fit --trainer.callbacks+ semisup.training.probe.KNN \\
+        --trainer.callbacks+ semisup.training.probe.LinearProbe
 
 Features are what the linear head is given, by the weights that evaluate, of images without augmentation. They are
 judged by the labeled training images against the validation images; under several ranks every image counts once.
@@ -18,7 +19,8 @@ from semisup.classifier import Classifier, Network
 from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.features.linear import linear_svm
-from semisup.inference import gather_rows, predict, synchronize_buffers
+from semisup.predict import predict
+from semisup.runtime.ranks import gather_rows, synchronize_buffers
 
 _CHUNK = 1024  # images that are compared with all labeled ones at once
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from semisup.errors import InputError
 
 # Of what a checkpoint says of the model; raised when an older reader would misread it. In 1 the course's networks were
-# others (semisup/backbones/course.py), which their weights tell by a number of their own.
+# others (semisup/models/backbones/course.py), which their weights tell by a number of their own.
 FORMAT = 2
 _SEAL = "digest"
 

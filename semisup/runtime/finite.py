@@ -2,7 +2,7 @@
 
 The loss lies on the device, and whoever reads it waits for the device. So a step only keeps its own, and all that were
 kept are read where somebody waits anyway: as often as the loggers do, at the end of an epoch, and before a checkpoint
-is written (semisup/checkpoints.py), so that none ever holds weights that are not finite.
+is written (semisup/training/checkpoints.py), so that none ever holds weights that are not finite.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch
 from semisup.errors import InputError
-from semisup.inference import gather_rows
+from semisup.runtime.ranks import gather_rows
 
 _MOST = 50  # steps whose losses are kept unread, however rarely loggers look
 _ADVICE = (

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from semisup import runs
 from semisup.errors import InputError
-from semisup.launch import ANSWER
+from semisup.runs import directory as runs
+from semisup.runtime.launch import ANSWER
 
 NOON = time.struct_time((2025, 3, 9, 12, 0, 0, 6, 68, 0))
 
@@ -57,7 +57,8 @@ def test_runs_started_at_once_do_not_share_a_directory(tmp_path: Path) -> None:
 
 
 CHILD = (
-    "import sys; from pathlib import Path; from semisup.runs import current_run_dir as c; print(c(Path('x'),'d','s',0))"
+    "import sys; from pathlib import Path; from semisup.runs.directory import current_run_dir as c; "
+    "print(c(Path('x'), 'd', 's', 0))"
 )
 
 

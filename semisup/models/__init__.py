@@ -1,0 +1,1 @@
+"""Networks: backbones, input normalisation, moving average, optimisers."""

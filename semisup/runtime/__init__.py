@@ -1,0 +1,1 @@
+"""The process: launching, ranks, signals, the console, memory."""
