@@ -309,6 +309,11 @@ class Classifier(pl.LightningModule):
 
     # ---- checkpoints
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what checkpoints did not hold from the beginning: the moving average was updated in every step."""
+        if self.ema is not None:
+            checkpoint["state_dict"].setdefault("ema._extra_state", torch.tensor(checkpoint["global_step"]))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
         model = {**asdict(self.options), "backbone": self.backbone_name}
@@ -346,6 +351,7 @@ class Classifier(pl.LightningModule):
             spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
             module = cls(spec, model=ModelOptions(**known["model"]))
             module.follow(known["ema_decay"])
+            module.on_load_checkpoint(checkpoint)
             weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
             for name in weights.keys() - module.state_dict().keys():
                 del weights[name]

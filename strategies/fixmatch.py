@@ -3,9 +3,9 @@
     semisup fit --strategy fixmatch --data cifar10 --data.labels_per_class 4
 
 The loss is CE(labeled) + weight * fixmatch(weak, strong), see semisup/losses.py. Targets come from the weights that
-train; a moving average of parameters and buffers evaluates. The defaults are the paper's (section 4), and so are those
-of the optimiser and of the learning rate's schedule: SGD of .03 with Nesterov momentum .9 and weight decay 5e-4, not on
-biases and normalisation layers, times cos(7 pi k / 16 K).
+train; a moving average of them evaluates (semisup/models/ema.py). The defaults are the paper's (section 4), and so are
+those of the optimiser and of the learning rate's schedule: SGD of .03 with Nesterov momentum .9 and weight decay 5e-4,
+not on biases and normalisation layers, times cos(7 pi k / 16 K).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class FixMatch(LossStrategy):
         threshold: least confidence of a target (tau).
         weight: weight of the unlabeled images in the loss (lambda_u).
         ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train. .999 looks back over
-            a thousand steps, so a run of not many more is better evaluated by .99.
+            a thousand steps or, where that is less, over a ninth of those taken.
         joint: send all views through the network in one batch, so that batch normalisation sees one population, as the
             paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
     """

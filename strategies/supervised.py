@@ -20,7 +20,8 @@ class Supervised(LossStrategy):
     Args:
         view: the augmentation of the labeled images, weak or strong; strong for a fair comparison with strategies that
             augment strongly.
-        ema_decay: decay of a moving average of the weights that evaluates in their place; 0 for none.
+        ema_decay: decay of a moving average of the weights that evaluates in their place; 0 for none. .999 looks back
+            over a thousand steps or, where that is less, over a ninth of those taken.
     """
 
     def __init__(self, view: Literal["weak", "strong"] = "weak", ema_decay: float = 0.0) -> None:

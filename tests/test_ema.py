@@ -2,33 +2,94 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from helpers import Blobs, classifier, same, trainer, weights
 from torch import nn
 
+from datamodules.digits import Digits
 from semisup.classifier import Classifier
 from semisup.models.ema import EMA
+from semisup.models.modes import evaluation_mode
+from semisup.runs import checkpoint_file
+from semisup.strategy import LossStrategy
+from strategies.fixmatch import FixMatch
 from strategies.supervised import Supervised
 
 
-def test_parameters_and_buffers_follow_the_closed_form() -> None:
+def test_parameters_follow_the_closed_form_and_buffers_are_the_networks() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    ema = EMA(network, 0.9)
-    expected = {name: value.clone().double() for name, value in network.state_dict().items()}
+    network.register_buffer("state", torch.zeros(3, dtype=torch.float16))  # buffers of several types
+    ema = EMA(network, 0.3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(5):
+    history = [weights(network)]
+    for _ in range(9):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator))
+        network.state += 1
         network(torch.randn(4, 1, 5, 5, generator=generator))  # moves batch normalisation's buffers
+        history.append(weights(network))
         ema.update(network)
-        for name, value in network.state_dict().items():
-            expected[name] = value if name.endswith("tracked") else 0.9 * expected[name] + 0.1 * value
-    for name, value in ema.average.state_dict().items():
-        assert torch.allclose(value.double(), expected[name].double(), rtol=1e-5), name
-    assert int(ema.average[1].num_batches_tracked) == 5
+    keep = [min(0.3, (1 + k) / (10 + k)) for k in range(9)]  # .1, 2/11, 3/12, .3, ...
+    shares = [math.prod(keep)] + [(1 - d) * math.prod(keep[k + 1 :]) for k, d in enumerate(keep)]
+    assert sum(shares) == pytest.approx(1)
+    for name, _ in network.named_parameters():
+        expected = sum(share * past[name].double() for share, past in zip(shares, history, strict=True))
+        torch.testing.assert_close(ema.average.get_parameter(name).double(), expected, rtol=1e-5, atol=1e-6)
+    for name, buffer in network.named_buffers():
+        assert torch.equal(ema.average.get_buffer(name), buffer), name
+    assert int(ema.average[1].num_batches_tracked) == 9
+
+
+def test_the_decay_is_warmed_up() -> None:
+    """What is left of the weights that the average began with: the product of (1 + k) / (10 + k) is 1 / C(n + 9, 9)."""
+    network = nn.Linear(1, 1, bias=False)  # it has no buffers
+    nn.init.ones_(network.weight)
+    ema = EMA(network, 0.999)
+    short = EMA(network, 0.5)
+    nn.init.zeros_(network.weight)
+    for n in range(1, 31):
+        ema.update(network)
+        short.update(network)
+        assert float(ema.average.weight) == pytest.approx(1 / math.comb(n + 9, 9), rel=1e-5)
+        # (1 + k) / (10 + k) is half from k = 8 on.
+        left = 1 / math.comb(min(n, 8) + 9, 9) * 0.5 ** max(0, n - 8)
+        assert float(short.average.weight) == pytest.approx(left, rel=1e-5)
+
+
+def test_what_does_not_move_stays_to_the_bit() -> None:
+    frozen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval().requires_grad_(False)
+    nn.init.uniform_(frozen[0].weight)
+    ema, before = EMA(frozen, 0.9), weights(frozen)
+    for _ in range(20):
+        ema.update(frozen)
+    assert same(before, weights(ema.average))
+    EMA(nn.Identity(), 0.9).update(nn.Identity())  # nothing to follow
+
+
+@pytest.mark.parametrize("strategy", [Supervised, partial(FixMatch, ratio=1)], ids=["supervised", "fixmatch"])
+def test_an_average_of_a_short_run_is_not_worse_than_the_weights(strategy: Callable[..., LossStrategy]) -> None:
+    """With a decay that looks back further than the run is long, and batch normalisation."""
+    data = Digits(steps_per_epoch=150)
+    module = classifier(data, strategy(ema_decay=0.999))
+    trainer(1, limit_val_batches=0).fit(module, data)
+    assert module.ema is not None
+    pool = data.pools.test
+    assert pool is not None
+    images, labels = pool.gather(torch.arange(len(pool))).float() / 255, torch.as_tensor(pool.labels)
+
+    def accuracy(network: nn.Module) -> float:
+        with evaluation_mode(network):
+            return float((network(images).argmax(1) == labels).float().mean())
+
+    assert accuracy(module.network) > 0.7
+    assert accuracy(module.ema) > accuracy(module.network) - 0.01
 
 
 def test_the_average_stays_in_evaluation_mode_and_is_not_trained() -> None:
@@ -72,6 +133,29 @@ def test_the_average_moves_once_for_every_step_of_the_optimiser() -> None:
     fit = trainer(2, accumulate_grad_batches=3)
     fit.fit(Averaged(data.spec), data)
     assert len(moved) == fit.global_step == 4
+
+
+def test_the_count_of_updates_is_in_the_checkpoint(tmp_path: Path) -> None:
+    data = Blobs()
+    module, fit = classifier(data, Supervised(ema_decay=0.9)), trainer(3)
+    fit.fit(module, data)
+    assert module.ema is not None and module.ema.updates == fit.global_step == 12
+    fit.save_checkpoint(tmp_path / "new.ckpt")
+    old = torch.load(tmp_path / "new.ckpt")
+    del old["state_dict"]["ema._extra_state"]  # as checkpoints were when nothing counted
+    checkpoint_file.seal(old)
+    torch.save(old, tmp_path / "old.ckpt")
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    ends = []
+    for name in ("new", "old"):
+        restored = Classifier.from_checkpoint(tmp_path / f"{name}.ckpt").eval()
+        assert torch.equal(restored.evaluate(images), module.eval().evaluate(images))
+        data = Blobs()
+        resumed = classifier(data, Supervised(ema_decay=0.9))
+        trainer(5).fit(resumed, data, ckpt_path=tmp_path / f"{name}.ckpt", weights_only=True)
+        assert resumed.ema is not None and resumed.ema.updates == 20
+        ends.append(weights(resumed))
+    assert same(*ends)
 
 
 def test_without_a_decay_the_network_itself_evaluates() -> None:
