@@ -34,7 +34,7 @@ def meta_batch(data: Blobs) -> Batch:
     return augmented
 
 
-@pytest.mark.parametrize("augmentation", ["weak", "shift", "course"])
+@pytest.mark.parametrize("augmentation", ["weak", "shift", "course", "course_copies"])
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_step_reads_no_value_back(name: str, augmentation: Any) -> None:
     """On the meta device there are none to read, so what works there never waits for a GPU to tell one."""

@@ -248,6 +248,28 @@ def test_course_is_torchvisions_flip_then_affine(photographs: Tensor) -> None:
     torch.testing.assert_close(views.course(photographs, where), expected, atol=2e-4, rtol=0)
 
 
+def test_course_copies_are_the_original_or_one_part_each_and_half_are_mirrored() -> None:
+    """Image for image what that part makes of `flip_half`'s image, to the bit of an original; a fifth of each kind."""
+    count, images = 1000, patches(24).repeat(84, 1, 1, 1)[:1000]
+    kinds = (views.none, views.translate, views.rotate, views.scale_up, views.scale_down)
+    total = torch.zeros(5)
+    for step in range(2):
+        where = draw(count, step=step)
+        found = views.course_copies(images, where)
+        halves = views.flip_half(images, where)
+        mirrored = (halves == images.flip(-1) / 255).flatten(1).all(1)
+        assert int(mirrored.sum()) == count // 2
+        flipped = (halves * 255).round().byte()
+        close = [(found - view(flipped, where)).abs().flatten(1).amax(1) < 1e-6 for view in kinds]
+        matches = torch.stack(close)  # (kinds, B)
+        assert torch.equal(matches.sum(0), torch.ones(count, dtype=torch.int64))
+        assert torch.equal(found[matches[0]], halves[matches[0]])
+        total += matches.sum(1)
+        for kind in matches:  # what is drawn for the kind says nothing about the mirror
+            assert abs(int((kind & mirrored).sum()) - int(kind.sum()) / 2) < 4 * (int(kind.sum()) / 4) ** 0.5
+    assert (total - 2 * count / 5).abs().max() < 4 * (2 * count * 0.2 * 0.8) ** 0.5
+
+
 def test_fractions_hold_at_other_sizes() -> None:
     did = measured(views.course, draw(600), size=48)
     assert_fills(did["x"], -4.8, 4.8)
@@ -257,7 +279,7 @@ def test_fractions_hold_at_other_sizes() -> None:
 def test_an_unknown_view_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"there is no view 'coarse'; did you mean 'course'\?"):
         views.find_view("coarse")
-    with pytest.raises(InputError, match=r"there is no view 'xyz'; there are: course, flip_half, jitter, none"):
+    with pytest.raises(InputError, match=r"no view 'xyz'; there are: course, course_copies, flip_half, jitter"):
         views.find_view("xyz")
 
 

@@ -5,9 +5,10 @@ the same samples at the same step look the same on one device and on two, and af
 
 To add a view, write such a function and name it in `VIEWS`.
 
-`course` is the augmentation of the course on STL-10, whose five parts each made further training images: translation by
-up to 10 %, rotation by up to 20 degrees, scaling up, scaling down, and mirroring half of the images. Its sizes were in
-pixels of 96x96 images; here they are fractions, for images of any size. Each part is a view as well.
+The course on STL-10 augmented by five parts: translation by up to 10 %, rotation by up to 20 degrees, scaling up,
+scaling down, and mirroring half of the images. The first four each made a further copy of the training set, as in
+`course_copies`. All five on every image, `course`, is another, stronger augmentation. The course's sizes were in pixels
+of 96x96 images; here they are fractions, for images of any size. Each part is a view as well.
 """
 
 from __future__ import annotations
@@ -76,6 +77,25 @@ def course(images: Tensor, draw: Draw) -> Tensor:
     return _resample(images, _angle(draw), *_translation(images, draw), scale, draw.half("flip"))
 
 
+def course_copies(images: Tensor, draw: Draw) -> Tensor:
+    """The course's own way: the original or a copy of one part; exactly half of the global batch is mirrored.
+
+    Each image is, as likely as not one of the others, as it is, or as `translate`, `rotate`, `scale_up` or `scale_down`
+    make it of what `flip_half` made of it. The course wrote four such copies of its training set and shuffled them
+    among the originals: of a batch drawn from that larger set a fifth is of each kind as well, up to chance. What
+    differs is that a copy was moved and turned once and for all, and is here whenever the image comes up. And an epoch
+    is one pass over the images, as with any other view, where the course's was one over the larger set:
+    `--data.steps_per_epoch` makes it as long (of 4,000 images in batches of 64, 312).
+    """
+    kind, zero = draw.integers("kind", 5)[:, 0], _zeros(draw)
+    translated, rotated, up, down = (kind == number for number in range(1, 5))
+    right, below = (torch.where(translated, pixels, zero) for pixels in _translation(images, draw))
+    scale = torch.where(up, zero + SCALE_UP, torch.where(down, zero + SCALE_DOWN, zero + 1))
+    flipped = geometry.flip(_checked(images), draw.half("flip"))
+    copies = _resample(flipped, torch.where(rotated, _angle(draw), zero), right, below, scale)
+    return torch.where((kind == 0)[:, None, None, None], _unit(flipped), copies)
+
+
 def translate(images: Tensor, draw: Draw) -> Tensor:
     """Moves each image along both axes, uniformly up to `TRANSLATION` of its width and height; zeros come in."""
     zero = _zeros(draw)
@@ -115,6 +135,7 @@ VIEWS: dict[str, View] = {
         strong_shift,
         jitter,
         course,
+        course_copies,
         translate,
         rotate,
         scale_up,

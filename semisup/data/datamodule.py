@@ -19,7 +19,7 @@ from semisup.errors import require
 from semisup.randomness import Draw
 from semisup.runtime.console import say
 
-Augmentation = Literal["auto", "none", "shift", "weak", "course", "flip_half"]
+Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
 _MOST = 1_000_000  # images in a batch: more fit into no memory
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
 
@@ -91,8 +91,8 @@ class DataModule(pl.LightningDataModule, ABC):
         steps_per_epoch: batches in an epoch; by default one pass over the training images that have a label in the
             dataset, whatever labels_per_class is, and at least 50.
         augmentation: the light augmentation of training images: none, shift (reflect-pad crop), weak (flip and crop),
-            course (translate, rotate, scale up and down, flip half of the batch), flip_half (that alone), or auto, the
-            dataset's own.
+            course (translate, rotate, scale up or down, flip half of the batch), course_copies (one of these four or
+            the original, and flip half: as the course did), flip_half (that alone), or auto, the dataset's own.
         residency: where images are kept as uint8: host (memory map), device, or auto, the device where they take less
             than half of its free memory.
         labeled_in_unlabeled: whether the labeled images are served among the unlabeled ones too, without their labels,
