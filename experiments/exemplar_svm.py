@@ -23,6 +23,7 @@ from semisup.cli.build import build_data
 from semisup.cli.config import Config, parse
 from semisup.features.linear import linear_svm
 from semisup.features.pooling import pooled_features
+from semisup.runtime.openmp import restart_bounded
 
 
 def untrained(config: Config) -> float:
@@ -41,6 +42,7 @@ def untrained(config: Config) -> float:
 
 def main() -> None:
     """Runs both arms with every seed and prints the table and a JSON line."""
+    restart_bounded()
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)

@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fuzzing import PROPERTIES
 from fuzzing.trying import Found, shares, tried
 
+from semisup.runtime.openmp import restart_bounded
+
 _HEADER = (
     "property",
     "cases",
@@ -39,6 +41,7 @@ _HEADER = (
 
 def main() -> None:
     """Prints a row as each property is done, the sums, and every kind of failure."""
+    restart_bounded()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("properties", nargs="*", help="by name (default: all)")
     parser.add_argument("--cases", type=int, default=10_000, help="of all properties together (default: %(default)s)")

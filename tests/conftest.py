@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from semisup.runtime.openmp import bound_spinning
+
 # Before torch is imported, and inherited by the processes that tests start: networks this small are slower on several
 # threads, many times so while another process wants the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+bound_spinning()  # for those tests and processes that use several
 
 # The same examples every time: a run that failed fails again, and one that passed here passes elsewhere.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,10 @@ from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.strategy import Composition, Strategy
+
+# Seconds until a test gives up waiting: so many that the busiest machine needs fewer, and no outcome depends on them.
+# They are there so that nothing hangs forever.
+HANG = 1800.0
 
 
 class Blobs(DataModule):
@@ -92,6 +99,47 @@ class KillAfter(pl.callbacks.Checkpoint):  # Lightning runs these last, when the
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, idx: int) -> None:
         if trainer.current_epoch == self.epochs and idx == 2:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WaitAt(pl.Callback):
+    """Stands still in the middle of a step until it is told to go on.
+
+    Args:
+        step: steps that were done before it.
+        folder: where the file `waits` says that the step was reached, and the file `go` ends the waiting.
+    """
+
+    def __init__(self, step: int, folder: str) -> None:
+        self.step, self.folder = step, Path(folder)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
+        if trainer.global_step == self.step:
+            (self.folder / "waits").touch()
+            until((self.folder / "go").exists)
+
+
+def until(condition: Callable[[], object], alive: Callable[[], bool] = lambda: True) -> None:
+    """Waits until a condition holds, as long as what is to bring it about is alive."""
+    end = time.monotonic() + HANG
+    while not condition():
+        assert (alive() or condition()) and time.monotonic() < end, "what was waited for can't come any more"
+        time.sleep(0.01)
+
+
+def unbounded() -> dict[str, str]:
+    """An environment in which nobody has said how OpenMP's threads wait, and in which OpenMP says what it was told."""
+    said = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    return {name: x for name, x in os.environ.items() if name not in said} | {"OMP_DISPLAY_ENV": "verbose"}
+
+
+def spins(output: str) -> set[str]:
+    """How often threads look before they sleep, as OpenMP said when it was loaded, by every process and every copy."""
+    return set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", output))
+
+
+def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a Python process to its end."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=HANG, **options)
 
 
 def classifier(data: DataModule, strategy: Strategy | None = None, name: str = "strategy", **kwargs: Any) -> Classifier:

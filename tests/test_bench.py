@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import patches
+from helpers import patches, run_python, spins, unbounded
 from test_randaugment import PILLOWS, to_pillow
 
 from semisup.augment.randaugment import OPERATIONS
+from semisup.runtime.openmp import SPINS
 
 BENCH = Path(__file__).parents[1] / "experiments" / "bench"
 TURN = ["--pairs", "1", "--threads", "1"]
@@ -33,10 +33,11 @@ def bench_module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def run(script: str, *options: str) -> list[dict[str, Any]]:
     """The JSON lines that a bench prints."""
-    command = [sys.executable, str(BENCH / script), *TURN, *options]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    command = [str(BENCH / script), *TURN, *options]
+    done = run_python(*command, env=unbounded() | {"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0, done.stderr
+    assert str(SPINS) in spins(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def check(found: dict[str, Any], bench: str, arms: set[str], units: set[str]) -> None:
@@ -89,6 +90,12 @@ def test_growth() -> None:
     (found,) = run("growth.py", "--sizes", "2000", "1000", "--steps", "3")
     check(found, "growth", {"2,000 images", "1,000 images"}, {"first ms", "ms a step", "us an image", "own MB"})
     assert found["work"] == 3
+
+
+@pytest.mark.slow
+def test_spinning() -> None:
+    (found,) = run("spinning.py", "--seconds", "0.1", "--bounds", "10000", "--neighbours", "1")
+    check(found, "spinning", {"idle, 10,000", "busy, 10,000"}, {"small images/s", "large images/s"})
 
 
 @pytest.mark.slow

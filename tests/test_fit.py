@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import HANG, spins, unbounded
 from PIL import Image
 
 from datamodules.digits import Digits
@@ -23,6 +24,7 @@ from semisup.cli.front import main
 from semisup.predict import predict
 from semisup.runs.reading import read_metrics
 from semisup.runtime.console import command
+from semisup.runtime.openmp import SPINS
 
 TESTS = Path(__file__).parent
 BRIEF = [
@@ -43,7 +45,7 @@ def fit(*arguments: str) -> Path:
 
 def shell(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "semisup", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, **options)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -230,8 +232,9 @@ def on_one_and_on_two(tmp_path: Path, *options: str) -> list[tuple[dict[str, Any
     for number, arguments in enumerate(([], two)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        done = shell("fit", *BRIEF, *options, "--trainer.precision", "64-true", *arguments, cwd=folder)
+        done = shell("fit", *BRIEF, *options, "--trainer.precision", "64-true", *arguments, cwd=folder, env=unbounded())
         assert done.returncode == 0, done.stderr
+        assert spins(done.stderr) == {str(SPINS)}
         (path,) = folder.glob("runs/*/*/*/checkpoints/last.ckpt")
         results.append((torch.load(path, weights_only=True), read_metrics(path.parents[1])[-1]))
     return results

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers import HANG, spins, unbounded
 
 from semisup.cli.front import main
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
 from semisup.runtime.launch import check
+from semisup.runtime.openmp import SPINS
 
 # Double precision, in which rounding can't tip a choice; batch normalisation over all ranks.
 SIX_STEPS = [
@@ -27,7 +29,6 @@ SIX_STEPS = [
     *("--trainer.log_every_n_steps", "1", "--tracking.mode", "disabled", "--trainer.accelerator", "cpu"),
 ]
 CLOCK = ("seconds", "images_per_second")  # what no two runs have in common
-SECONDS = 300
 
 
 class Dies(pl.Callback):
@@ -49,7 +50,7 @@ class Dies(pl.Callback):
 def together(folder: Path, *processes: tuple[list[str], dict[str, str]]) -> list[tuple[int, str]]:
     """Starts Python processes at once, each with arguments and variables, and waits: exit codes, and what they said."""
     folder.mkdir(exist_ok=True)
-    environment = {name: x for name, x in os.environ.items() if not name.startswith(("SLURM_", "MASTER_"))}
+    environment = {name: x for name, x in unbounded().items() if not name.startswith(("SLURM_", "MASTER_"))}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
     started = [
         subprocess.Popen(
@@ -63,7 +64,7 @@ def together(folder: Path, *processes: tuple[list[str], dict[str, str]]) -> list
         for arguments, variables in processes
     ]
     try:
-        said = [process.communicate(timeout=SECONDS)[0] for process in started]
+        said = [process.communicate(timeout=HANG)[0] for process in started]
         return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
     finally:
         for process in started:
@@ -113,6 +114,7 @@ def test_torchrun_on_one_node(alone: Any, tmp_path: Path) -> None:
     here = [*TORCHRUN, "127.0.0.1:0", "--nproc_per_node", "2", "-m", "semisup", "fit", *SIX_STEPS]
     ((code, said),) = together(tmp_path, (here, {}))
     assert code == 0, said
+    assert str(SPINS) in spins(said)  # and what torchrun's own process says
     assert "training: 2 devices (cpu), 64-true, batch 24 labeled and 24 unlabeled in all, 12 and 12 on each" in said
     is_the_same(tmp_path, alone)
 
@@ -141,6 +143,7 @@ def tasks(*arguments: str, nodes: int) -> list[tuple[list[str], dict[str, str]]]
 def test_slurm_on_two_nodes(alone: Any, tmp_path: Path) -> None:
     for code, said in together(tmp_path, *tasks(nodes=2)):
         assert code == 0, said
+        assert spins(said) == {str(SPINS)}
     is_the_same(tmp_path, alone)
 
 

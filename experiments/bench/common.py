@@ -29,6 +29,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from semisup.runtime.openmp import restart_bounded
+
 
 class Run(NamedTuple):
     """What an arm did in one turn.
@@ -51,7 +53,11 @@ def bench_parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments, with torch's number of threads set to what they say, here and in processes that are started."""
+    """The arguments, with torch's number of threads set to what they say, here and in processes that are started.
+
+    OpenMP's spinning is bounded as the command line bounds it: where it isn't, the script begins once more.
+    """
+    restart_bounded()
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
