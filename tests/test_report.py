@@ -26,9 +26,9 @@ from semisup.classifier import ModelOptions
 from semisup.cli import report as verb
 from semisup.cli.front import main
 from semisup.data.datamodule import DataSpec
+from semisup.escape import DASH, MINUS, TIMES, one_line, printable
 from semisup.figures import FIGURES, gallery
-from semisup.report import content
-from semisup.report.content import Code, Listing, Picture, Report, Section, one_line, paragraph, printable, table
+from semisup.report.content import NONE, Code, Listing, Picture, Report, Section, paragraph, table
 from semisup.report.html import html
 from semisup.report.latex import latex
 from semisup.report.layers import layers
@@ -148,9 +148,9 @@ class Tables(HTMLParser):
 LATEX = {
     **{r"\textbackslash": "\\", r"\textasciitilde": "~", r"\textasciicircum": "^", r"\textless": "<"},
     **{r"\textgreater": ">", r"\textbar": "|", r"\textquotedbl": '"', r"\textasciigrave": "`"},
-    **{r"\textquotesingle": "'", r"\textendash": content.DASH, r"\allowbreak": ""},
+    **{r"\textquotesingle": "'", r"\textendash": DASH, r"\allowbreak": ""},
 }
-SYMBOLS = {r"\pm": "±", r"\times": content.TIMES, "-": content.MINUS}
+SYMBOLS = {r"\pm": "±", r"\times": TIMES, "-": MINUS}
 
 
 def of_latex(text: str) -> str:
@@ -232,7 +232,7 @@ def test_differences_are_paired_by_seed(made: tuple[Path, dict[str, list[Path]]]
         ]
         low, high = ttest_1samp(pairs, 0).confidence_interval(0.95)
         error = statistics.stdev(pairs) / len(pairs) ** 0.5
-        expected = f"{statistics.mean(pairs):+.2f}|{error:.2f}|{low:+.2f} to {high:+.2f}".replace("-", content.MINUS)
+        expected = f"{statistics.mean(pairs):+.2f}|{error:.2f}|{low:+.2f} to {high:+.2f}".replace("-", MINUS)
         assert row == ["pseudolabel", "supervised", which, "3", *expected.split("|")]
     best = [row for row in tables["The pairs, test accuracy in percent"][1:] if row[1] == "best"]
     name = "best/test_accuracy"
@@ -250,7 +250,7 @@ def test_every_run_is_listed_and_an_unfinished_one_is_in_no_mean(made: tuple[Pat
         best = str(1 + validated.index(max(validated, key=float)))
         assert row[1:5] == [run.name, run.name[-1], best, f"{percent(run, 'best/val_accuracy'):.2f}"]
         assert row[7] == f"{percent(run, 'last/test_accuracy'):.2f}"
-    assert rows[-1][4:] == [content.NONE] * 4
+    assert rows[-1][4:] == [NONE] * 4
     assert "Not finished, and so in no mean: `pseudolabel/20260104-100000-s4`." in (folder / "report.md").read_text()
     lengths = found_tables(folder)["Length of the training; seconds are those of training and validation"]
     assert lengths[1] == ["supervised", "2", "100", "2.5 ± 1.0"]
@@ -298,7 +298,7 @@ def test_arms_are_named_by_what_sets_them_apart(quick: None, tmp_path: Path) -> 
     rows = found_tables(tmp_path / "out")["Difference to supervised training, paired by seed"][1:]
     assert [row[0] for row in rows] == ["pseudolabel (threshold 0.9)"] * 2 + ["pseudolabel (threshold 0.95)"] * 2
     against = "supervised (data.labels_per_class 4, trainer.max_epochs 9)"
-    assert {row[1] for row in rows} == {against} and {row[5] for row in rows} == {content.NONE}
+    assert {row[1] for row in rows} == {against} and {row[5] for row in rows} == {NONE}
     text = (tmp_path / "out" / "report.md").read_text()
     assert f"pseudolabel (threshold 0.9) differs from {of_escaped(against)} also in `trainer.max_epochs`." in text
 
@@ -421,7 +421,7 @@ def test_layers_hold_every_parameter_once(backbone: str) -> None:
     for layer in found:
         part = module.network.get_submodule(layer.name) if layer.name else None
         if isinstance(part, torch.nn.Conv2d):
-            assert layer.kind.startswith(f"Conv2d {part.kernel_size[0]}{content.TIMES}{part.kernel_size[1]}")
+            assert layer.kind.startswith(f"Conv2d {part.kernel_size[0]}{TIMES}{part.kernel_size[1]}")
             assert layer.shape[0] == part.out_channels and layer.parameters == sum(p.numel() for p in part.parameters())
 
 
@@ -471,7 +471,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     letters = (
         "".join(map(chr, range(32, 127)))
         + "".join(map(chr, range(0xA1, 0x180)))
-        + f"±{content.TIMES}{content.MINUS}{content.DASH}…→中😀\x07\ud800"
+        + f"±{TIMES}{MINUS}{DASH}…→中😀\x07\ud800"
     )
     rows = [(Code(letters[i : i + 9]), letters[i : i + 9], "--key=`a`,, ''b'' !`?`") for i in range(0, len(letters), 9)]
     sections = (
@@ -493,5 +493,5 @@ def test_latex_compiles(tmp_path: Path) -> None:
         subprocess.run(["pdftotext", "-layout", "report.pdf"], cwd=tmp_path, check=True)
         text = (tmp_path / "report.txt").read_text(encoding="utf-8")
         quoted = "--key=`a`,, ''b''".replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
-        for words in ("Nasty _ & % # $ { } ~ ^ \\ title", quoted, "U+4E2D", "U+1F600", "U+FFFD", "[x]", "- *"):
+        for words in ("Nasty _ & % # $ { } ~ ^ \\ title", quoted, "U+4E2D", "U+1F600", r"\x07\ud800", "[x]", "- *"):
             assert words in text, words

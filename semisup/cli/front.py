@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -14,6 +15,7 @@ from typing import NoReturn
 from semisup import __version__, plugins
 from semisup.cli import ROOT, expand, help, listing
 from semisup.errors import InputError, did_you_mean
+from semisup.escape import printable
 
 _MODULES = {"fit": "fit", "validate": "evaluate", "test": "evaluate", "predict": "predict"}  # in semisup.cli
 _OF_RUNS = {
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         if os.environ.get("SEMISUP_DEBUG"):
             raise
-        print(f"semisup: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"semisup: error: {_on_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -47,6 +49,11 @@ def main(argv: list[str] | None = None) -> int:
             return 130
         raise
     return 0
+
+
+def _on_one_line(message: str) -> str:
+    """Lines joined, but spaces kept: what is to be pasted may hold several side by side."""
+    return printable(re.sub(r"\s*\n\s*", " ", message.strip()))
 
 
 def _run(argv: list[str]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool
+from semisup.escape import csv_cell
 from semisup.predict import predict
 from semisup.runs.directory import write_atomically
 
@@ -25,15 +26,16 @@ def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: in
         module: the classifier.
         pool: the images.
         batch_size: images predicted at once.
-        format: `"csv"` with the columns id, class, confidence; `"kaggle"` with id and class alone.
+        format: `"csv"` with the columns id, class, confidence, and no cell that a spreadsheet takes for a formula
+            (`semisup.escape.csv_cell`); `"kaggle"` with id and class alone, exactly as the competition has them.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "class", "confidence"][: 2 if format == "kaggle" else 3])
     for index, p in predict(module, pool, batch_size):
         for row, confidence, k in zip(index.tolist(), *(x.tolist() for x in p.max(1)), strict=True):
-            line = [pool.name(row), module.spec.class_names[k], f"{confidence:.6f}"]
-            writer.writerow(line[: 2 if format == "kaggle" else 3])
+            line = [pool.name(row), module.spec.class_names[k]]
+            writer.writerow(line if format == "kaggle" else [*map(csv_cell, line), f"{confidence:.6f}"])
     write_atomically(path, text.getvalue())
 
 
@@ -43,10 +45,11 @@ def write_confusion(path: Path, confusion: Tensor, class_names: tuple[str, ...])
     Args:
         path: the file; appears only when it is complete.
         confusion: (classes, classes) int64; row is the true class, column the predicted one.
-        class_names: in the order of the labels.
+        class_names: in the order of the labels; as `semisup.escape.csv_cell` has them.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true class", *class_names])
-    writer.writerows([name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True))
+    names = [*map(csv_cell, class_names)]
+    writer.writerow(["true class", *names])
+    writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
     write_atomically(path, text.getvalue())

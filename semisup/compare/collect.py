@@ -18,6 +18,7 @@ from typing import Any
 from semisup.compare.comparable import own_options
 from semisup.compare.record import Round, Run
 from semisup.errors import InputError, require
+from semisup.escape import csv_text
 from semisup.runs import safe_yaml
 from semisup.runs.directory import is_run, run_of
 from semisup.runs.reading import metric_rows, read_metrics
@@ -180,7 +181,7 @@ def _table(path: Path) -> list[list[str]]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+            lines = [[*map(csv_text, line)] for line in csv.reader(file, strict=True)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"its {path.name} can't be read ({error})") from error
     require(bool(lines) and {*map(len, lines)} == {len(lines[0])}, f"its {path.name} is damaged: it is no table")

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semisup import escape
 from semisup.runs.directory import write_atomically
 
 ALL = "tables.txt"
+_NUMBERS = re.compile(r"[-+±<>\[\]\d., ]+( \(n=\d+\))?")
+_SIGN, _IN_MATHEMATICS = re.compile("[-+±<>]"), {"±": r"\pm"}
+# A character that the engine has no letter for, as in the report, unless the document says it better.
+_CODEPOINT = r"\providecommand{\codepoint}[1]{\texttt{U+#1}}"
 Value = str | int | float | None
 
 
@@ -65,7 +70,7 @@ class Table:
     def text(self) -> str:
         """For the console."""
         cells, notes = self._marked("[{}]")
-        rows = [[column.heading for column in self.columns], *cells]
+        rows = [[escape.one_line(cell) for cell in row] for row in ([c.heading for c in self.columns], *cells)]
         widths = [max(len(row[k]) for row in rows) for k in range(len(self.columns))]
         lines = [
             "  ".join(
@@ -80,8 +85,8 @@ class Table:
         """A line of names, and one for each row; numbers in full, no value is an empty place."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([name for column in self.columns for name in column.names])
-        writer.writerows([["" if v is None else v for entry in row for v in entry.values] for row in self.rows])
+        writer.writerow([escape.csv_cell(name) for column in self.columns for name in column.names])
+        writer.writerows([[_csv(v) for entry in row for v in entry.values] for row in self.rows])
         return text.getvalue()
 
     def latex(self) -> str:
@@ -89,7 +94,13 @@ class Table:
         cells, notes = self._marked("$^{{{}}}$", _tex)
         head = " & ".join(_tex(column.heading) for column in self.columns)
         place = "".join("l" if column.left else "r" for column in self.columns)
-        lines = [f"% {self.title}; needs \\usepackage{{booktabs}}", rf"\begin{{tabular}}{{{place}}}", r"\toprule"]
+        needs = r"\usepackage{booktabs} and \usepackage[T1]{fontenc}"
+        lines = [
+            f"% {escape.one_line(self.title)}; needs {needs}",
+            _CODEPOINT,
+            rf"\begin{{tabular}}{{{place}}}",
+            r"\toprule",
+        ]
         lines += [rf"{head} \\", r"\midrule", *(" & ".join(row) + r" \\" for row in cells), r"\bottomrule"]
         return "\n".join([*lines, r"\end{tabular}", *(rf"\par{{\footnotesize {note}}}" for note in notes)]) + "\n"
 
@@ -104,19 +115,19 @@ class Table:
 def write(tables: list[Table], folder: Path) -> None:
     """Writes each table as `<name>.csv` and `<name>.tex`, and all of them as text."""
     files = {f"{table.name}.csv": table.csv() for table in tables} | {f"{t.name}.tex": t.latex() for t in tables}
-    files[ALL] = "\n\n".join(table.text() for table in tables) + "\n"
+    files[ALL] = escape.printable("\n\n".join(table.text() for table in tables)) + "\n"
     for name, text in files.items():
         write_atomically(folder / name, text)
 
 
+def _csv(value: Value) -> Value:
+    return "" if value is None else escape.csv_cell(value) if isinstance(value, str) else value
+
+
 def _tex(text: str) -> str:
-    """Text as LaTeX has it: special characters escaped, signs in mathematics."""
+    """Text as LaTeX has it: numbers with their signs in mathematics, anything else letter by letter."""
     if text == "-":
         return "--"
-    if re.fullmatch(r"[-+\[\]\d., ]+", text):
-        return text.replace("-", "$-$").replace("+", "$+$")
-    for sign, written in (("\\", r"\textbackslash "), *((c, f"\\{c}") for c in "&%$#_{}")):
-        text = text.replace(sign, written)
-    for sign, written in ((" ± ", r" $\pm$ "), ("> ", "$>$ "), ("< ", "$<$ ")):
-        text = text.replace(sign, written)
-    return text
+    if _NUMBERS.fullmatch(text):
+        return _SIGN.sub(lambda found: f"${_IN_MATHEMATICS.get(found[0], found[0])}$", text)
+    return escape.latex(text)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from semisup.compare.choose import REFERENCE
 from semisup.dashboard.runs import Logged
+from semisup.escape import markdown
 
 _SCORES = {"best/test_accuracy/": "test accuracy of the best checkpoint", "best/val_accuracy/": "validation accuracy"}
 
@@ -43,8 +44,8 @@ def _column(seeds: dict[int, dict[str, float]], reference: dict[int, dict[str, f
 def _table(columns: dict[str, dict[str, list[float]]], score: str) -> str:
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     seeds = {strategy: max(map(len, column.values())) for strategy, column in columns.items()}
-    head = [f"{_cell(s)} ({n} seed{'s' * (n > 1)})" for s, n in seeds.items()]
-    rows = [[_cell(name), *(_percent(column.get(name, [])) for column in columns.values())] for name in names]
+    head = [f"{markdown(s)} ({n} seed{'s' * (n > 1)})" for s, n in seeds.items()]
+    rows = [[markdown(name), *(_percent(column.get(name, [])) for column in columns.values())] for name in names]
     lines = [["class", *head], ["---", *("---:" for _ in head)], *rows]
     title = f"Difference to {REFERENCE} in percentage points of {score}, mean of the seeds that both have"
     return "\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])
@@ -52,7 +53,3 @@ def _table(columns: dict[str, dict[str, list[float]]], score: str) -> str:
 
 def _percent(values: list[float]) -> str:
     return f"{100 * statistics.fmean(values):+.1f}" if values else "-"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

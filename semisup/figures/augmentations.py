@@ -7,18 +7,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from semisup.figures.mosaic import mosaic, pixels
+from semisup.figures.names import labels
 from semisup.figures.style import PAD, WIDTH, figure, show, styled
 
 _NAMES = 0.85  # inches that the longest takes
 
 
-@styled
+@styled()
 def augmentations(views: dict[str, Tensor]) -> Figure:
     """A view a row, an image a column.
 
     Args:
         views: name -> (B, C, H, W) float in [0, 1], the same B images in every view.
     """
+    names = labels(views, 14)
     count = len(next(iter(views.values())))
     image = mosaic(pixels(torch.cat(list(views.values()))), count)
     width = WIDTH - _NAMES - 2 * PAD
@@ -26,5 +28,5 @@ def augmentations(views: dict[str, Tensor]) -> Figure:
     axes = drawn.subplots()
     show(axes, image, width)
     step = len(image) / len(views)
-    axes.set_yticks([step * (row + 0.5) for row in range(len(views))], list(views))
+    axes.set_yticks([step * (row + 0.5) for row in range(len(views))], names)
     return drawn

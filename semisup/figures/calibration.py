@@ -43,7 +43,7 @@ def bins(p: Tensor, target: Tensor) -> Bins:
     return Bins(count, right / count, place.bincount(confidence, minlength=BINS) / count)
 
 
-@styled
+@styled()
 def calibration(p: Tensor, target: Tensor, images: str = "images") -> Figure:
     """Accuracy against confidence (Guo et al. 2017, arXiv 1706.04599, figure 1), and how many predictions each bin has.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from semisup.figures.names import labels
 from semisup.figures.style import PERCENT, WIDTH, figure, styled
 
 _DIGITS = 60  # that fit into a row of cells; where there are more, cells have no numbers
 _NAMES = 40  # classes; with more, only some are named
 
 
-@styled
+@styled()
 def confusion(matrix: Tensor, class_names: tuple[str, ...], images: str = "images") -> Figure:
     """How often each class is predicted as each: colours are shares of the true class, numbers are images.
 
@@ -23,11 +24,11 @@ def confusion(matrix: Tensor, class_names: tuple[str, ...], images: str = "image
     matrix = matrix.cpu()
     classes, total = len(class_names), int(matrix.sum())
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    ticks = range(0, classes, -(-classes // _NAMES))
+    names = labels(class_names[tick] for tick in ticks)
     drawn = figure(WIDTH * 0.85)
     axes = drawn.subplots()
     shown = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-    ticks = range(0, classes, -(-classes // _NAMES))
-    names = [class_names[tick] for tick in ticks]
     upright = max(map(len, names)) * len(names) > 60
     axes.set_xticks(ticks, names, rotation=90 if upright else 0)
     axes.set_yticks(ticks, names)

@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from semisup.figures.names import labels
 from semisup.figures.style import PALETTE, PERCENT, figure, styled
 
 _SMOOTH = 0.02  # of the points, and at least one, that the drawn loss averages over on either side
@@ -17,23 +19,24 @@ _DECADE = 10  # from the least loss to the largest, at least, where the scale is
 _LINES = ("-", "--", ":", "-.")
 
 
-@styled
+@styled()
 def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     """The training loss as a running mean over a pale line of its values, and the validation accuracy, by steps.
 
     Args:
         runs: name -> rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
     """
-    rows = -(-len(runs) // 2)
+    names, rows = labels(runs, 44), -(-len(runs) // 2)
     drawn = figure(2.8 + 0.17 * rows)
     left, right = drawn.subplots(1, 2)
     losses: list[float] = []
+    lines: list[Line2D] = []
     for number, (name, metrics) in enumerate(runs.items()):
         color, dashes = _COLORS[number % len(_COLORS)], _LINES[number // len(_COLORS) % len(_LINES)]
         step, loss = series(metrics, "train/loss")
         if len(runs) <= _FEW:
             left.plot(step, loss, color=color, alpha=0.25, linewidth=0.6)
-        left.plot(step, smoothed(loss), color=color, linestyle=dashes, label=name)
+        lines += left.plot(step, smoothed(loss), color=color, linestyle=dashes, label=name)
         losses += [value for value in smoothed(loss) if math.isfinite(value)]
         step, accuracy = series(metrics, "val/accuracy")
         right.plot(step, accuracy, color=color, linestyle=dashes)
@@ -42,12 +45,15 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
             right.plot(step[best], accuracy[best], "o", color=color, markersize=4)
     wide = bool(losses) and 0 < _DECADE * min(losses) < max(losses)
     left.set(xlabel="optimiser steps", title="training loss", yscale="log" if wide else "linear")
+    if wide:  # as numbers: matplotlib's own labels are formulas
+        left.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_formatter=NullFormatter())
+        left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     right.set(xlabel="optimiser steps", title="validation accuracy (dot: best)")
     right.yaxis.set_major_formatter(PERCENT)
     for axes in (left, right):
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    drawn.legend(loc="outside lower center", ncols=min(2, len(runs)))
+    drawn.legend(lines, names, loc="outside lower center", ncols=min(2, len(runs)))
     return drawn
 
 

@@ -12,12 +12,15 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from semisup.figures.mosaic import pixels
+from semisup.figures.names import labels
 from semisup.figures.style import PAD, PALETTE, TITLE, WIDTH, figure, show, styled
 
 _WIDTH = 1600  # pixels of the canvas
 _SMALLEST, _LARGEST = 8, 48  # pixels of a thumbnail's side
 _SIDE_BY_SIDE = 0.8  # part of the canvas's width that the square root of all thumbnails fills, side by side
 _NEIGHBOURS = 5
+_COLUMNS = 5  # of the legend, at most
+_LETTERS, _KEY = 105, 6  # that fit beside each other below the figure, and that a colour's patch takes
 
 
 def tsne(features: Tensor, seed: int) -> np.ndarray:
@@ -108,7 +111,7 @@ def scaled(places: np.ndarray, width: int, cell: tuple[int, ...]) -> tuple[np.nd
     return corners, int(corners[:, 0].max()) + cell[0]
 
 
-@styled
+@styled()
 def embedding(images: Tensor, target: Tensor, features: Tensor, class_names: tuple[str, ...], title: str) -> Figure:
     """Thumbnails at the coordinates that t-SNE gives their features, and how many of the nearest neighbours agree.
 
@@ -128,7 +131,9 @@ def embedding(images: Tensor, target: Tensor, features: Tensor, class_names: tup
         colors = np.array([list(bytes.fromhex(color[1:])) for color in PALETTE])
         cells = framed(framed(cells, np.full((len(cells), 3), 255), 1), colors[target.numpy()], 3)
     canvas = composite(cells, tsne(features, seed=0), _WIDTH)
-    legend = 0.45 if coloured else 0  # inches
+    names = labels(class_names)
+    columns = max(1, min(_COLUMNS, int(_LETTERS / (_KEY + max(map(len, names))))))
+    legend = max(0.45, 0.11 + 0.17 * -(-len(names) // columns)) * coloured  # inches
     width = WIDTH - 2 * PAD
     drawn = figure(width * len(canvas) / _WIDTH + 2 * TITLE + legend + 2 * PAD)
     axes = drawn.subplots()
@@ -137,6 +142,6 @@ def embedding(images: Tensor, target: Tensor, features: Tensor, class_names: tup
     said = f"{title}\n{accuracy:.1f} % rightly classified by their {_NEIGHBOURS} nearest neighbours"
     drawn.suptitle(said, x=PAD / WIDTH, horizontalalignment="left")
     if coloured:
-        handles = [Patch(color=color, label=name) for color, name in zip(PALETTE, class_names, strict=False)]
-        drawn.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=1, handleheight=1)
+        handles = [Patch(color=color) for color in PALETTE[: len(class_names)]]
+        drawn.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=1, handleheight=1)
     return drawn

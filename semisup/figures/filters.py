@@ -29,7 +29,7 @@ def symmetric(filters: Tensor) -> Tensor:
     return 0.5 + 0.5 * filters.float() / torch.where(largest == 0, 1, largest)
 
 
-@styled
+@styled()
 def filters(panels: dict[str, Tensor]) -> Figure:
     """All filters of each panel in a grid, the panels side by side, every filter on a scale of its own (`symmetric`).
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from semisup.figures.names import labels
 from semisup.figures.style import PALETTE, PERCENT, figure, styled
 
 _PREFIX = "pseudolabel/"
@@ -49,7 +50,7 @@ def _under(prefix: str, row: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
-@styled
+@styled()
 def pseudolabels(found: list[Round]) -> Figure:
     """Above, the images of every round by the label they were given; below, the precision, where the truth is known.
 
@@ -59,34 +60,36 @@ def pseudolabels(found: list[Round]) -> Figure:
         found: one round or more, as `rounds` gives them.
     """
     known = any(r.precision is not None for r in found)
-    drawn = figure(5.6 if known else 3.4)
-    panels = drawn.subplots(1 + known, 1, sharex=True, squeeze=False, height_ratios=[3, 2][: 1 + known])[:, 0]
     names = sorted(found[0].images, key=lambda name: -sum(r.images[name] for r in found))
     frequent = names[: len(PALETTE) - (len(names) > len(PALETTE))]
     colors = dict(zip((name for name in found[0].images if name in frequent), PALETTE, strict=False))
-    _count(panels[0], found, colors)
+    shown = dict(zip(colors, labels(colors), strict=True))
+    drawn = figure(5.6 if known else 3.4)
+    panels = drawn.subplots(1 + known, 1, sharex=True, squeeze=False, height_ratios=[3, 2][: 1 + known])[:, 0]
+    _count(panels[0], found, colors, shown)
     if known:
         _precision(panels[1], found, colors)
     panels[-1].set(xlabel="round", xticks=range(1, len(found) + 1, -(-len(found) // _NUMBERS)))
     return drawn
 
 
-def _count(axes: Axes, found: list[Round], colors: dict[str, str]) -> None:
+def _count(axes: Axes, found: list[Round], colors: dict[str, str], shown: dict[str, str]) -> None:
     """A bar for every round, a colour for every class."""
     place, total = np.arange(1, len(found) + 1), np.array([sum(r.images.values()) for r in found])
-    stacks = [(name, color, np.array([r.images[name] for r in found])) for name, color in colors.items()]
+    stacks = [(shown[name], color, np.array([r.images[name] for r in found])) for name, color in colors.items()]
     if len(colors) < len(found[0].images):
         stacks.append(("all other classes", PALETTE[-1], total - sum(images for _, _, images in stacks)))
-    below = np.zeros(len(found))
+    below, bars = np.zeros(len(found)), []
     for name, color, images in stacks:
-        axes.bar(place, images, 0.8, below, color=color, edgecolor="white", linewidth=0.4, label=name)
+        bars.append(axes.bar(place, images, 0.8, below, color=color, edgecolor="white", linewidth=0.4, label=name))
         below += images
     if len(found) <= _NUMBERS:
         for x, y in zip(place, total, strict=True):
             axes.annotate(f"{y:,.0f}", (x, y), (0, 2), textcoords="offset points", ha="center", fontsize=8)
     axes.set(ylabel="pseudo-labeled images")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="predicted class", reverse=True)
+    names = [name for name, _, _ in stacks]
+    axes.legend(bars, names, loc="center left", bbox_to_anchor=(1, 0.5), title="predicted class", reverse=True)
 
 
 def _precision(axes: Axes, found: list[Round], colors: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
+from semisup.figures.names import FONTS
 from semisup.runs.directory import replacing
 
 WIDTH = 6.5  # inches; the text width of a page
@@ -42,9 +45,16 @@ _RC: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,  # text stays text
+    "text.usetex": False,
+    "text.parse_math": False,  # a dollar is one: names are the user's
 }
 
-styled = matplotlib.rc_context(_RC)  # decorates what draws
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Decorates what draws: matplotlib draws as all figures look, and afterwards is as it was."""
+    with matplotlib.rc_context(_RC | FONTS):
+        yield
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
@@ -61,7 +71,7 @@ def show(axes: Axes, image: np.ndarray, width: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-@styled
+@styled()
 def save(drawn: Figure, folder: Path, name: str) -> list[Path]:
     """Writes `name.png` (200 dpi) and `name.pdf` aside and moves them into place.
 
@@ -82,7 +92,7 @@ def save(drawn: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-@styled
+@styled()
 def rendered(drawn: Figure, dpi: int = 120) -> np.ndarray:
     """The figure as an image, (H, W, 3) uint8."""
     drawn.set_dpi(dpi)

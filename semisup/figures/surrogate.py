@@ -11,7 +11,7 @@ from semisup.figures.mosaic import mosaic, pixels
 from semisup.figures.style import PAD, TITLE, WIDTH, figure, show, styled
 
 
-@styled
+@styled()
 def surrogate(seeds: Tensor, samples: Tensor) -> Figure:
     """A class a row: the patch that it is made of, and then what it turns into.
 

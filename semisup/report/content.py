@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-MINUS, TIMES, DASH = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+from semisup.escape import DASH, MINUS
+
 NONE = DASH  # stands in a cell for which there is no value
 _NUMBER = re.compile(rf"[+{MINUS}]?\d[\d,.]*( (±|to) [+{MINUS}]?\d[\d,.]*)?")
 
@@ -111,30 +111,7 @@ def set_parts(parts: Iterable[str], text: Callable[[str], str], code: Callable[[
     return "".join(code(part) if isinstance(part, Code) else text(part) for part in parts)
 
 
-def printable(text: str) -> str:
-    """The text with a replacement character for what no format can hold: control characters and lone surrogates.
-
-    Line breaks and tabs stay.
-    """
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if _unprintable(c) else c for c in text.replace("\r\n", "\n").replace("\r", "\n")
-    )
-
-
-def one_line(text: str) -> str:
-    """The printable text without line breaks and tabs; a single space stands for each run of white space."""
-    start, end = (" " * bool(found) for found in (text[:1].isspace(), text[-1:].isspace()))
-    words = " ".join(printable(text).split())
-    return f"{start}{words}{end}" if words else start
-
-
 def numeric(column: Iterable[str]) -> bool:
     """Whether all cells of a column that hold something are numbers, such as `94,186` or `85.28 ± 1.20`."""
     cells = [cell for cell in column if cell not in ("", NONE)]
     return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
-
-
-def _unprintable(c: str) -> bool:
-    category = unicodedata.category(c)
-    # U+FFFE and its like are no characters (Cn), and are forbidden in XML and HTML; unassigned ones are let through.
-    return (category in ("Cc", "Cs") and c not in "\n\t") or ord(c) & 0xFFFE == 0xFFFE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from html import escape as html_escape
 from itertools import count
 from pathlib import Path
 
+from semisup.escape import html as escape
+from semisup.escape import html_prose, one_line
 from semisup.report.content import (
     Block,
     Listing,
@@ -16,8 +17,6 @@ from semisup.report.content import (
     Section,
     Table,
     numeric,
-    one_line,
-    printable,
     set_parts,
 )
 
@@ -39,6 +38,7 @@ table { min-width: 22rem; border-collapse: collapse; border-bottom: 2px solid #1
 caption, figcaption { font-size: .85rem; color: #444; text-align: left; padding: .35rem 0; }
 th { border-top: 2px solid #1a1a1a; border-bottom: 1px solid #1a1a1a; }
 th, td { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
+p, h1, h2, h3, li, td, caption, figcaption { overflow-wrap: break-word; }
 td + td, th + th { padding-left: .2rem; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 .number { white-space: nowrap; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .8em; }
@@ -60,25 +60,20 @@ def html(report: Report, folder: Path) -> str:
     """
     writer = _Writer(folder)
     body = "\n".join(writer.block(section, (number,)) for number, section in enumerate(report.sections, 1))
-    title = escape(report.title)
-    links = [f'<li><a href="#s{n}">{n} {escape(s.title)}</a></li>' for n, s in enumerate(report.sections, 1)]
+    title = escape(one_line(report.title))
+    links = [f'<li><a href="#s{n}">{n} {html_prose(s.title)}</a></li>' for n, s in enumerate(report.sections, 1)]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="date">{escape(report.date)}</p>\n<nav>\n<ul>\n{"".join(links)}\n</ul>\n</nav>\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html_prose(report.title)}</h1>\n"
+        f'<p class="date">{html_prose(report.date)}</p>\n<nav>\n<ul>\n{"".join(links)}\n</ul>\n</nav>\n'
         f"{body}\n</body>\n</html>\n"
     )
 
 
-def escape(text: str) -> str:
-    """Text on one line, in an element or an attribute."""
-    return html_escape(one_line(text))
-
-
 def code(text: str) -> str:
     """Text in typewriter."""
-    return f"<code>{escape(text)}</code>" if text.strip() else ""
+    return f"<code>{html_prose(text)}</code>" if text.strip() else ""
 
 
 class _Writer:
@@ -92,13 +87,13 @@ class _Writer:
             case Section():
                 return self.section(block, number)
             case Paragraph():
-                return f"<p>{set_parts(block.parts, escape, code)}</p>"
+                return f"<p>{set_parts(block.parts, html_prose, code)}</p>"
             case Table():
                 return self.table(block)
             case Picture():
                 return self.picture(block)
             case Listing():
-                return f"<pre>{html_escape(printable(block.text))}</pre>"
+                return f"<pre>{escape(block.text)}</pre>"
 
     def section(self, found: Section, number: tuple[int, ...]) -> str:
         level = min(len(number) + 1, 6)
@@ -106,18 +101,18 @@ class _Writer:
         for block in found.blocks:
             parts.append(self.block(block, (*number, next(inner)) if isinstance(block, Section) else number))
         shown = ".".join(map(str, number))
-        heading = f'<h{level} id="s{shown}">{shown} {escape(found.title)}</h{level}>'
+        heading = f'<h{level} id="s{shown}">{shown} {html_prose(found.title)}</h{level}>'
         return "\n".join(["<section>", heading, *parts, "</section>"])
 
     def table(self, found: Table) -> str:
         kinds = [' class="number"' if numeric(column) else "" for column in zip(*found.rows, strict=True)]
         kinds = kinds or [""] * len(found.header)
-        head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, found.header, strict=True))
+        head = "".join(f"<th{kind}>{html_prose(name)}</th>" for kind, name in zip(kinds, found.header, strict=True))
         rows = "\n".join(
             f"<tr>{''.join(f'<td{kind}>{_cell(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
             for row in found.rows
         )
-        caption = f"<caption>Table {next(self.tables)}: {escape(found.caption)}</caption>"
+        caption = f"<caption>Table {next(self.tables)}: {html_prose(found.caption)}</caption>"
         return (
             f'<div class="wide"><table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
             "</table></div>"
@@ -125,12 +120,12 @@ class _Writer:
 
     def picture(self, found: Picture) -> str:
         image = base64.b64encode((self.folder / f"{found.path}.png").read_bytes()).decode("ascii")
-        caption = escape(found.caption)
+        caption = html_prose(found.caption)
         return (
-            f'<figure><img src="data:image/png;base64,{image}" alt="{caption}">\n'
+            f'<figure><img src="data:image/png;base64,{image}" alt="{escape(one_line(found.caption))}">\n'
             f"<figcaption>Figure {next(self.figures)}: {caption}</figcaption></figure>"
         )
 
 
 def _cell(cell: str) -> str:
-    return set_parts((cell,), escape, code)
+    return set_parts((cell,), html_prose, code)

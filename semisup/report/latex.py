@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from semisup.escape import latex as escape
+from semisup.escape import latex_code, printable
 from semisup.report.content import (
-    DASH,
-    MINUS,
-    TIMES,
     Block,
     Code,
     Listing,
@@ -15,8 +14,6 @@ from semisup.report.content import (
     Section,
     Table,
     numeric,
-    one_line,
-    printable,
     set_parts,
 )
 
@@ -31,11 +28,26 @@ _PREAMBLE = r"""\documentclass[11pt]{article}
   \newcommand{\codepoint}[1]{\texttt{U+#1}} % a character that this engine has no letter for
 \else
   \usepackage{fontspec}
-  \newcommand{\codepoint}[1]{\char"#1\relax}
+  % A character of another script: by the text's font, else by the first of these that is installed and has it.
+  \makeatletter
+  \newcommand{\otherfonts}{}
+  \@for\other@name:={DejaVu Sans},{Noto Sans},{Noto Sans CJK SC},{WenQuanYi Micro Hei},{Droid Sans Fallback},%
+    {Noto Sans Devanagari},{Noto Sans Thai},{Noto Sans Arabic},{Noto Sans Hebrew},{Noto Emoji},{Arial Unicode MS}\do{%
+    \IfFontExistsTF{\other@name}{%
+      \edef\other@font{\expandafter\noexpand\csname other \other@name\endcsname{\other@name}}%
+      \expandafter\newfontface\other@font
+      \edef\otherfonts{\otherfonts,other \other@name}}{}}
+  \DeclareRobustCommand{\codepoint}[1]{{\let\without\@firstofone
+    \iffontchar\font"#1\relax\char"#1\relax\let\without\@gobble\fi
+    \@for\other@font:=\otherfonts\do{\without{\csname\other@font\endcsname
+      \iffontchar\font"#1\relax\char"#1\relax\let\without\@gobble\fi}}%
+    \without{\texttt{U+#1}}}}
+  \makeatother
 \fi
 \usepackage{booktabs,longtable,array,graphicx,float}
 \usepackage[font=small,labelfont=bf,skip=6pt]{caption}
 \usepackage[hidelinks,unicode]{hyperref}
+\pdfstringdefDisableCommands{\def\codepoint#1{U+#1}}
 % A picture is as large as it was drawn, unless that is more than half a page.
 \makeatletter
 \newcommand{\maxwidth}{\ifdim\Gin@nat@width>\linewidth\linewidth\else\Gin@nat@width\fi}
@@ -49,15 +61,6 @@ _PREAMBLE = r"""\documentclass[11pt]{article}
 \newenvironment{code}{\footnotesize\ttfamily\raggedright\frenchspacing\setlength{\parskip}{0pt}}{\par\vspace{0.5\baselineskip}}
 \newcommand{\codeline}[1]{\hangindent=2em\hangafter=1\strut#1\par}
 """
-_SPECIAL = {
-    **{c: f"\\{c}" for c in "{}$&#%_"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    **{"`": r"\textasciigrave{}", "\N{NO-BREAK SPACE}": "~", "\N{SOFT HYPHEN}": r"\-"},
-    **{"±": r"\ensuremath{\pm}", TIMES: r"\ensuremath{\times}", MINUS: r"\ensuremath{-}", DASH: r"\textendash{}"},
-}
-_LIGATURES = "-,'!?"  # two of them would become one: a dash, a quotation mark
-_BREAKS = "/_.,=+"  # after which a long word of code may go on in the next line
 _LINE, _SMALLER_LINE = 98, 110  # small and smaller characters that fit beside each other in a table
 _PAGE = 30  # rows; longer tables may be split between pages
 _LEVELS = ("section", "subsection", "subsubsection")
@@ -70,34 +73,9 @@ def latex(report: Report) -> str:
     return f"{_PREAMBLE}{head}\n\\begin{{document}}\n\\maketitle\n\n{body}\n\n\\end{{document}}\n"
 
 
-def escape(text: str) -> str:
-    """Text as LaTeX sets it letter by letter, on one line."""
-    return _escaped(one_line(text), _SPECIAL)
-
-
 def code(text: str) -> str:
     """Text in typewriter, which may be broken behind punctuation."""
-    return f"\\texttt{{{_code(one_line(text))}}}" if text.strip() else ""
-
-
-def _code(text: str) -> str:
-    # In typewriter an apostrophe is straight, and a space as wide as any letter.
-    straight = {**_SPECIAL, "'": r"\textquotesingle{}"}
-    return _escaped(text, straight | {c: straight.get(c, c) + r"\allowbreak{}" for c in _BREAKS})
-
-
-def _escaped(text: str, special: dict[str, str]) -> str:
-    out = []
-    for c, after in zip(text, text[1:] + " ", strict=False):
-        out.append(special.get(c) or (c if _has_letter(c) else f"\\codepoint{{{ord(c):04X}}}"))
-        if c in _LIGATURES and after in _LIGATURES and not out[-1].endswith("{}"):
-            out.append("{}")
-    return "".join(out)
-
-
-def _has_letter(c: str) -> bool:
-    """Whether the standard fonts have a character: ASCII, and the letters of Western and Central Europe."""
-    return " " <= c <= "~" or ("¡" <= c <= "ž" and c not in "ĦħĸĿŀŉŦŧ")
+    return f"\\texttt{{{latex_code(text)}}}" if text.strip() else ""
 
 
 def _text(parts: tuple[str, ...]) -> str:
@@ -124,7 +102,7 @@ def _block(block: Block, level: int) -> str:
 
 def _line(line: str) -> str:
     indent = len(line) - len(line.lstrip(" "))
-    return f"\\codeline{{{'~' * indent}{_code(line[indent:].rstrip())}}}"
+    return f"\\codeline{{{'~' * indent}{latex_code(line[indent:].rstrip())}}}"
 
 
 def _table(found: Table) -> str:

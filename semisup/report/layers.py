@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semisup.classifier import Classifier
+from semisup.escape import TIMES
 from semisup.models.modes import evaluation_mode
-from semisup.report.content import TIMES
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from itertools import count
 
+from semisup.escape import markdown as escape
+from semisup.escape import markdown_code as code
+from semisup.escape import printable
 from semisup.report.content import (
     Block,
     Code,
@@ -15,14 +18,9 @@ from semisup.report.content import (
     Section,
     Table,
     numeric,
-    one_line,
-    printable,
     set_parts,
 )
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]]")
-# No backslash keeps these from being HTML, a strike-through, a formula or an address in every reader.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;", "$": "&#36;", "|": "&#124;"}
 _OPENING = re.compile(r"^(\s*)([-+#=:]|\d+(?=[.)]))")  # what would begin a list, a heading or a line of dashes
 
 
@@ -49,22 +47,6 @@ def markdown(report: Report) -> str:
 
     parts = [f"# {escape(report.title)}", *([_paragraph(escape(report.date))] if report.date else [])]
     return "\n\n".join([*parts, *(block(section, 2) for section in report.sections)]) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text on one line, none of it markup."""
-    escaped = _SPECIAL.sub(r"\\\g<0>", "".join(_ENTITIES.get(c, c) for c in one_line(text)))
-    return escaped.replace("://", "&#58;//").replace("@", "&#64;").replace("www.", "www&#46;")
-
-
-def code(text: str) -> str:
-    """Text in typewriter."""
-    text = one_line(text).strip()
-    if not text:
-        return ""
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    pad = " " * (text.startswith("`") or text.endswith("`"))
-    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def _paragraph(text: str) -> str:

@@ -7,8 +7,9 @@ from typing import get_args
 
 from semisup.compare.record import Interval
 from semisup.compare.statistics import spread
+from semisup.escape import MINUS
 from semisup.report.arms import SUPERVISED, Arm, Difference, difference, reference, unlike
-from semisup.report.content import MINUS, NONE, Code, Paragraph, Section, listed, paragraph, table
+from semisup.report.content import NONE, Code, Paragraph, Section, listed, paragraph, table
 from semisup.report.runs import Split
 from semisup.runs.directory import Which
 

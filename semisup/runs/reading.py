@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from semisup.errors import InputError
+from semisup.escape import csv_text
 
 METRICS_FILE = "metrics.csv"
 
@@ -21,6 +22,7 @@ def metric_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         text = whole[: whole.rfind(b"\n") + 1].decode()
         columns, *lines = [*csv.reader(io.StringIO(text, newline=""), strict=True)] or [[]]
+        columns = [*map(csv_text, columns)]
         rows = [dict(zip(columns, line, strict=True)) for line in lines]
         if text and (columns[:2] != ["epoch", "step"] or len(set(columns)) < len(columns)):
             raise ValueError("its columns don't begin with epoch and step, or are there twice")

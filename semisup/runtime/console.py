@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from semisup.escape import printable
+
 
 @rank_zero_only
 def say(line: str) -> None:
-    """Prints a line at once, on rank 0."""
-    print(line, flush=True)
+    """Prints a line at once, on rank 0; names in it don't steer the terminal."""
+    print(printable(line), flush=True)
 
 
 def command() -> str:

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from semisup.escape import csv_cell
 from semisup.runs.directory import replacing, writing
 from semisup.runs.reading import METRICS_FILE, metric_rows
 
@@ -120,7 +121,7 @@ class MetricsCSV(Logger):
         self._rewrite(columns or list(_KEYS), rows)
 
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
-        text = _lines(columns, [dict(zip(columns, columns, strict=True)), *rows])
+        text = _lines(columns, [dict(zip(columns, map(csv_cell, columns), strict=True)), *rows])
         with replacing(self.path) as aside:
             aside.write_text(text, encoding="utf-8", newline="")
         self._columns, self._last = columns, rows[-1] if rows else {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from semisup import escape
 from semisup.compare import tables
 from semisup.compare.page import more_tables
 from semisup.compare.page.answers import answers, count
@@ -50,9 +51,18 @@ def html(comparison: Comparison, folder: Path) -> str:
         folder: that the paths of runs are relative to; pictures of runs that are there become part of the page.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: Any) -> Any:  # the same text as in reports, whatever stands in it
+        return value if isinstance(value, Markup) else Markup(escape.html(str(value)))
 
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "key": key, "link": quote, "value": _value}
     found = gains(comparison)
@@ -124,8 +134,17 @@ def _value(value: Any) -> str:
 
 def _inert(data: Any) -> str:
     """JSON that can't end the element it stands in, nor open another."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_printable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _printable(data: Any) -> Any:
+    """The data with its texts as the HTML has them, since the script finds one by the other."""
+    if isinstance(data, dict):
+        return {_printable(name): _printable(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_printable(value) for value in data]
+    return escape.printable(data) if isinstance(data, str) else data
 
 
 def _hash(text: str) -> str:
