@@ -127,6 +127,24 @@ def test_a_curve_that_falls_by_chance_is_levelled() -> None:
     assert efficiency(10, 0.48, weighted).relation == "="
 
 
+@pytest.mark.parametrize("more", [{}, {160: [0.99]}])
+@pytest.mark.parametrize("rounding", [0.0, 3e-8, -3e-8])
+def test_on_a_plateau_the_fewest_labels_are_given(more: dict[int, list[float]], rounding: float) -> None:
+    flat = {20: [0.5], 40: [0.8], 80: [0.8], **more}
+    assert efficiency(20, 0.8 + rounding, flat).labels == pytest.approx(40)
+    start = {20: [0.8], 40: [0.8], 80: [0.8], **more}
+    worth = efficiency(20, 0.8 + rounding, start)
+    assert (worth.relation, worth.labels) == ("=", pytest.approx(20))
+    # Levelled, which rounds: the mean of these six is that of both numbers of labels.
+    high, low = [341 / 360, 339 / 360, 329 / 360], [318 / 360, 333 / 360, 318 / 360]
+    levelled = {20: [0.5], 40: high, 80: low, **more}
+    assert efficiency(20, sum(high + low) / 6 + rounding, levelled).labels == pytest.approx(40)
+    # Over the plateau it is the last of its numbers from which the curve rises.
+    above = efficiency(20, 0.895, flat)
+    expected = math.sqrt(80 * 160) if more else 80
+    assert (above.relation, above.labels) == ("=" if more else ">", pytest.approx(expected))
+
+
 @given(
     st.dictionaries(st.integers(1, 10_000), st.lists(fractions, min_size=1, max_size=3), min_size=1),
     fractions,

@@ -86,8 +86,8 @@ def efficiency(labels: int, accuracy: float, reference: dict[int, Sequence[float
     """How many labels the reference would need for an accuracy.
 
     The reference's mean accuracies are made to rise with the number of labels (isotonic regression, weighted by the
-    number of seeds) and interpolated linearly in the logarithm of the labels. Of several answers the fewest labels
-    are given. Nothing is extrapolated.
+    number of seeds) and interpolated linearly in the logarithm of the labels. Of several answers, which a plateau has,
+    the fewest labels are given; accuracies that differ by rounding alone are equal. Nothing is extrapolated.
 
     Args:
         labels: that the arm was given.
@@ -100,11 +100,13 @@ def efficiency(labels: int, accuracy: float, reference: dict[int, Sequence[float
     means = [statistics.fmean(reference[count]) for count in sorted(reference)]
     weights = [float(len(reference[count])) for count in sorted(reference)]
     y = isotonic_regression(np.array(means), sample_weight=np.array(weights))
-    if accuracy > y[-1] and not math.isclose(accuracy, y[-1], rel_tol=1e-12):
+    reached = np.flatnonzero(y >= accuracy - _EQUAL)  # rounding may not skip a plateau
+    if not len(reached):
         return Efficiency(">", float(x[-1]), float(x[-1]) / labels)
-    if accuracy < y[0] and not math.isclose(accuracy, y[0], rel_tol=1e-12):
+    first = int(reached[0])
+    if first == 0 and accuracy < y[0] - _EQUAL:
         return Efficiency("<", float(x[0]), float(x[0]) / labels)
-    above = min(int(np.searchsorted(y, accuracy)), len(y) - 1)  # the first that is as accurate
-    piece = slice(max(above - 1, 0), above + 1)
-    needed = float(np.exp(np.interp(accuracy, y[piece], np.log(x[piece]))))
+    needed = float(x[first])
+    if accuracy < y[first] - _EQUAL:  # reached on the way from the number of labels before
+        needed = float(np.exp(np.interp(accuracy, y[first - 1 : first + 1], np.log(x[first - 1 : first + 1]))))
     return Efficiency("=", needed, needed / labels)
