@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semisup import plugins
 from semisup.errors import InputError
 from semisup.models import backbones
+from semisup.models.backbones import wideresnet
 from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.models.backbones.small import Small
 from semisup.models.backbones.wideresnet import WideResNet28x2, WideResNet37x2
@@ -178,18 +179,21 @@ def wide_parameters(widths: tuple[int, ...]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("cls", "widths", "sides", "by_hand"),
+    ("cls", "widths", "sides", "by_hand", "usb"),
     [
-        (WideResNet28x2, (32, 64, 128), (32, 16, 8), 1_469_642),
-        (WideResNet37x2, (32, 64, 128, 256), (16, 8, 4, 2), 5_933_770),
+        (WideResNet28x2, (32, 64, 128), (32, 16, 8), 1_469_642, 1_467_626),
+        (WideResNet37x2, (32, 64, 128, 256), (16, 8, 4, 2), 5_933_770, 5_929_450),
     ],
 )
 def test_wide_resnet_structure(
-    cls: type[nn.Module], widths: tuple[int, ...], sides: tuple[int, ...], by_hand: int
+    cls: type[nn.Module], widths: tuple[int, ...], sides: tuple[int, ...], by_hand: int, usb: int
 ) -> None:
     backbone = on_meta(cls, 32)
     assert parameters(backbone) == wide_parameters(widths) == by_hand
-    assert f"{by_hand:,}" in (cls.__doc__ or "")
+    assert f"{by_hand:,}" in (cls.__doc__ or "") and f"{by_hand:,}" in (wideresnet.__doc__ or "")
+    biases = sum(m.bias.numel() for m in of_type(backbone, nn.Conv2d) if m is not backbone.stem)
+    assert by_hand - biases == usb  # counted of USB's own code, whose convolutions but the stem have none
+    assert f"{usb:,}" in (wideresnet.__doc__ or "")
     assert backbone.num_features == widths[-1]
     assert len(of_type(backbone, nn.Conv2d)) == 1 + len(widths) * (4 * 2 + 1)  # 28 and 37
     x = backbone.stem(torch.empty(1, 3, 32, 32, device="meta"))

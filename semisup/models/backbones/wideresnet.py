@@ -1,10 +1,11 @@
 """The wide residual networks of FixMatch and of the benchmarks after it (Zagoruyko & Komodakis 2016, arXiv 1605.07146).
 
 The block is FixMatch's: batch normalisation and leaky ReLU come before each convolution, and the shortcut takes the
-block's input as it is, except in the network's very first block, where it takes the activated input. Two published
-PyTorch versions differ in the first block of the later stages: in TorchSSL its first convolution takes the input
-without activation (a batch normalisation is left without use), in USB its shortcut takes the activated input too. The
-number of parameters is the same in all three.
+block's input as it is, except in the network's very first block, where it takes the activated input. TorchSSL and USB
+differ in the first block of the later stages, whose first convolution takes the input without activation there (a batch
+normalisation is left without use). USB's convolutions but the first have no bias either, and the batch normalisations
+of its blocks an eps of 1e-5. So WRN-28-2 has 1,469,642 parameters in FixMatch, in TorchSSL and here, and 1,467,626 in
+USB; WRN-37-2 has 5,933,770 in TorchSSL and here, and 5,929,450 in USB.
 """
 
 from __future__ import annotations
