@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup import tracking
+from semisup.cli.config import parse
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
 from semisup.tracking import TrackingOptions, finish, guarded_wandb, login, make_loggers
@@ -375,6 +376,60 @@ def test_an_offline_run_says_what_was_logged_and_a_resume_goes_on(
     assert history(second, "trainer/global_step", "loss") == [(2, 1 / 5)]
     assert [row["loss"] for row in read_metrics(run_dir)] == [1 / 3, 1 / 4, 1 / 5]
     assert len(list((run_dir / "wandb").glob("offline-run-*/files/media/images/samples*.png"))) == 2
+
+
+def started(run_dir: Path, options: TrackingOptions) -> dict[str, Any]:
+    """What W&B is told of a run when it starts."""
+    loggers = loggers_of(run_dir, options)
+    loggers[1].log_metrics({"loss": 1.0}, 0)
+    finish(loggers)
+    records = inspect(max((run_dir / "wandb").glob("offline-run-*")))
+    return dict(next(record["run"] for record in records if record["type"] == "run"))
+
+
+NAMED = {
+    "project": "p",
+    "entity": "e",
+    "display_name": "n",
+    "notes": "two words",
+    "run_group": "g",
+    "tags": ["a", "b c"],
+}
+VARIABLES = {"PROJECT": "p", "ENTITY": "e", "NAME": "n", "NOTES": "x y", "RUN_GROUP": "g", "TAGS": "a, b c"}
+
+
+def test_wandbs_variables_win_over_our_defaults(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    said = started(run_dir, TrackingOptions("offline"))
+    assert {name: said[name] for name in NAMED} == NAMED
+
+
+def test_options_win_over_wandbs_variables(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(f"WANDB_{name}", "of the environment")
+    flags = [f"--tracking.{name}={value}" for name, value in (("project", "p"), ("entity", "e"), ("name", "n"))]
+    flags += ["--tracking.notes=x y", "--tracking.group=g", "--tracking.tags=a, b c", "--tracking.mode=offline"]
+    parsed = parse("fit", ["--data", "digits", *flags])
+    said = started(run_dir, parsed.tracking)
+    assert {name: said[name] for name in NAMED} == NAMED
+    assert parse("fit", ["--data", "digits", "--tracking.tags=[a, b c]"]).tracking.tag_list == ["a", "b c"]
+
+
+def test_a_resumed_run_stays_where_it_began(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "first")
+    (run_dir / "config.yaml").write_text(parse("fit", ["--data", "digits"]).yaml)
+    (run_dir / "checkpoints").mkdir()
+    monkeypatch.setenv("WANDB_PROJECT", "second")
+    assert parse("fit", ["--data", "digits"]).tracking.project == "second"
+    assert parse("fit", ["--resume", str(run_dir)]).tracking.project == "first"
+
+
+def test_a_tag_that_wandb_refuses_is_told_and_none_of_ours_is_one(run_dir: Path) -> None:
+    with pytest.raises(InputError, match=r"tracking\.tags: W&B takes tags of at most 64 characters, not 'xxx"):
+        TrackingOptions(tags="a," + "x" * 65)
+    logger = make_loggers(TrackingOptions("offline"), run_dir, "d", "1", "s", 0, {}, ["x" * 65, "", "y" * 64])[1]
+    assert logger._wandb_init["tags"] == ["y" * 64]  # type: ignore[attr-defined]
 
 
 def test_two_runs_have_two_ids_whatever_the_seed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from semisup.compare.choose import REFERENCE
 from semisup.dashboard.runs import Logged
 from semisup.escape import markdown
 
+_Place = tuple[int, int]  # seed and number of labels
 _SCORES = {"best/test_accuracy/": "test accuracy of the best checkpoint", "best/val_accuracy/": "validation accuracy"}
 
 
@@ -18,11 +19,11 @@ def differences(runs: Sequence[Logged]) -> str:
     Of several runs of one strategy and seed the newest counts.
     """
     for prefix, score in _SCORES.items():
-        arms: dict[str, dict[int, dict[str, float]]] = {}
+        arms: dict[str, dict[_Place, dict[str, float]]] = {}
         for run in runs:  # the newest comes last
             classes = {n.removeprefix(prefix): x for n, x in run.final.items() if n.startswith(prefix)}
             if classes:
-                arms.setdefault(run.strategy, {})[run.seed] = classes
+                arms.setdefault(run.strategy, {})[run.seed, run.labels] = classes
         reference = arms.pop(REFERENCE, {})
         columns = {name: found for name, seeds in arms.items() if (found := _column(seeds, reference))}
         if columns:
@@ -30,11 +31,11 @@ def differences(runs: Sequence[Logged]) -> str:
     return ""
 
 
-def _column(seeds: dict[int, dict[str, float]], reference: dict[int, dict[str, float]]) -> dict[str, list[float]]:
-    """Class -> difference for each shared seed."""
+def _column(runs: dict[_Place, dict[str, float]], reference: dict[_Place, dict[str, float]]) -> dict[str, list[float]]:
+    """Class -> difference for each seed that both have with as many labels."""
     found: dict[str, list[float]] = {}
-    for seed, classes in seeds.items():
-        theirs = reference.get(seed, {})
+    for place, classes in runs.items():
+        theirs = reference.get(place, {})
         for name in classes:
             if name in theirs:
                 found.setdefault(name, []).append(classes[name] - theirs[name])

@@ -24,7 +24,8 @@ class Logged:
         project: W&B's.
         entity: W&B's user or team, None for the user's own.
         data: the dataset.
-        group: W&B's, data and labels.
+        group: W&B's, data and labels unless the run was given another.
+        labels: labeled images in all.
         strategy: W&B's job type.
         seed: of every random draw.
         names: of its metrics and pictures, in order of appearance.
@@ -36,6 +37,7 @@ class Logged:
     entity: str | None
     data: str
     group: str
+    labels: int
     strategy: str
     seed: int
     names: tuple[str, ...]
@@ -83,7 +85,8 @@ def _read(directory: Path) -> Logged:
         project=str(tracking["project"]),
         entity=tracking["entity"],
         data=data,
-        group=group_of(data, f"{rows[-1]['labels']:.0f}"),
+        group=tracking.get("group") or group_of(data, f"{rows[-1]['labels']:.0f}"),
+        labels=int(rows[-1]["labels"]),
         strategy=str(config["strategy"]),
         seed=int(config["seed"]),
         names=(*dict.fromkeys(name for row in rows for name in row), *_only_in_wandb(directory, rows[-1])),

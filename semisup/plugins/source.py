@@ -179,8 +179,9 @@ def _fields(body: list[ast.stmt], docstring: str, cls: _Class) -> list[Option]:
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.value.keywords}
             if given.get("init") == "False":
                 continue
-            factory = f"{given['default_factory']}()" if "default_factory" in given else "(required)"
-            default = given.get("default", factory)
+            factory = given.get("default_factory")
+            computed = "" if factory and factory.startswith("lambda") else f"{factory}()"  # its help says what it is
+            default = given.get("default", computed if factory else "(required)")
         if not re.search(r"\b(ClassVar|KW_ONLY)\b", annotation):
             kind = _type(node.annotation, cls.tree, cls.package)
             options.append(Option(node.target.id, kind, default, _help(docstring, node.target.id)))

@@ -14,12 +14,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.runs.directory import write_atomically
 from semisup.tracking import login
 
@@ -28,24 +28,39 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 ID_FILE = "wandb_id.txt"
+_TAG = 64  # characters that W&B takes
 
 
 @dataclass
 class TrackingOptions:
-    """Where a run's metrics go beside its `metrics.csv`.
+    """Where a run's metrics go beside its `metrics.csv`. W&B's own variables stand in for what is not given.
 
     Args:
         mode: W&B: `auto` is online when you are logged in and the server answers, else offline; `offline` needs neither
             key nor network, and `wandb sync` uploads later; `disabled` leaves W&B out. `auto` obeys WANDB_MODE.
-        project: W&B project.
-        entity: W&B user or team; by default your own.
+        project: W&B project; by default WANDB_PROJECT, else semisup.
+        entity: W&B user or team; by default your own, or WANDB_ENTITY.
         tensorboard: also write TensorBoard files, into the run directory.
+        name: of the run in W&B; by default WANDB_NAME, else strategy and seed.
+        tags: of the run in W&B, with commas between them; by default WANDB_TAGS, else dataset and strategy.
+        notes: on the run in W&B; by default WANDB_NOTES, else none.
+        group: of runs in W&B; by default WANDB_RUN_GROUP, else dataset and number of labels.
     """
 
     mode: Mode = "auto"
-    project: str = "semisup"
-    entity: str | None = None
+    project: str = field(default_factory=lambda: login.variable("PROJECT") or "semisup")
+    entity: str | None = field(default_factory=lambda: login.variable("ENTITY"))
     tensorboard: bool = False
+    name: str | None = field(default_factory=lambda: login.variable("NAME"))
+    tags: str | list[str] | None = field(default_factory=lambda: login.variable("TAGS"))
+    notes: str | None = field(default_factory=lambda: login.variable("NOTES"))
+    group: str | None = field(default_factory=lambda: login.variable("RUN_GROUP"))
+
+    def __post_init__(self) -> None:
+        words = self.tags.split(",") if isinstance(self.tags, str) else self.tags or []
+        self.tag_list = [word.strip() for word in words if word.strip()]
+        long = next((tag for tag in self.tag_list if len(tag) > _TAG), None)
+        require(long is None, f"--tracking.tags: W&B takes tags of at most {_TAG} characters, not {long!r}")
 
 
 def make_loggers(
@@ -68,9 +83,9 @@ def make_loggers(
         data: name of the dataset; with `labels` it groups runs that may be compared.
         labels: how many labels, or which split.
         strategy: the job type.
-        seed: in the run's name.
+        seed: in the run's name, unless the options have another.
         config: everything that was configured; W&B filters and compares runs by it.
-        tags: W&B tags.
+        tags: W&B tags, unless the options have others; those too long for W&B are left out.
 
     Raises:
         InputError: something was asked for by name that isn't installed, or W&B online without being logged in.
@@ -87,12 +102,13 @@ def make_loggers(
                 run_dir,
                 mode,
                 id=_run_id(run_dir),
-                name=f"{strategy}-s{seed}",
-                group=group_of(data, labels),
+                name=options.name or f"{strategy}-s{seed}",
+                group=options.group or group_of(data, labels),
                 job_type=strategy,
                 project=options.project,
                 entity=options.entity,
-                tags=tags,
+                tags=options.tag_list or [tag for tag in tags if 0 < len(tag) <= _TAG],
+                notes=options.notes,
                 config=config,
             )
         )

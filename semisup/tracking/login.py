@@ -14,9 +14,14 @@ from urllib.request import getproxies, proxy_bypass
 PROBE_SECONDS = 3.0
 
 
+def variable(name: str) -> str | None:
+    """What `WANDB_<NAME>` says in the environment; None where it is not set, or empty."""
+    return os.environ.get(f"WANDB_{name}") or None
+
+
 def setting(name: str) -> str | None:
     """A W&B setting from `WANDB_<NAME>`, else from the files that `wandb login` and `wandb offline` write."""
-    if value := os.environ.get(f"WANDB_{name.upper()}"):
+    if value := variable(name.upper()):
         return value
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
     parser = configparser.ConfigParser(interpolation=None)
