@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from semisup.errors import InputError
 
 UNLABELED = -1  # the target of an image without a label, everywhere; scikit-learn's convention
 
 Stream = Literal["all", "relabeled"]
+Views = Mapping[str, str] | tuple[str, ...]
+Maker = Callable[[int, int], nn.Module]
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a strategy needs from the data, declared once, before the first step.
+    """What a strategy needs from the data and beside the network, declared once, before the first step.
 
     A view is a named way of augmenting an image: `"weak"` (the dataset's own light augmentation), `"strong"`
-    (RandAugment and cutout), `"none"`, or another of semisup/augment/views.py.
+    (RandAugment and cutout), `"none"`, or another of semisup/augment/views.py. A strategy gives every view that it asks
+    for a label, `{"weak": "weak", "weak_2": "weak"}`, and finds it under that: two labels of one view are two
+    independent draws of it. Where every view is asked for once, their names do as labels: `("weak", "strong")`.
 
     Attributes:
-        labeled_views: views of every labeled image.
+        labeled_views: views of every labeled image, label -> view.
         unlabeled_views: views of every unlabeled image; none means that no unlabeled image is served.
         unlabeled_ratio: unlabeled images per labeled one in a batch (mu in FixMatch).
         unlabeled: `"all"` serves the whole unlabeled pool, `"relabeled"` only the images to which the strategy has
             given targets (none before it has).
+        modules: name -> maker of a module that the strategy trains beside the network, such as a projection head; it is
+            called with the width of the features and the number of classes, and seeded as the network is. The strategy
+            finds it as `module.extra[name]`, and its average as `module.teacher.extra[name]`.
+
+    Raises:
+        InputError: a tuple of views names one twice.
     """
 
-    labeled_views: tuple[str, ...] = ("weak",)
-    unlabeled_views: tuple[str, ...] = ()
+    labeled_views: Views = ("weak",)
+    unlabeled_views: Views = ()
     unlabeled_ratio: int = 0
     unlabeled: Stream = "all"
+    modules: Mapping[str, Maker] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("labeled_views", "unlabeled_views"):
+            object.__setattr__(self, name, by_label(getattr(self, name)))
+
+
+def by_label(views: Views) -> dict[str, str]:
+    """Views as label -> view; those of a tuple are labeled by their own names.
+
+    Raises:
+        InputError: a tuple names a view twice, which would be one draw of it.
+    """
+    if isinstance(views, Mapping):
+        return dict(views)
+    twice = next((view for view in views if views.count(view) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"the views {views} name {twice!r} twice; give two draws of a view labels of their own: "
+            f'{{"{twice}": "{twice}", "{twice}_2": "{twice}"}}'
+        )
+    return {view: view for view in views}
 
 
 @dataclass
@@ -43,7 +78,7 @@ class Samples:
         place: (B,) int64, each sample's place in the global batch, over all ranks.
         image: (B, C, H, W) uint8, as stored.
         target: (B,) int64 classes, or (B, classes) float32 probabilities; `UNLABELED` where there is none.
-        views: name -> (B, C, H, W) float32 in [0, 1], the augmented images.
+        views: label -> (B, C, H, W) float32 in [0, 1], the augmented images.
     """
 
     index: Tensor

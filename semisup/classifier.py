@@ -7,7 +7,7 @@ strategy for the loss (strategies/<name>.py), Lightning does the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
 from semisup.models import backbones, optim
 from semisup.models.ema import EMA
+from semisup.models.modes import frozen_batchnorm
+from semisup.models.network import Network
 from semisup.models.normalization import Kind, Normalization
-from semisup.randomness import key, seed_layers
+from semisup.randomness import Draw, key, seed_layers
 from semisup.runs import checkpoint_file
 from semisup.runtime.console import say
 from semisup.runtime.finite import Finite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
-from semisup.strategy import Composition, Loss, LossStrategy
+from semisup.strategy import Composition
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,6 @@ class OptimizerOptions:
 SGD = OptimizerOptions("sgd", {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
 
 
-class Network(nn.Module):
-    """Input normalisation, backbone and linear head, one after the other.
-
-    Args:
-        normalization: of images (B, C, H, W) float in [0, 1].
-        backbone: images to features (B, F).
-        head: features to logits (B, classes).
-    """
-
-    def __init__(self, normalization: Normalization, backbone: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
-        self.normalization, self.backbone, self.head = normalization, backbone, head
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float in [0, 1]."""
-        logits: Tensor = self.head(self.backbone(self.normalization(images)))
-        return logits
-
-
 class Classifier(pl.LightningModule):
     """Backbone and linear head, trained by a strategy.
 
@@ -118,9 +101,11 @@ class Classifier(pl.LightningModule):
             torch.manual_seed(key(seed, "initial weights"))
             normalization = Normalization(self.options.normalization, spec.channels)
             backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
-            head = nn.Linear(backbone.num_features, len(spec.class_names))  # type: ignore[arg-type]
+            width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
+            head = nn.Linear(width, classes)
+            extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
             # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
-            self.network = Network(normalization, backbone, head).to(memory_format=torch.channels_last)
+            self.network = Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
         loss = None if self.options.loss == "nll" else LABELED[self.options.loss]
@@ -134,18 +119,49 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
-        images = self._prepared(images)
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, F) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
         if self._compiled is None:
-            logits: Tensor = self.network(images)
-            return logits
+            return self.network.features(images)
         torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
         return self._compiled(images)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (B, classes) of features (B, F), by the weights that train."""
+        logits: Tensor = self.network.head(features)
+        return logits
+
+    @property
+    def extra(self) -> nn.ModuleDict:
+        """The modules that the strategy trains beside the network (`Needs.modules`), by name."""
+        return self.network.extra
+
+    @property
+    def teacher(self) -> EMA:
+        """The moving average of the network, which follows it in evaluation mode and has no gradient.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.ema is None:
+            raise InputError(f"{self.strategy.name} asks for a teacher and there is none; type a decay for its average")
+        return self.ema
+
+    def frozen_batchnorm(self) -> AbstractContextManager[None]:
+        """A context in which passes through the network leave batch normalisation's running statistics as they are."""
+        return frozen_batchnorm(self.network)
+
+    def draw(self, samples: Samples, batch: Batch, name: str) -> Draw:
+        """Where a strategy draws random numbers for a stream's samples, a function of seed, step, name and place."""
+        return Draw(self.seed, batch.step, name, samples.place, len(samples) * self.trainer.world_size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
         with _enough_images():
-            loss, metrics = self._loss(batch)
+            loss, metrics = self.strategy.loss(self, batch)
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
         if self._is_logged():
@@ -166,11 +182,6 @@ class Classifier(pl.LightningModule):
         if self.ema is not None:
             self.ema.update(self.network)
 
-    def _loss(self, batch: Batch) -> Loss:
-        if isinstance(self.strategy.owner, LossStrategy):
-            return self.strategy.owner.loss(self, batch)
-        return self.labeled_loss(self(batch.labeled.views["weak"]), batch.labeled.target), {}
-
     def labeled_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss that `--model.loss` names, a scalar, of labeled images' logits (B, classes) and classes (B,)."""
         return LABELED[self.options.loss](logits, target)
@@ -182,12 +193,8 @@ class Classifier(pl.LightningModule):
 
         Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train.
         """
-        logits: Tensor = (self.ema or self.network)(self._prepared(images))
+        logits: Tensor = (self.ema or self.network)(images)
         return logits
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        # Another dtype than float32 only in "true" precisions, as 64-true.
-        return images.to(self.dtype, memory_format=torch.channels_last)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the validation pool."""
@@ -219,6 +226,11 @@ class Classifier(pl.LightningModule):
 
     # ---- set-up
 
+    def on_fit_start(self) -> None:
+        """Moves to the device what the strategies have learned, now that a resumed run has restored it."""
+        for part in self.strategy.parts.values():
+            part.move_state(self.device)
+
     def configure_callbacks(self) -> list[pl.Callback]:
         """Who looks that the loss is finite, and the strategy's parts, in their order."""
         return [self.finite, *self.strategy.parts.values()]
@@ -235,7 +247,7 @@ class Classifier(pl.LightningModule):
             data.needs = self.strategy.needs
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
             if self.options.compile:
-                self._compiled = torch.compile(self.network.forward)
+                self._compiled = torch.compile(self.network.features)
             self.follow(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
@@ -287,11 +299,12 @@ class Classifier(pl.LightningModule):
         """The optimiser, and its learning rate as a function of the step."""
         name, parameters = self.optimizer.name, self.optimizer.parameters
         optimizer = optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
-        total, steps = self._total_steps(), self.datamodule.steps
+        total, steps = self.total_steps, self.datamodule.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: self.schedule.factor(k, total, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _total_steps(self) -> int:
+    @property
+    def total_steps(self) -> int:
         """Optimiser steps of the whole training.
 
         `Trainer.estimated_stepping_batches` would build the training loader before a resumed run has restored its

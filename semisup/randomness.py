@@ -13,8 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from semisup.batch import move
 
 _MASK = (1 << 64) - 1
 _GOLDEN, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -109,6 +112,14 @@ class Draw:
 
     def half(self, what: str) -> Tensor:
         """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
+        return self.permutation(what)[self.place] < self.size // 2  # of a random permutation, exactly so many values
+
+    def permutation(self, what: str) -> Tensor:
+        """(size,) int64, a permutation of the places in the global batch, the same on every rank."""
         everyone = torch.arange(self.size, device=self.place.device)
-        order = self._bits(what, everyone, 1)[:, 0].argsort(stable=True)
-        return order[self.place] < self.size // 2  # of a random permutation, exactly so many values
+        return self._bits(what, everyone, 1)[:, 0].argsort(stable=True)
+
+    def beta(self, what: str, alpha: float) -> Tensor:
+        """(B,) float32, each from the symmetric distribution Beta(alpha, alpha), on the device of `place`."""
+        everyone = np.random.default_rng(key(self.seed, self.stream, self.step, what)).beta(alpha, alpha, self.size)
+        return move(torch.from_numpy(everyone.astype(np.float32)), self.place.device)[self.place]

@@ -1,7 +1,8 @@
 """The Strategy contract: what a semi-supervised method is to the rest of the framework.
 
-A strategy is a Lightning callback. It says once what it needs from the data (`needs`), and either owns the loss
-(`LossStrategy`) or only acts on the lifecycle: initialises weights, pretrains, relabels. A whole strategy:
+A strategy is a Lightning callback. It says once what it needs from the data (`needs`), and owns the loss
+(`LossStrategy`), adds a term to the loss of another (`TermStrategy`), or only acts on the lifecycle: initialises
+weights, pretrains, relabels. A whole strategy:
 
     class Entropy(LossStrategy):
         \"\"\"Cross-entropy, and confident predictions on unlabeled images (Grandvalet & Bengio 2005).
@@ -20,22 +21,47 @@ A strategy is a Lightning callback. It says once what it needs from the data (`n
             entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
             return supervised + self.weight * entropy, {"entropy": entropy}
 
-Learned state belongs into the checkpoint: modules and buffers are attached to the classifier in `setup`, so that
-restoring and moving to a device cover them; tensors and plain numbers go through `state_dict`.
+What a loss works with:
+
+    module(images)  module.features(images)  module.head(features)   the network that trains
+    module.teacher  with the same three                               its moving average, in evaluation mode
+    module.extra["projection"]  module.teacher.extra["projection"]    a module of `Needs.modules`
+    module.frozen_batchnorm()                                         passes that leave the running statistics alone
+    module.labeled_loss(logits, target)                               the loss that --model.loss names
+    module.draw(batch.unlabeled, batch, "mixup")                      random numbers of this step, equal on all ranks
+    module.total_steps                                                for ramps
+    semisup.runtime.ranks: mean, gather, gather_with_gradient         the global batch, where a state follows it
+
+Learned state needs no code: an attribute whose name ends in `_` and that holds a tensor, a number, or a dict or list of
+them is moved to the device, saved in the checkpoint and restored. It must be the same on every rank; make it from what
+`mean` or `gather` return.
+
+How methods say themselves:
+
+    Mean Teacher   `{"weak": "weak", "weak_2": "weak"}`, ema_decay; targets from module.teacher(weak_2)
+    MixMatch       the same two draws; one draw of Beta and one permutation mix both streams with the gathered batch
+    FlexMatch      `learned_ = full((len(pool),), -1)` made in `setup`; written at the gathered batch.unlabeled.index
+    CoMatch        modules={"projection": ...}, two strong views, a memory bank `bank_` of gathered probabilities
+    SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image; keys from module.teacher
+    ABC            a `TermStrategy` with modules={"balanced_head": ...} that reads the owner's features and mask
+    curriculum     relabels in `on_train_epoch_end`, and restarts the weights there
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
-from semisup.batch import Batch, Needs
-from semisup.errors import InputError
+from semisup.batch import Batch, Needs, by_label
+from semisup.errors import InputError, require
 
-Loss = tuple[Tensor, dict[str, Tensor]]
+Outputs = dict[str, Tensor]
+Loss = tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Outputs]
 
 
 class Strategy(pl.Callback, ABC):
@@ -56,6 +82,32 @@ class Strategy(pl.Callback, ABC):
         """A line on what the strategy did, for the table at the end of a run; empty for none."""
         return ""
 
+    # ---- learned state: attributes whose names end in `_`
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned: name without the trailing `_` -> value."""
+        return {name[:-1]: value for name, value in vars(self).items() if _is_learned(name)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what the run that is resumed had learned.
+
+        Raises:
+            InputError: it had learned something else.
+        """
+        mine = {name[:-1] for name in vars(self) if _is_learned(name)}
+        require(
+            mine <= state_dict.keys(),
+            f"the checkpoint's {type(self).__name__} had not learned {', '.join(sorted(mine - state_dict.keys()))}; a "
+            f"resumed run must go on as it began",
+        )
+        for name in mine:
+            setattr(self, f"{name}_", state_dict[name])
+
+    def move_state(self, device: torch.device) -> None:
+        """Moves what was learned to a device; called when a fit begins, after a resumed run's state is restored."""
+        for name in [name for name in vars(self) if _is_learned(name)]:
+            setattr(self, name, _moved(getattr(self, name), device))
+
 
 class LossStrategy(Strategy, ABC):
     """A strategy that owns the loss.
@@ -65,10 +117,12 @@ class LossStrategy(Strategy, ABC):
         targets_from: which weights make targets for unlabeled images, those that are training (`module(images)`) or
             those that are evaluating (`module.evaluate(images)`); empty where there are no targets. It changes nothing
             by itself: it is said when training begins, and written into the checkpoint.
+        gives: names of the outputs that `loss` hands over to the strategies that add a term.
     """
 
     ema_decay: float = 0.0
     targets_from: Literal["", "training", "evaluating"] = ""
+    gives: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def loss(self, module: Any, batch: Batch) -> Loss:
@@ -80,7 +134,29 @@ class LossStrategy(Strategy, ABC):
 
         Returns:
             The loss, a scalar with gradient, and what to log beside it: name -> scalar tensor on the device, with the
-            same names on every rank, whose mean is logged.
+            same names on every rank, whose mean is logged. As a third part, where other strategies may add a term, what
+            was computed: logits (B, classes) by the view's label (`labeled`, `weak`, `strong`), features (B, F) as
+            `labeled_features`, `weak_features` and so on, and `mask` (B,) of the unlabeled images that count.
+        """
+
+
+class TermStrategy(Strategy, ABC):
+    """A strategy that adds a term to the loss of whichever strategy owns it: `fixmatch+abc`.
+
+    Attributes:
+        reads: names of the owner's outputs that the term needs; refused before the first step where it gives none.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def term(self, module: Any, batch: Batch, outputs: Outputs) -> Loss:
+        """What to add to the loss, weighted already, and what to log beside it.
+
+        Args:
+            module: the `Classifier`.
+            batch: the step's data.
+            outputs: what the owner of the loss computed, by name (`LossStrategy.loss`), with gradient.
         """
 
 
@@ -91,11 +167,12 @@ class Composition:
 
     Attributes:
         parts: the strategies.
-        owner: the one that owns the loss, or None where all act only on the lifecycle.
+        owner: the one that owns the loss, or None where none does; then it is that of the labeled images alone.
+        terms: those that add a term to it.
         needs: what they need from the data together.
 
     Raises:
-        InputError: two strategies own the loss; the message names both.
+        InputError: two strategies own the loss, or a term needs what the owner does not give; the message names both.
     """
 
     def __init__(self, parts: dict[str, Strategy]) -> None:
@@ -107,13 +184,65 @@ class Composition:
                 f"type --strategy {next(iter(owners))} alone, or compare the two in separate runs"
             )
         self.owner = next(iter(owners.values()), None)
+        self.terms = {name: part for name, part in parts.items() if isinstance(part, TermStrategy)}
+        gives = self.owner.gives if self.owner else ("labeled", "labeled_features")
+        owning = next(iter(owners), "supervised training")
+        for name, term in self.terms.items():
+            missing = ", ".join(output for output in term.reads if output not in gives)
+            require(
+                not missing,
+                f"{name} adds a term that reads {missing}, which {owning} does not give; compose it with a strategy "
+                f"that does, as in --strategy fixmatch+{name}",
+            )
+        self.needs = self._needs()
 
     @property
     def name(self) -> str:
         """The composition as typed on the command line."""
         return "+".join(self.parts)
 
-    @property
-    def needs(self) -> Needs:
-        """The needs of the strategy that owns the loss; the others act between steps and take no part in a batch."""
-        return self.owner.needs if self.owner else Needs()
+    def _needs(self) -> Needs:
+        """The needs of the owner of the loss and of the terms; the others act between steps."""
+        needs = self.owner.needs if self.owner else Needs()
+        for name, part in self.terms.items():
+            labeled, unlabeled = by_label(needs.labeled_views), by_label(needs.unlabeled_views)
+            more = (by_label(part.needs.labeled_views), by_label(part.needs.unlabeled_views))
+            for ours, theirs in zip((labeled, unlabeled), more, strict=True):
+                other = next((label for label, view in theirs.items() if ours.get(label, view) != view), None)
+                require(other is None, f"{name} needs another view as {other!r} than the strategy that owns the loss")
+            twice = needs.modules.keys() & part.needs.modules.keys()
+            require(not twice, f"{name} names a module {', '.join(twice)!r} that another strategy has; rename it")
+            needs = replace(
+                needs,
+                labeled_views=labeled | more[0],
+                unlabeled_views=unlabeled | more[1],
+                unlabeled_ratio=needs.unlabeled_ratio or part.needs.unlabeled_ratio,
+                modules={**needs.modules, **part.needs.modules},
+            )
+        return needs
+
+    def loss(self, module: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The owner's loss, or that of the labeled images alone, and every term."""
+        if self.owner:
+            loss, metrics, *rest = self.owner.loss(module, batch)
+            outputs = rest[0] if rest else {}
+        else:
+            features = module.features(batch.labeled.views["weak"])
+            outputs = {"labeled": module.head(features), "labeled_features": features}
+            loss, metrics = module.labeled_loss(outputs["labeled"], batch.labeled.target), {}
+        for name, part in self.terms.items():
+            term, more, *_ = part.term(module, batch, outputs)
+            loss, metrics = loss + term, metrics | {f"{name}/{key}": value for key, value in more.items()}
+        return loss, metrics
+
+
+def _is_learned(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(inner, device) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, device) for inner in value]
+    return value.to(device) if isinstance(value, Tensor) else value

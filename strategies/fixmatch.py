@@ -32,6 +32,8 @@ class FixMatch(LossStrategy):
             paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
     """
 
+    gives = ("labeled", "weak", "strong", "labeled_features", "weak_features", "strong_features", "mask")
+
     def __init__(
         self,
         ratio: int = 7,
@@ -54,13 +56,13 @@ class FixMatch(LossStrategy):
         labeled, unlabeled = batch.labeled, batch.unlabeled
         assert unlabeled is not None
         views = [labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"]]
-        if self.joint:
-            sizes = [len(labeled), len(unlabeled), len(unlabeled)]
-            logits, weak, strong = module(torch.cat(views)).split(sizes)
-        else:
-            logits = module(views[0])
-            weak, strong = module(torch.cat(views[1:])).chunk(2)
+        sizes = [len(view) for view in views]
+        passes = [torch.cat(views)] if self.joint else [views[0], torch.cat(views[1:])]
+        seen = [module.features(images) for images in passes]
+        features = torch.cat(seen).split(sizes)
+        logits, weak, strong = torch.cat([module.head(x) for x in seen]).split(sizes)
         supervised = module.labeled_loss(logits, labeled.target)
         consistency, mask = fixmatch(weak, strong, self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
-        return supervised + self.weight * consistency, metrics
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features, mask), strict=True))
+        return supervised + self.weight * consistency, metrics, outputs

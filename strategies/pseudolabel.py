@@ -19,7 +19,7 @@ The loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -194,11 +194,3 @@ class PseudoLabel(LossStrategy):
     def summary(self) -> str:
         """How many pseudo-labels the last round gave."""
         return f"{len(self.rows_):,} unlabeled images have a pseudo-label after the last round"
-
-    def state_dict(self) -> dict[str, Any]:
-        """The current pseudo-labels."""
-        return {"rows": self.rows_, "targets": self.targets_}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the pseudo-labels of the run that is resumed."""
-        self.rows_, self.targets_ = state_dict["rows"], state_dict["targets"]

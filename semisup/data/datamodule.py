@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from semisup.augment.views import find_view
-from semisup.batch import UNLABELED, Batch, Needs, Samples
+from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
 from semisup.data.audit import Audit
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
@@ -259,21 +259,21 @@ class DataModule(pl.LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Batch | Samples, dataloader_idx: int) -> Any:
         """Augments on the device: the views that the strategy needs, or the plain images for evaluation."""
         if isinstance(batch, Samples):
-            self._augment(batch, "evaluation", ("none",), 0, len(batch))
+            self._augment(batch, "evaluation", {"none": "none"}, 0, len(batch))
             return batch
-        self._augment(batch.labeled, "labeled", self.needs.labeled_views, batch.step, self.batch_size)
+        self._augment(batch.labeled, "labeled", by_label(self.needs.labeled_views), batch.step, self.batch_size)
         if batch.unlabeled is not None:
             size = self.batch_size * self.needs.unlabeled_ratio
-            self._augment(batch.unlabeled, "unlabeled", self.needs.unlabeled_views, batch.step, size)
+            self._augment(batch.unlabeled, "unlabeled", by_label(self.needs.unlabeled_views), batch.step, size)
         return batch
 
-    def _augment(self, samples: Samples, stream: str, views: tuple[str, ...], step: int, size: int) -> None:
+    def _augment(self, samples: Samples, stream: str, views: dict[str, str], step: int, size: int) -> None:
         # Pictures that must not be mirrored, such as digits, must not be in the strong view either.
         meant = {"weak": self.augmentation, "strong": "strong_shift" if self.augmentation == "shift" else "strong"}
         if samples.image.device.type != "cpu":
             samples.image = samples.image.contiguous()
         else:
             samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
-        for name in views:
-            draw = Draw(self.seed, step, f"{stream}/{name}", samples.place, size)
-            samples.views[name] = find_view(meant.get(name, name))(samples.image, draw)
+        for label, name in views.items():
+            draw = Draw(self.seed, step, f"{stream}/{label}", samples.place, size)
+            samples.views[label] = find_view(meant.get(name, name))(samples.image, draw)

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from semisup.classifier import Classifier, Network
+from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.models.modes import evaluation_mode
+from semisup.models.network import Network
 
 _POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 LAST = "features"

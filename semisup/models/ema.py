@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +38,32 @@ class EMA(nn.Module):
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
-        self.average = deepcopy(network).requires_grad_(False).eval()
+        self.average: Any = deepcopy(network).requires_grad_(False).eval()
         self.decay, self.updates = decay, 0
 
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """The average's output."""
         output: Tensor = self.average(images)
         return output
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """The features (B, F) of a `Network`'s average."""
+        features: Tensor = self.average.features(images)
+        return features
+
+    @torch.no_grad()
+    def head(self, features: Tensor) -> Tensor:
+        """The logits (B, classes) of a `Network`'s average for features (B, F)."""
+        logits: Tensor = self.average.head(features)
+        return logits
+
+    @property
+    def extra(self) -> nn.ModuleDict:
+        """The averages of the modules that the strategy trains beside the network."""
+        extra: nn.ModuleDict = self.average.extra
+        return extra
 
     def train(self, mode: bool = True) -> EMA:
         """Stays in evaluation mode: its statistics are averages already, and must not be updated by a batch."""

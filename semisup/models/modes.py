@@ -1,4 +1,4 @@
-"""Modes of a network: evaluation, without gradients."""
+"""Modes of a network: evaluation without gradients, and batch normalisation that keeps its running statistics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -20,3 +21,19 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+@contextmanager
+def frozen_batchnorm(module: nn.Module) -> Iterator[None]:
+    """Batch normalisation goes on normalising by the batch, and its running statistics stay as they are.
+
+    For passes whose images the network is not to remember, such as the adversarial ones of VAT.
+    """
+    training = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for part in training:
+        part.track_running_stats = False  # then the batch's own statistics are used, and none are kept
+    try:
+        yield
+    finally:
+        for part in training:
+            part.track_running_stats = True

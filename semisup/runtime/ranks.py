@@ -1,15 +1,69 @@
-"""What keeps the ranks of a distributed run equal; with one process, every function returns what it was given."""
+"""What keeps the ranks of a distributed run equal; with one process, every function returns what it was given.
+
+A strategy whose state follows the batch (a threshold, a prior, a memory bank) computes it from the *global* batch, so
+that every rank holds the same and several processes do what one does. `mean` and `gather` are for that: all ranks hold
+equally many images of a batch, so no rank has to ask how many another one has, and nothing waits for the device.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def mean(x: Tensor) -> Tensor:
+    """The mean over the ranks of a tensor that has the same shape on each, without gradient."""
+    if not _distributed():
+        return x.detach()
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows of the global batch, (ranks * B, ...), of every rank's (B, ...), without gradient.
+
+    They come in the order of the ranks, and so in that of `Samples.place`.
+    """
+    x = x.detach()
+    if not _distributed():
+        return x
+    everyone = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, x.contiguous())
+    return torch.cat(everyone)
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """As `gather`, and the gradient of every rank's loss flows back to the rank that a row came from.
+
+    Where each rank's loss is a mean over its own rows, the mean over ranks that DDP takes of the gradients is then the
+    gradient of the mean over the global batch.
+    """
+    return _Gather.apply(x) if _distributed() else x
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
 def gather_rows(x: Tensor) -> Tensor:
     """Every rank's rows (n, ...), with n a rank's own, one after the other in the order of the ranks."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _distributed():
         return x
     counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
@@ -22,7 +76,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
 def mean_over_ranks(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
     """The means over ranks, in one go; every rank has the same names, and the dtype is that of the first scalar."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _distributed():
         return scalars
     first = next(iter(scalars.values()))
     values = torch.stack([x.detach().to(first.dtype) for x in scalars.values()])
@@ -36,6 +90,6 @@ def synchronize_buffers(module: nn.Module) -> None:
     Batch normalisation's running statistics differ from rank to rank, and ranks that predict with different ones
     would disagree about the same image.
     """
-    if dist.is_available() and dist.is_initialized():
+    if _distributed():
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

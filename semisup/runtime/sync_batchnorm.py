@@ -52,6 +52,8 @@ class SyncBatchNorm(_BatchNorm):
         return normal * self.weight.view(shape) + self.bias.view(shape) if self.affine else normal
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if not self.track_running_stats:
+            return
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)

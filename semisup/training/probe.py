@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semisup.classifier import Classifier, Network
+from semisup.classifier import Classifier
 from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.features.linear import linear_svm
+from semisup.models.network import Network
 from semisup.predict import predict
 from semisup.runtime.ranks import gather_rows, synchronize_buffers
 

@@ -1,0 +1,103 @@
+"""Two strategies as a stranger could write them, which between them use every part of the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semisup.batch import Batch, Needs
+from semisup.runtime.ranks import gather, gather_with_gradient, mean
+from semisup.strategy import LossStrategy, Outputs, TermStrategy
+
+WIDTH, BANK = 5, 30
+
+
+class Everything(LossStrategy):
+    """Draws by label, a projection head and its teacher, mixing across ranks, a prior, a bank, a status per image."""
+
+    gives = ("labeled", "strong", "strong_features")
+
+    def __init__(self, ema_decay: float = 0.9) -> None:
+        self.ema_decay = ema_decay
+        self.needs = Needs(
+            labeled_views={"weak": "weak", "weak_2": "weak"},
+            unlabeled_views={"weak": "weak", "weak_2": "weak", "strong": "strong"},
+            unlabeled_ratio=2,
+            modules={"projection": lambda width, classes: nn.Linear(width, WIDTH)},
+        )
+        self.prior_ = torch.empty(0)
+        self.bank_ = torch.zeros(BANK, WIDTH)
+        self.status_ = torch.empty(0, dtype=torch.int64)
+        self.seen_ = 0
+        self.more_: dict[str, list[Tensor]] = {"ramps": [torch.zeros(())]}
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """A status for every image of the pool, and a prior for every class."""
+        self.status_ = torch.full((len(pl_module.datamodule.pools.unlabeled),), -1)
+        self.prior_ = torch.full((len(pl_module.spec.class_names),), 1 / len(pl_module.spec.class_names))
+
+    def loss(self, module: Any, batch: Batch) -> Any:
+        """The sum of one term for each part of the contract."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        sizes = [len(labeled), len(labeled), len(unlabeled)]
+        views = [labeled.views["weak"], labeled.views["weak_2"], unlabeled.views["strong"]]
+        features = module.features(torch.cat(views)).split(sizes)
+        logits = [module.head(x) for x in features]
+
+        teacher = module.teacher.features(unlabeled.views["weak"])
+        targets = (module.teacher.head(teacher) + module.teacher(unlabeled.views["weak_2"])).softmax(1)
+        self.prior_ = 0.9 * self.prior_ + 0.1 * mean(targets.mean(0))
+        targets = targets / self.prior_
+        targets = targets / targets.sum(1, keepdim=True)
+        self.status_[gather(unlabeled.index)] = gather(targets.argmax(1))
+
+        keys = gather(module.teacher.extra["projection"](teacher))
+        self.bank_ = torch.cat([keys, self.bank_])[:BANK]
+        everyone = gather_with_gradient(module.extra["projection"](features[2]))
+        contrast = (module.extra["projection"](features[2]) @ torch.cat([everyone, self.bank_]).T).logsumexp(1).mean()
+
+        draw = module.draw(unlabeled, batch, "mix")
+        share = draw.beta("share", 0.5).view(-1, 1, 1, 1)
+        partners = draw.permutation("partners")[unlabeled.place]
+        mixed = share * unlabeled.views["weak"] + (1 - share) * gather(unlabeled.views["weak_2"])[partners]
+        with module.frozen_batchnorm():
+            smooth = module(mixed).square().mean()
+
+        ramp = min(1.0, batch.step / (0.4 * module.total_steps))
+        self.seen_ += len(unlabeled) * module.trainer.world_size
+        self.more_["ramps"].append(torch.tensor(ramp))
+        supervised = module.labeled_loss(logits[0], labeled.target) + module.labeled_loss(logits[1], labeled.target)
+        unsupervised = F.cross_entropy(logits[2], targets)
+        loss = supervised + ramp * unsupervised + 0.1 * contrast + 0.1 * smooth
+        return (
+            loss,
+            {"unsupervised": unsupervised},
+            dict(zip(self.gives, (logits[0], logits[2], features[2]), strict=True)),
+        )
+
+
+class Balanced(TermStrategy):
+    """A second head on the owner's features, with views and a state of its own."""
+
+    reads = ("strong_features",)
+
+    def __init__(self) -> None:
+        self.needs = Needs(
+            unlabeled_views={"jitter": "shift"},
+            unlabeled_ratio=2,
+            modules={"second": lambda width, classes: nn.Linear(width, classes)},
+        )
+        self.total_ = torch.zeros(())
+
+    def term(self, module: Any, batch: Batch, outputs: Outputs) -> Any:
+        """Agreement of the second head on the owner's features with the first one on a view of its own."""
+        assert batch.unlabeled is not None
+        target = module(batch.unlabeled.views["jitter"]).argmax(1)
+        term = F.cross_entropy(module.extra["second"](outputs["strong_features"]), target)
+        self.total_ = self.total_ + mean(term)
+        return 0.5 * term, {"agreement": term}
