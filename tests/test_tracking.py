@@ -391,7 +391,7 @@ NAMED = {
     "project": "p",
     "entity": "e",
     "display_name": "n",
-    "notes": "two words",
+    "notes": "x y",
     "run_group": "g",
     "tags": ["a", "b c"],
 }
