@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Samples
 from semisup.data.datamodule import DataModule, DataSpec
+from semisup.data.fingerprint import Fingerprint
 from semisup.errors import InputError
 from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
@@ -114,6 +115,7 @@ class Classifier(pl.LightningModule):
         )
         self.scores: dict[str, Scores] = {}
         self.finite = Finite()
+        self.trained_on: Fingerprint | None = None  # of a model that was restored
 
     # ---- the step
 
@@ -338,6 +340,7 @@ class Classifier(pl.LightningModule):
             "strategy": self.strategy.name,
             "ema_decay": self.ema.decay if self.ema else 0.0,
             "targets_from": self.targets_from,
+            "data": self.datamodule.fingerprint.saved(),
         }
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
@@ -373,6 +376,10 @@ class Classifier(pl.LightningModule):
             raise InputError(f"{path} asks for a network that can't be built: {error}") from error
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
+        try:
+            module.trained_on = Fingerprint.restored(known.get("data"), len(spec.class_names))
+        except InputError as error:
+            raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
         return module
 
     @staticmethod

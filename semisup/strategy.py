@@ -78,6 +78,17 @@ class Strategy(pl.Callback, ABC):
         """Names this strategy's state in the checkpoint."""
         return type(self).__qualname__
 
+    def remap(self, module: Any, places: Tensor) -> None:
+        """Called where a run goes on with other data than before, which it was allowed to (`--resume_data remap`).
+
+        What a strategy keeps by row of the unlabeled pool must be moved to the rows of now. It has been restored, and
+        the training has not begun.
+
+        Args:
+            module: the `Classifier`.
+            places: (n,) int64, for each row of the unlabeled pool as it was, its row now; -1 where the image is gone.
+        """
+
     def summary(self) -> str:
         """A line on what the strategy did, for the table at the end of a run; empty for none."""
         return ""

@@ -145,6 +145,16 @@ class Exemplar(Strategy):
         say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart, after {took}{svm}")
         pause(trainer, save=True)
 
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the classes' order, which their samples depend on, and the rows of the images that are still there."""
+        rows = places[self.rows_] if _pool(module)[1] == "unlabeled" else self.rows_
+        require(
+            bool(self.backbone_) or torch.equal(rows, self.rows_),
+            "exemplar had not ended its pretraining, whose surrogate classes are images that were there, and can't go "
+            "on with others; put the data back as it was, or leave --resume out to begin another run",
+        )
+        self.rows_ = rows
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keeps the statistics of a frozen backbone's batch normalisation as they are."""
         assert isinstance(pl_module, Classifier)

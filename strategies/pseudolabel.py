@@ -118,6 +118,14 @@ class PseudoLabel(LossStrategy):
         assert isinstance(pl_module, Classifier)
         pl_module.datamodule.relabeled.assign(self.rows_, self.targets_)
 
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the pseudo-labels of the images that are still there and have no label."""
+        pool, then = module.datamodule.pools.without_label, len(self.rows_)
+        rows = places[self.rows_]
+        there = (rows >= 0) & (rows < (len(pool) if pool else 0))
+        self.rows_, self.targets_ = rows[there], self.targets_[there]
+        say(f"pseudolabel: {len(self.rows_):,} of {then:,} pseudo-labels are of images that are still there")
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A round, where one is due."""
         rounds, rest = divmod(trainer.current_epoch + 1 - self.warmup_epochs, self.every_n_epochs)

@@ -196,6 +196,39 @@ def test_what_may_differ(grid: Path) -> None:
     assert compared(grid).left_out == []
 
 
+def placed(run: Path, root: str, digest: str) -> Path:
+    """A run on data in a place, with a digest; none for a run of before."""
+    config, environment = run / "config.yaml", run / "environment.txt"
+    config.write_text(config.read_text().replace("  name: digits\n", f"  name: digits\n  root: {root}\n"))
+    environment.write_text(environment.read_text() + (f"data: {digest}\n" if digest else ""))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("two", "three", "left"),
+    [
+        (("/b", "1 2"), ("/a", ""), None),  # moved, and a run of before in the former place
+        (("/b", "1 2"), ("/b", ""), None),  # or in the later one
+        (("/b", ""), ("/a", "1 2"), "data.root /b, the others /a"),  # nobody knows
+        (("/b", "1 3"), ("/a", "1 2"), "data.root /b, the others /a"),  # other images to train on
+        (("/a", "3 2"), ("/a", "1 2"), "data.root /a with the images 3, the others /a with the images 1"),  # changed
+        (("a", ""), ("/a", "1 2"), None),  # as it was typed, and absolute
+    ],
+)
+def test_data_that_has_moved_is_the_same_data(
+    two: Any, three: Any, left: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    runs = [placed(write_run(tmp_path, seed=seed), "/a", "1 2") for seed in (0, 1)]
+    runs += [placed(write_run(tmp_path, seed=seed), *where) for seed, where in enumerate((two, three), start=2)]
+    comparison = compared(tmp_path)
+    if left is None:
+        assert comparison.left_out == [] and len(comparison.runs) == len(runs)
+    else:
+        (found,) = comparison.left_out
+        assert left in found.reason and "seed 2" in found.reason
+
+
 def test_runs_of_before_labeled_images_were_among_the_unlabeled_ones(grid: Path) -> None:
     old = write_run(grid, "fixmatch", 1)
     text = (old / "config.yaml").read_text()

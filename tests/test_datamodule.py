@@ -124,10 +124,10 @@ def test_precision_is_of_images_without_a_label() -> None:
 def test_a_run_says_whether_they_are(among: bool, capsys: pytest.CaptureFixture[str]) -> None:
     data = Blobs(labeled_in_unlabeled=among)
     data.setup("fit")
-    also = "too, without their labels" if among else "not"
+    told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
     assert capsys.readouterr().out == (
         "data: blobs, 12 labeled, 90 unlabeled, 30 val, 30 test\n"
-        f"data: the labeled images are {also} among the unlabeled ones (--data.labeled_in_unlabeled)\n"
+        f"data: the labeled images are {told} (--data.labeled_in_unlabeled {str(among).lower()})\n"
     )
 
 

@@ -20,6 +20,7 @@ from semisup.batch import UNLABELED
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
 from semisup.data.datamodule import DataModule, Pools
+from semisup.data.fingerprint import Pictures
 from semisup.data.pool import Pool
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
@@ -168,6 +169,13 @@ class Sealed(Pool):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool._images, pool.labels.numpy(), pool.rows, pool.names)
         self.opened = False
+
+    def pictures(self, keys: Any = None) -> Pictures:
+        """Which images they are is written into checkpoints, and nothing is trained or chosen by it."""
+        opened, self.opened = self.opened, True
+        found = super().pictures(keys)
+        self.opened = opened
+        return found
 
     def gather(self, index: Tensor) -> Tensor:
         assert self.opened, "a test image was read while training"

@@ -28,12 +28,12 @@ DEFAULTS: dict[str, Any] = {
 SGD: dict[str, Any] = {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 # What one invocation reads and writes; not part of the configuration.
 VERB_OPTIONS: dict[str, dict[str, str | None]] = {
-    "fit": {"resume": None},
+    "fit": {"resume": None, "resume_data": "same"},
     "validate": {"ckpt_path": None},
     "test": {"ckpt_path": None},
     "predict": {"ckpt_path": None, "out": None, "format": "csv", "on": "test"},
 }
-CHOICES = {"format": ("csv", "kaggle"), "on": ("test", "val", "unlabeled")}
+CHOICES = {"resume_data": ("same", "remap"), "format": ("csv", "kaggle"), "on": ("test", "val", "unlabeled")}
 ROOT = "./data"  # where datasets are looked for
 
 

@@ -97,9 +97,17 @@ def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
     module = Classifier.from_checkpoint(checkpoint)
     known = module.spec
     if known.class_names != data.class_names:
+        advice = f"type --data {known.name}, or give a run that was trained on {data.name}"
+        if known.name == data.name:
+            renamed = dict(zip(known.class_names, data.class_names, strict=False))
+            first = next((name for name, now in renamed.items() if name != now), known.class_names[-1])
+            advice = (
+                f"they must be called as they were, in that order, the first that isn't is {first!r}: rename them, or "
+                f"type --data.root FOLDER for the data that it was trained with"
+            )
         raise InputError(
             f"{checkpoint} knows the classes {listed(known.class_names)}, and {data.name} has the classes "
-            f"{listed(data.class_names)}; type --data {known.name}, or give a run that was trained on {data.name}"
+            f"{listed(data.class_names)}; {advice}"
         )
     if (known.channels, known.image_size) != (data.channels, data.image_size):
         raise InputError(

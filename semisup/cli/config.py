@@ -67,13 +67,14 @@ class Config:
         tracking: where metrics go.
         trainer: arguments of Lightning's Trainer.
         resume: of fit: the run to go on with, or auto.
+        resume_data: of fit: whether a resumed run may go on with other data (remap), or must not (same).
         ckpt_path: of the other verbs: the run or checkpoint to evaluate.
         out: where to write predictions.
         format: csv or kaggle.
         on: the images to predict: test, val or unlabeled.
         yaml: what `--print_config` prints and a run's config.yaml holds: all of the above that says what to train and
-            how, with secrets hidden, but not what this one invocation reads or writes (resume, ckpt_path, out, format,
-            on).
+            how, with secrets hidden, but not what this one invocation reads or writes (resume, resume_data, ckpt_path,
+            out, format, on).
     """
 
     verb: str
@@ -90,6 +91,7 @@ class Config:
     trainer: dict[str, Any]
     yaml: str
     resume: str | None = None
+    resume_data: str = "same"
     ckpt_path: str | None = None
     out: str | None = None
     format: str = "csv"
@@ -182,6 +184,7 @@ def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]
         own[option] = values[-1] if values else default
         choices = CHOICES.get(option, (own[option],))
         require(own[option] in choices, f"--{option}: expected {' or '.join(map(str, choices))}, got {own[option]!r}")
+    require(own.get("resume_data") != "remap" or own["resume"], "--resume_data remap goes with --resume RUN")
     require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} --ckpt_path PATH, of a run or a checkpoint")
     return own, args
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from semisup.cli.build import build_data, build_trainer, restore
 from semisup.cli.config import Config
+from semisup.cli.same_data import check_evaluated
 from semisup.errors import require
 from semisup.runtime.console import say
 
@@ -19,7 +20,8 @@ def run(config: Config) -> None:
     """
     assert config.ckpt_path is not None
     data = build_data(config)
-    module, _ = restore(config.ckpt_path, data.spec)
+    module, checkpoint = restore(config.ckpt_path, data.spec)
+    check_evaluated(module, checkpoint, data)
     stage = "val" if config.verb == "validate" else "test"
     pool = data.pools.val if stage == "val" else data.pools.test
     require(bool(pool), f"{data.spec.name} has no {'validation' if stage == 'val' else 'test'} images here")

@@ -23,7 +23,9 @@ from semisup.cli import resume
 from semisup.cli.build import as_list, build_data, build_trainer, first_line
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_confusion, write_predictions
+from semisup.cli.same_data import Remap
 from semisup.cli.summary import Result, table
+from semisup.cli.yaml_files import with_places
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
@@ -85,14 +87,15 @@ def _train(
     resumed: bool,
 ) -> None:
     """Fits and reports, or goes on with it; a run killed before its first checkpoint begins anew in its directory."""
-    point = resume.checkpoint(config, run_dir, module) if resumed else None
+    point, places = resume.checkpoint(config, run_dir, module, data) if resumed else (None, None)
     progress = Progress()
-    trainer = build_trainer(config, logger=loggers, callbacks=_callbacks(config, run_dir, progress, stop))
+    callbacks = [*([] if places is None else [Remap(places)]), *_callbacks(config, run_dir, progress, stop)]
+    trainer = build_trainer(config, logger=loggers, callbacks=callbacks)
     if trainer.is_global_zero:
         for left in (*run_dir.glob(".*.tmp"), *([] if point else [run_dir / METRICS_FILE])):  # by a run that was killed
             left.unlink(missing_ok=True)
-        write_environment(run_dir)
-        write_atomically(run_dir / "config.yaml", config.yaml)
+        write_environment(run_dir, data.fingerprint.digest)
+        write_atomically(run_dir / "config.yaml", with_places(config.yaml))
     begins = ", which has saved nothing yet and begins anew" if resumed else ""
     say(f"run: {os.path.relpath(run_dir)}{f', from {point.name}' if point else begins}")
     with resume.restoring(point):

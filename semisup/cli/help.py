@@ -49,6 +49,13 @@ _OPTIONS = {
             "the run to go on with, in its directory and with its options; auto: the newest one with the options that "
             "are typed, and a new one where there is none",
         ),
+        Option(
+            "resume_data",
+            "same|remap",
+            "same",
+            "of a resumed run: refuse other data than it began with, or go on with what is there; what is known of "
+            "single images, such as pseudo-labels, follows them by what they show and by their names",
+        ),
     ),
     "validate": (_CHECKPOINT,),
     "test": (_CHECKPOINT,),

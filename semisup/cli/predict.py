@@ -12,6 +12,7 @@ import torch
 from semisup.cli.build import build_data, restore
 from semisup.cli.config import Config
 from semisup.cli.predictions import write_predictions
+from semisup.cli.same_data import check_evaluated
 from semisup.errors import InputError
 from semisup.runs.directory import run_of
 from semisup.runtime.console import say
@@ -26,6 +27,7 @@ def run(config: Config) -> None:
     assert config.ckpt_path is not None
     data = build_data(config)
     module, checkpoint = restore(config.ckpt_path, data.spec)
+    check_evaluated(module, checkpoint, data)
     pools = {"test": data.pools.test, "val": data.pools.val, "unlabeled": data.pools.without_label}
     pool = pools[config.on]
     if not pool:

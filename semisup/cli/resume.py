@@ -15,14 +15,17 @@ from typing import Any
 
 import yaml
 from pytorch_lightning.trainer.connectors import checkpoint_connector
+from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.cli.build import listed
 from semisup.cli.config import Config
+from semisup.cli.same_data import check_resumed
 from semisup.cli.yaml_files import flatten
+from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
 from semisup.runs import safe_yaml
-from semisup.runs.directory import run_of
+from semisup.runs.directory import place, run_of
 from semisup.runs.redaction import is_hidden
 from semisup.runtime.console import say
 from semisup.runtime.launch import from_rank_zero
@@ -36,6 +39,7 @@ _MAY_CHANGE = (
     *(f"trainer.{name}" for name in ("logger", "callbacks", "enable_progress_bar", "enable_model_summary", "profiler")),
     "trainer.default_root_dir",
 )
+_ROOT = "data.root"
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 
@@ -58,6 +62,7 @@ def run_to_resume(config: Config) -> Path | None:
         fault = "is not a run directory, nor in one" if path.exists() else "does not exist"
         raise InputError(f"--resume: {path} {fault}; type the path of a run, or --resume auto")
     changed = _changed(run, config)
+    changed.pop(_ROOT, None)  # the same data may have moved: `checkpoint` looks at the images
     if changed:
         (name, (then, now)), others = next(iter(changed.items())), len(changed) - 1
         more = f" (and {others} more differ)" if others else ""
@@ -68,8 +73,11 @@ def run_to_resume(config: Config) -> Path | None:
     return run
 
 
-def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
+def checkpoint(config: Config, run: Path, module: Classifier, data: DataModule) -> tuple[Path | None, Tensor | None]:
     """The checkpoint that a run goes on from: the newest, or the one that `--resume` names; None where there is none.
+
+    Returns:
+        It, and what `check_resumed` says of the data.
 
     Raises:
         InputError: it can't be restored, or is of another strategy, network or data.
@@ -77,7 +85,7 @@ def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
     named = Path(config.resume or "")
     path = named if named.suffix == ".ckpt" else newest(run)
     if path is None:
-        return None
+        return None, None
     saved = Classifier.saved(path, sealed=path == named)  # `newest` has looked at the seal of its own
     for what, then, now in (
         ("the strategy", saved["strategy"], module.strategy.name),
@@ -85,7 +93,8 @@ def checkpoint(config: Config, run: Path, module: Classifier) -> Path | None:
         ("the classes", listed(tuple(saved["spec"]["class_names"])), listed(module.spec.class_names)),
     ):
         require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
-    return path
+    then, _ = _changed(run, config).get(_ROOT, ("", None))
+    return path, check_resumed(config, path, saved, data, str(then))
 
 
 @contextmanager
@@ -115,9 +124,16 @@ def restoring(path: Path | None) -> Iterator[None]:
 def _newest_like(config: Config) -> Path | None:
     """The newest run with the same options."""
     root = Path(config.trainer.get("default_root_dir") or "runs") / config.data_name / config.strategy
-    alike = [path.parent for path in root.glob("*/config.yaml") if not _changed(path.parent, config)]
+    runs = [path.parent for path in root.glob("*/config.yaml")]
     # By the time in the name; of runs of the same second, the later one has the longer name.
-    return max(alike, key=lambda run: (run.name[:15], len(run.name), run.name)).absolute() if alike else None
+    for run in sorted(runs, key=lambda run: (run.name[:15], len(run.name), run.name), reverse=True):
+        try:
+            if not _changed(run, config):
+                newest(run)
+                return run.absolute()
+        except InputError as error:  # it is damaged, which is no reason not to go on with another one
+            say(f"--resume auto: skips {os.path.relpath(run)}: {error}")
+    return None
 
 
 def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
@@ -135,6 +151,7 @@ def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
         name: (then, now.get(name))
         for name, then in before.items()  # not what only the options of today have: a newer version brings new ones
         if then != now.get(name)
+        and not (name == _ROOT and place(str(then)) == place(str(now.get(name))))
         and not is_hidden(then)
         and not any(name == option or name.startswith(f"{option}.") for option in free)
     }

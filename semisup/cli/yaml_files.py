@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from jsonargparse import get_loader
 from semisup.cli import SHORT
 from semisup.errors import require
 from semisup.runs import safe_yaml
-from semisup.runs.redaction import without_hidden
+from semisup.runs.directory import place
+from semisup.runs.redaction import is_hidden, without_hidden
 
 
 class Dumper(yaml.SafeDumper):
@@ -45,6 +48,21 @@ def read(path: str) -> dict[str, Any]:
         key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value
         for key, value in without_hidden(tree).items()
     }
+
+
+def with_places(text: str) -> str:
+    """A run's options with the absolute path of its data, and what was typed beside it.
+
+    So a run goes on, is scored and compared from any working directory.
+    """
+    tree = yaml.safe_load(text)
+    typed = tree.get("data", {}).get("root")
+    if not isinstance(typed, str) or is_hidden(typed) or place(typed) == typed or not os.path.exists(place(typed)):
+        return text
+    tree["data"]["root"] = place(typed)
+    lines = yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True).splitlines(keepends=True)
+    here = next(k for k in range(lines.index("data:\n"), len(lines)) if lines[k].startswith("  root: "))
+    return "".join([*lines[:here], f"  # typed as {json.dumps(typed)}\n", *lines[here:]])
 
 
 def lookup(tree: dict[str, Any], key: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semisup.compare.collect import Found, is_finished, read_config, read_run
-from semisup.compare.comparable import conditions, differences, flat, identity, most_common
+from semisup.compare.comparable import conditions, differences, flat, identity, most_common, settle_places
 from semisup.compare.record import Failure, LeftOut, OptionDifference
 from semisup.errors import InputError, require
 
@@ -83,6 +83,7 @@ def _comparable(found: list[Found], wish: Wish) -> tuple[list[Found], list[LeftO
         | {name: value for name, value in one.splits.items() if name not in wish.may_differ}
         for one in found
     ]
+    settle_places(those, [one.data for one in found])
     most = most_common(those, [float(one.run.strategy == REFERENCE) for one in found])
     kept, left_out = [], []
     for one, its in zip(found, those, strict=True):

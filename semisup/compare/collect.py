@@ -41,6 +41,7 @@ class Found:
         splits: what must be the same in all runs besides the options: classes, test images and steps.
         per_class: labels of each class, None for all there are.
         gpus: that it saw, as `environment.txt` lists them; empty for none.
+        data: the digest of its data, as there; empty where it has none, as runs of before.
     """
 
     directory: Path
@@ -50,6 +51,7 @@ class Found:
     splits: dict[str, Any]
     per_class: int | None
     gpus: str
+    data: str = ""
 
 
 def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
@@ -163,7 +165,7 @@ def read_run(directory: Path) -> Found:
         options=options,
     )
     splits = {"classes": ", ".join(names), "test images": _test_images(directory), "steps trained": run.steps}
-    return Found(directory, run, config, names, splits, per_class, gpus)
+    return Found(directory, run, config, names, splits, per_class, gpus, environment.get("data", ""))
 
 
 def _of_classes(row: dict[str, float], prefix: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from semisup.compare.record import OptionDifference
 from semisup.plugins import split_names
-from semisup.runs.directory import LATER
+from semisup.runs.directory import LATER, place
 
 # Batches are global, and evaluation and residency change rounding at most.
 _FREE = (
@@ -25,6 +25,7 @@ _FREE = (
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm"),
 )
 _PRECISION = "trainer.precision"
+_ROOT = "data.root"
 _VARIED = ("strategy", "seed", "data.labels_per_class")
 
 
@@ -42,6 +43,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that determine what a run learns: two runs of one identity are one run, made twice."""
     options = {**LATER, **flat(config)}
+    if isinstance(options.get(_ROOT), str):
+        options[_ROOT] = place(options[_ROOT])  # runs of before hold it as it was typed
     return {name: value for name, value in options.items() if name not in _FREE and not _is_tracking(name)}
 
 
@@ -66,6 +69,26 @@ def conditions(config: Mapping[str, Any], gpus: str, may_differ: Iterable[str] =
         if name not in allowed and not ("." in name and name.partition(".")[0] in names)
     }
     return found | {name: value for name, value in _hardware(flat(config), gpus).items() if name not in allowed}
+
+
+def settle_places(those: Sequence[dict[str, Any]], digests: Sequence[str]) -> None:
+    """Lets data that has moved be the same data, and data that has changed in its place be other data.
+
+    Args:
+        those: the conditions of runs, in which `data.root` is put right.
+        digests: of the data of each run (`Fingerprint.digest`), empty where it is not known.
+    """
+    known = [(its[_ROOT], digest) for its, digest in zip(those, digests, strict=True) if digest and _ROOT in its]
+    one = {its[_ROOT]: its[_ROOT] for its in those if _ROOT in its}  # place -> the first by name with the same data
+    for _, digest in known:
+        same = {one[root] for root, other in known if other == digest}
+        one = {root: min(same) if first in same else first for root, first in one.items()}
+    scored = {(one[root], digest.partition(" ")[0]) for root, digest in known}
+    for its, digest in zip(those, digests, strict=True):
+        if _ROOT in its:
+            its[_ROOT] = first = one[its[_ROOT]]
+            if digest and sum(root == first for root, _ in scored) > 1:
+                its[_ROOT] = f"{first} with the images {digest.partition(' ')[0][:8]}"
 
 
 def _is_tracking(name: str) -> bool:

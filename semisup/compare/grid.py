@@ -22,6 +22,7 @@ _OURS = {  # options of fit that the grid decides -> what to type instead
     "seed": "--seeds N, which runs the seeds 0 to N - 1",
     "trainer.default_root_dir": "--out DIR",
     "resume": "the same command again: it goes on where it stopped",
+    "resume_data": "semisup fit --resume RUN --resume_data remap, for a run of the grid",
     "print_config": "--dry_run",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
 from semisup.data.audit import Audit
+from semisup.data.fingerprint import Fingerprint
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
 from semisup.errors import require
@@ -163,6 +165,11 @@ class DataModule(pl.LightningDataModule, ABC):
                 self._pools.labeled_in_unlabeled = len(self._pools.labeled)
         return self._pools
 
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Which images the pools hold; a checkpoint carries it."""
+        return Fingerprint.of(self.pools)
+
     @property
     def needs(self) -> Needs:
         """What the strategy asks for.
@@ -189,8 +196,9 @@ class DataModule(pl.LightningDataModule, ABC):
             sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
             say(f"data: {self.spec.name}, {sizes}")
             if pools.unlabeled:
-                also = "too, without their labels" if pools.labeled_in_unlabeled else "not"
-                say(f"data: the labeled images are {also} among the unlabeled ones (--data.labeled_in_unlabeled)")
+                among = pools.labeled_in_unlabeled > 0
+                told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
+                say(f"data: the labeled images are {told} (--data.labeled_in_unlabeled {str(among).lower()})")
             world = self.trainer.world_size if self.trainer else 1
             require(
                 self.batch_size % world == 0,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from semisup.batch import UNLABELED, move
+from semisup.data.fingerprint import Pictures
+from semisup.data.keys import image_keys
 
 _UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
 
@@ -113,6 +115,19 @@ class Pool:
     def name(self, index: int) -> str:
         """What `predictions.csv` calls an image: its file's name, or its row in the dataset's file."""
         return self.names[index] if self.names else str(self.rows[index])
+
+    def pictures(self, keys: dict[int, np.ndarray] | None = None) -> Pictures:
+        """Which images they are, for a fingerprint.
+
+        Args:
+            keys: the keys of arrays that were read before, by the arrays' identity; those that are read now are added.
+        """
+        keys = {} if keys is None else keys
+        for images in self.arrays:
+            if id(images) not in keys:
+                keys[id(images)] = image_keys(images)
+        own = np.concatenate([keys[id(images)] for images in self.arrays])[self.rows]
+        return Pictures(tuple(self.name(row) for row in range(len(self))), self.labels.numpy(), own)
 
     def gather(self, index: Tensor) -> Tensor:
         """Images (B, C, H, W) uint8 of pool rows `index` (B,) int64, on the pool's device.

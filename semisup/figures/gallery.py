@@ -53,7 +53,8 @@ def _surrogate(run: Material) -> Named:
     state, options, pools = run.state("Exemplar"), run.options["exemplar"], run.data.pools
     rows, centres = state["rows"], state["centres"]
     pool, count, per_class = pools.without_label or pools.labeled, len(rows), options["samples_per_class"]
-    require(count > 0 and int(rows.max()) < len(pool), "the images that surrogate classes were made of are not there")
+    there = count > 0 and int(rows.min()) >= 0 and int(rows.max()) < len(pool)
+    require(there, "the images that surrogate classes were made of are not there")
     size = options["crop"] or min(_CROP, pool.shape[-1])
     ranges = PAPER if options["recipe"] == "paper" else COURSE
     components = fit_components(pool.gather(part) for part in rows.split(_CHUNK)) if ranges.color else None

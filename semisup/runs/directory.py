@@ -101,6 +101,11 @@ def current_run_dir(root: Path, data: str, strategy: str, seed: int) -> Path:
     return path
 
 
+def place(path: str) -> str:
+    """Where a path that was typed leads from here, absolute; an address (`s3://...`) is what it is everywhere."""
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
 def is_run(path: Path) -> bool:
     """Whether a folder is a run directory: it holds `environment.txt` or `checkpoints/`."""
     return (path / "environment.txt").is_file() or (path / "checkpoints").is_dir()
@@ -174,11 +179,15 @@ def replacing(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def write_environment(run_dir: Path) -> None:
+def write_environment(run_dir: Path, data: str = "") -> None:
     """Writes what a run needs to be understood later to `environment.txt`; a resumed run adds to it.
 
     Date, command line, Python, platform, package versions, git commit, CPUs, and GPUs where torch is loaded. Secrets
     in the command line are redacted, and environment variables are not written.
+
+    Args:
+        run_dir: the run's directory.
+        data: the digest of its data (`Fingerprint.digest`), which tells runs on the same data from others.
     """
     facts = {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -189,6 +198,7 @@ def write_environment(run_dir: Path) -> None:
         "git": _git_commit(),
         "cpus": str(os.cpu_count()),
         "gpus": ", ".join(_gpu_names()) or "none seen",
+        **({"data": data} if data else {}),
     }
     path = Path(run_dir) / "environment.txt"
     earlier = path.read_text(encoding="utf-8", errors="replace") + "\n" if path.exists() else ""

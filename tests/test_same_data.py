@@ -1,0 +1,468 @@
+"""A run knows the images that it was trained with: on resume, when it is scored, when it predicts, and compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import Blobs, classifier, trainer
+from PIL import Image
+
+from datamodules.folder import Folder
+from semisup.cli.config import parse
+from semisup.cli.front import main
+from semisup.cli.yaml_files import with_places
+from semisup.compare.collect import read_run
+from semisup.data.changes import Changes
+from semisup.data.fingerprint import Fingerprint, Pictures
+from semisup.errors import InputError
+from semisup.runs import checkpoint_file
+from strategies.exemplar import Exemplar
+
+SIDE = 8
+FIT = [
+    *("--strategy", "pseudolabel", "--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "9"),
+    *(
+        "--pseudolabel.threshold",
+        "0",
+        "--data",
+        "folder",
+        "--data.image_size",
+        str(SIDE),
+        "--data.labels_per_class",
+        "3",
+    ),
+    *(
+        "--data.batch_size",
+        "6",
+        "--data.steps_per_epoch",
+        "2",
+        "--trainer.max_epochs",
+        "2",
+        "--lr_scheduler",
+        "constant",
+    ),
+    *("--tracking.mode", "disabled", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+]
+
+
+def picture(path: Path) -> None:
+    """Noise that depends on the path below the root, brighter for dogs."""
+    seed = [*"/".join(path.parts[-3:]).encode()]
+    values = np.random.default_rng(seed).integers(0, 120, (SIDE, SIDE, 3)) + 100 * ("dog" in path.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def pictures(root: Path) -> None:
+    for name in ("cat", "dog"):
+        for part, count in (("train", 10), ("val", 3), ("test", 4)):
+            for number in range(count):
+                picture(root / part / name / f"{name}{number}.png")
+    for number in range(12):
+        picture(root / "unlabeled" / f"{('cat', 'dog')[number % 2]}-u{number:02}.png")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures and a run that was made with a relative root, both to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    pictures(folder / "pictures")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", *FIT, "--data.root", "pictures"]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in which the run knows its pictures where the copies are; it is the working directory."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    (config,) = tmp_path.glob("runs/*/*/*/config.yaml")
+    config.write_text(config.read_text().replace(str(made), str(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_in(folder: Path) -> str:
+    (run,) = folder.glob("runs/*/*/*")
+    return str(run)
+
+
+def saved(run: str) -> dict[str, Any]:
+    return checkpoint_file.read(Path(run) / "checkpoints" / "last.ckpt")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main([*arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+# ---- changes
+
+
+def rename(one: str, other: str) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        (root / other).parent.mkdir(parents=True, exist_ok=True)
+        (root / one).rename(root / other)
+
+    return apply
+
+
+def edit(root: Path) -> None:
+    with Image.open(root / "train/cat/cat3.png") as image:
+        changed = image.copy()
+    changed.putpixel((0, 0), (changed.getpixel((0, 0))[0] ^ 1, 0, 0))  # type: ignore[index]
+    changed.save(root / "train/cat/cat3.png")
+
+
+def add(root: Path) -> None:
+    for number in range(20):
+        picture(root / "unlabeled" / f"a-cat{number:02}.png")
+
+
+def remove(root: Path) -> None:
+    for number in range(5):
+        (root / "unlabeled" / f"{('cat', 'dog')[number % 2]}-u{number:02}.png").unlink()
+
+
+def rename_all(root: Path) -> None:
+    for path in sorted((root / "unlabeled").iterdir()):
+        path.rename(path.with_name(f"z{99 - int(path.stem[-2:])}.png"))
+
+
+def swap(root: Path) -> None:
+    for part in ("train", "val", "test"):
+        (root / part / "cat").rename(root / part / "x")
+        (root / part / "dog").rename(root / part / "cat")
+        (root / part / "x").rename(root / part / "dog")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "edited": (edit, r": 1 edited \(train/cat/cat3\.png\); "),
+    "moved to another part": (
+        rename("train/cat/cat1.png", "val/cat/new.png"),
+        r"1 renamed \(train/cat/cat1\.png is now val/cat/new\.png\)",
+    ),
+    "moved to another class": (
+        rename("val/cat/cat1.png", "val/dog/cat1.png"),
+        r"1 of another class \(val/dog/cat1\.png: cat, now dog\)",
+    ),
+    "added": (
+        add,
+        r": 20 added \(unlabeled/a-cat00\.png, unlabeled/a-cat01\.png, unlabeled/a-cat02\.png and 17 more\); ",
+    ),
+    "removed": (remove, r": 5 removed \(unlabeled/cat-u00\.png, unlabeled/cat-u02\.png, unlabeled/cat-u04\.png and 2"),
+    "renamed": (rename_all, r": 12 renamed \(unlabeled/cat-u00\.png is now unlabeled/z99\.png, .* and 9 more\); "),
+    "no val": (
+        lambda root: shutil.rmtree(root / "val"),
+        r": 6 removed \(val/cat/cat0\.png, .*in another pool \(train/",
+    ),
+    "no test": (lambda root: shutil.rmtree(root / "test"), r": 8 removed \(test/cat/cat0\.png, "),
+    "no unlabeled": (lambda root: shutil.rmtree(root / "unlabeled"), r": 12 removed \(unlabeled/cat-u00\.png, "),
+    "swapped": (
+        swap,
+        r"classes .* have changed places: what it knows as 'cat' is now 'dog', 'dog' is now 'cat'; put it",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_data_is_one_error_on_resume(change: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    apply, message = CHANGES[change]
+    apply(here / "pictures")
+    run, before = run_in(here), content(here / "runs")
+    line = failure(capsys, "fit", "--resume", run, "--trainer.max_epochs", "3")
+    assert re.search(message, line) and "last.ckpt" in line and "--data.root FOLDER" in line, line
+    assert ("--resume_data remap" in line) == (change != "swapped")
+    assert content(here / "runs") == before
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "no val", "swapped"])
+def test_it_is_told_when_a_run_is_scored_and_predicts(
+    change: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply, _ = CHANGES[change]
+    run = run_in(here)
+    assert main(["test", "--ckpt_path", run]) == 0
+    assert "not what it was trained with" not in capsys.readouterr().out
+    apply(here / "pictures")
+    for verb in ("test", "predict"):
+        if change == "swapped":
+            line = failure(capsys, verb, "--ckpt_path", run)
+            assert "have changed places: what it knows as 'cat' is now 'dog', 'dog' is now 'cat'; put it back" in line
+            continue
+        assert main([verb, "--ckpt_path", run]) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if "not what it was trained with" in line]
+        assert len(told) == 1 and {"edited": "1 edited", "added": "20 added", "no val": "6 removed"}[change] in told[0]
+
+
+def test_other_pictures_are_predicted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        picture(here / "others" / "train" / name / f"{name}-other.png")
+        picture(here / "others" / "test" / f"{name}-new.png")
+    assert main(["predict", "--ckpt_path", run_in(here), "--data.root", "others", "--data.labels_per_class", "1"]) == 0
+    assert "not what it was trained with" in capsys.readouterr().out
+    assert len((Path(run_in(here)) / "predictions.csv").read_text().splitlines()) == 1 + 2
+
+
+@pytest.mark.parametrize("verb", ["test", "predict", "resume"])
+def test_a_class_that_is_called_otherwise(verb: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "val", "test"):
+        (here / "pictures" / part / "cat").rename(here / "pictures" / part / "kitten")
+    asked = ["fit", "--resume", run_in(here)] if verb == "resume" else [verb, "--ckpt_path", run_in(here)]
+    line = failure(capsys, *asked)
+    assert "cat, dog" in line and ("dog, kitten" in line)
+    assert verb == "resume" or "the first that isn't is 'cat': rename them, or type --data.root FOLDER" in line
+
+
+# ---- going on with other data
+
+
+def pseudo_labels(run: str, root: Path) -> dict[str, int]:
+    pool = Folder(str(root), image_size=SIDE, labels_per_class=3).pools.without_label
+    state = saved(run)["callbacks"]["PseudoLabel"]
+    assert pool is not None
+    return {pool.name(row): label for row, label in zip(state["rows"].tolist(), state["targets"].tolist(), strict=True)}
+
+
+def test_pseudo_labels_follow_their_images(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twenty are added in front of all others, one is removed, one is renamed, one is edited."""
+    run, root = run_in(here), here / "pictures"
+    before = pseudo_labels(run, root)
+    assert len(before) == 12 + 14
+    add(root)
+    (root / "unlabeled/cat-u02.png").unlink()
+    rename("unlabeled/dog-u03.png", "unlabeled/0.png")(root)
+    shutil.copy(root / "unlabeled/a-cat05.png", root / "unlabeled/cat-u04.png")
+    capsys.readouterr()
+    assert main(["fit", "--resume", run, "--trainer.max_epochs", "3", "--resume_data", "remap"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "data: goes on with other data than before: 20 added (" in said and "1 removed (unlabeled/cat-u02.png)" in said
+    )
+    assert "pseudolabel: 25 of 26 pseudo-labels are of images that are still there" in said
+    del before["unlabeled/cat-u02.png"]
+    before["unlabeled/0.png"] = before.pop("unlabeled/dog-u03.png")
+    assert pseudo_labels(run, root) == before
+    # It goes on with these from now on.
+    assert main(["fit", "--resume", run, "--trainer.max_epochs", "4"]) == 0
+    assert "other data" not in capsys.readouterr().out and pseudo_labels(run, root) == before
+
+
+def test_remapping_is_of_a_resumed_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--resume_data remap goes with --resume RUN" in failure(capsys, "fit", "--resume_data", "remap")
+    assert "--resume_data: expected same or remap" in failure(capsys, "fit", "--resume_data", "yes")
+    swap(here / "pictures")
+    line = failure(capsys, "fit", "--resume", run_in(here), "--resume_data", "remap")
+    assert "have changed places" in line
+
+
+def test_surrogate_classes_keep_their_order() -> None:
+    data = Blobs()
+    module = classifier(data, strategy := Exemplar())
+    fitting = trainer(1)
+    fitting.datamodule = data  # type: ignore[attr-defined]
+    module.trainer = fitting
+    strategy.rows_, strategy.backbone_ = torch.tensor([4, 1, 3]), {"x": torch.zeros(1)}
+    strategy.remap(module, torch.tensor([9, -1, 7, 0, 5]))
+    assert strategy.rows_.tolist() == [5, -1, 0]
+
+
+# ---- moved data, and runs of before
+
+
+def test_a_run_goes_on_from_another_working_directory(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(run_in(here)) / "config.yaml").read_text()
+    assert f'  # typed as "pictures"\n  root: {here}/pictures\n' in text
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    run = os.path.relpath(run_in(here))
+    assert main(["test", "--ckpt_path", run]) == 0
+    assert main(["fit", "--resume", run, "--trainer.max_epochs", "3"]) == 0
+    assert "not what" not in capsys.readouterr().out
+    assert main(["fit", "--resume", run, "--trainer.max_epochs", "3", "--data.root", "../pictures"]) == 0
+
+
+def test_the_same_pictures_in_another_place(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_in(here)
+    (here / "pictures").rename(here / "new place")
+    assert "type --data.root FOLDER" in failure(capsys, "fit", "--resume", run)
+    assert main(["fit", "--resume", run, "--data.root", "new place", "--trainer.max_epochs", "3"]) == 0
+    assert f'# typed as "new place"\n  root: {here}/new place\n' in (Path(run) / "config.yaml").read_text()
+    edit(here / "new place")
+    shutil.copytree(here / "new place", here / "third")
+    assert "1 edited" in failure(capsys, "fit", "--resume", run, "--data.root", "third", "--trainer.max_epochs", "4")
+    auto = failure(capsys, "fit", *FIT, "--trainer.max_epochs", "3", "--data.root", "new place", "--resume", "auto")
+    assert "1 edited" in auto  # which looks for runs on what is in this place
+
+
+def of_before(run: str) -> None:
+    """Makes a checkpoint what it was before it had a fingerprint."""
+    for path in (Path(run) / "checkpoints").iterdir():
+        kept = checkpoint_file.read_sealed(path)
+        kept["semisup"].pop("data", None)
+        checkpoint_file.seal(kept)
+        torch.save(kept, path)
+
+
+def test_a_checkpoint_without_a_fingerprint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_in(here)
+    of_before(run)
+    capsys.readouterr()
+    for asked in (["test", "--ckpt_path", run], ["predict", "--ckpt_path", run], ["fit", "--resume", run]):
+        assert main(asked) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if "can't be checked" in line]
+        assert len(told) == 1 and told[0].startswith("data: ") and "is of an earlier version" in told[0]
+    of_before(run)
+    shutil.copytree(here / "pictures", here / "third")
+    assert "can't be another one than" in failure(capsys, "fit", "--resume", run, "--data.root", "third")
+
+
+@pytest.mark.parametrize("damage", [{}, {"labeled": {}}, {"labeled": 3}, 7, "x", {"val": {"names": torch.zeros(1)}}])
+def test_a_damaged_fingerprint_is_one_error(damage: Any, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(run_in(here)) / "checkpoints" / "best.ckpt"
+    kept = checkpoint_file.read_sealed(path)
+    kept["semisup"]["data"] = damage
+    torch.save(kept, path)
+    line = failure(capsys, "test", "--ckpt_path", str(path))
+    assert "best.ckpt contradicts itself: its fingerprint of the data is damaged" in line
+
+
+def test_a_damaged_run_does_not_end_auto(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = Path(run_in(here))
+    faults = {"config.yaml": "20400101-000000-s0", "checkpoints/last.ckpt": "20400101-000001-s0"}
+    for file, name in faults.items():
+        shutil.copytree(good, good.with_name(name))
+        (good.with_name(name) / file).write_bytes(b"\xff")
+    for path in (good.with_name("20400101-000001-s0") / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    capsys.readouterr()
+    assert main(["fit", *FIT, "--data.root", "pictures", "--resume", "auto"]) == 0
+    said = capsys.readouterr().out
+    skipped = [line for line in said.splitlines() if line.startswith("--resume auto: skips ")]
+    assert [name in line for name, line in zip(sorted(faults.values(), reverse=True), skipped, strict=True)] == [
+        True
+    ] * 2
+    assert f"--resume auto: goes on with {os.path.relpath(good)}" in said
+
+
+# ---- the parts
+
+
+def listing(*images: tuple[str, int, int]) -> Pictures:
+    names, labels, keys = zip(*images, strict=True)
+    return Pictures(names, np.array(labels), np.array(keys, dtype=np.uint64))
+
+
+def test_a_fingerprint_is_restored_as_it_was_saved() -> None:
+    one = Fingerprint.of(Blobs().pools)
+    other = Fingerprint.restored(one.saved(), 3)
+    assert other is not None and other == one and other is not one and other.digest == one.digest
+    assert list(one.pools) == ["labeled", "unlabeled", "val", "test"] and [*map(len, one.pools.values())] == [
+        12,
+        90,
+        30,
+        30,
+    ]
+    assert one.pools["labeled"].labels.tolist() == Blobs().pools.labeled.labels.tolist()
+    assert Fingerprint.of(Blobs(seed=1, labeled_in_unlabeled=False).pools) == one
+    odd = Fingerprint({"labeled": listing(("é\udce9\n,", 2, 2**64 - 1), ("", -1, 0))})
+    again = Fingerprint.restored(odd.saved(), 3)
+    assert (
+        again is not None
+        and again == odd
+        and again.pools["labeled"].names == ("é\udce9\n,", "")
+        and int(again.pools["labeled"].keys[0]) == 2**64 - 1
+    )
+    assert Fingerprint.restored(None, 3) is None
+    with pytest.raises(InputError, match="a label is of no class"):
+        Fingerprint.restored(odd.saved(), 2)
+
+
+def test_digests_say_what_differs() -> None:
+    one = listing(("a", 0, 1), ("b", 1, 2))
+    for what, other in {
+        "names": listing(("a", 0, 1), ("c", 1, 2)),
+        "labels": listing(("a", 0, 1), ("b", 0, 2)),
+        "content": listing(("a", 0, 1), ("b", 1, 3)),
+    }.items():
+        assert [name for name, digest in one.digests.items() if other.digests[name] != digest] == [what]
+
+
+def test_images_that_show_the_same_are_found_by_their_names() -> None:
+    then = Fingerprint(
+        {"unlabeled": listing(("a", -1, 5), ("b", -1, 5), ("c", -1, 6)), "labeled": listing(("d", 0, 7))}
+    )
+    now = Fingerprint({"unlabeled": listing(("b", -1, 5), ("d", -1, 7), ("x", -1, 5)), "labeled": listing(("c", 0, 8))})
+    changes = Changes.between(then, now)
+    # b is b, a is now x, d has no label any more, and c was edited and has one.
+    assert changes.places().tolist() == [2, 0, 3, 1]
+    assert changes.said(("cat",)) == (
+        "1 edited (c), 1 renamed (a is now x), 2 in another pool (c: unlabeled, now labeled, d: labeled, now unlabeled)"
+    )
+
+
+def test_another_order_is_another_order() -> None:
+    then = Fingerprint({"val": listing(("a", 0, 5), ("b", 1, 6))})
+    now = Fingerprint({"val": listing(("b", 1, 6), ("a", 0, 5))})
+    assert then != now and Changes.between(then, now).said(("x", "y")) == "the images are in another order"
+
+
+def test_a_few_corrected_labels_are_no_swapped_class() -> None:
+    images = [(f"{label}{number}", label, 10 * label + number) for label in (0, 1) for number in range(5)]
+    then = Fingerprint({"val": listing(*images)})
+    few = [(name, 1 - label if key in (0, 1, 12) else label, key) for name, label, key in images]
+    assert Changes.between(then, Fingerprint({"val": listing(*few)})).swapped() == {}
+    most = [(name, 1 if key in (0, 1, 3) else label, key) for name, label, key in images]
+    assert Changes.between(then, Fingerprint({"val": listing(*most)})).swapped() == {0: 1}
+
+
+def test_the_digest_of_a_dataset_is_that_of_every_seed(here: Path) -> None:
+    def digest(root: str = "pictures", **options: Any) -> str:
+        data = Folder(root, image_size=SIDE, **{"labels_per_class": 3, **options})
+        return data.fingerprint.digest
+
+    first = digest()
+    assert first == digest(seed=1) == digest(labels_per_class=5) == digest(labels_per_class=None)
+    shutil.copytree("pictures", "copy")
+    assert digest("copy") == first
+    (run,) = here.glob("runs/*/*/*")
+    assert f"\ndata: {first}\n" in (run / "environment.txt").read_text() and read_run(run).data == first
+    remove(here / "copy")
+    assert digest("copy").split()[0] == first.split()[0] and digest("copy") != first
+    shutil.rmtree(here / "copy" / "test" / "cat")
+    assert digest("copy").split()[0] != first.split()[0]
+
+
+@pytest.mark.parametrize(
+    "typed", ["plain", "with: colon # and 'quotes'", "long " * 40, "uni\u2028code é", "null", "1e3"]
+)
+def test_a_place_is_absolute_beside_what_was_typed(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = parse("fit", ["--data", "folder", "--data.root", typed]).yaml
+    assert with_places(plain) == plain  # which isn't there
+    Path(typed).mkdir()
+    Path("mine.yaml").write_text(with_places(plain))
+    config = parse("fit", ["--config", "mine.yaml"])
+    assert config.data["root"] == str(tmp_path / typed)
+    assert with_places(config.yaml) == config.yaml
+    assert config.yaml.replace(str(tmp_path), "") != plain or typed == "x"
+    for address in ("s3://bucket/x", "/"):
+        there = parse("fit", ["--data", "folder", "--data.root", address]).yaml
+        assert with_places(there) == there
