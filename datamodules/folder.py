@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import ImageColor
 
 from datamodules import folder_cache
+from datamodules.folder_layout import PARTS, files, layout, listing, named, printable
+from datamodules.folder_words import tell
+from datamodules.picture import How
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
@@ -18,38 +20,75 @@ from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, did_you_mean, require
 from semisup.runtime.console import say
 
-_PARTS = ("train", "unlabeled", "val", "test")
-_NAMED = 10  # unreadable files that are called by name
 _SMALLEST, _LARGEST = 8, 4096  # pixels
+_MOST = 100_000  # megapixels, or megabytes
 
 
 class Folder(DataModule):
     """Your own pictures, of any size: ROOT/train/CLASS/*, ROOT/unlabeled/*, and perhaps val/CLASS/* and test/.
 
     `test/` holds a folder for each class, or pictures without labels, to be predicted. Below these folders any depth
-    will do; hidden files are ignored, and links to folders are not followed. Without `val/` a fifth of `train/`
-    validates, stratified and the same for every seed. With `labels_per_class`, the rest of `train/` joins the unlabeled
-    pool, behind the pictures of `unlabeled/`; the audit knows the truth only where `unlabeled/` is empty.
+    will do; hidden files are ignored. Links are followed, and what they lead to a second time is left out. `training`,
+    `unlabelled`, `valid`, `validation`, `testing`, and capital letters, are understood as well; what else lies in ROOT
+    is named. Without `val/` a fifth of `train/` validates, stratified and the same for every seed. With
+    `labels_per_class`, the rest of `train/` joins the unlabeled pool, behind the pictures of `unlabeled/`; the audit
+    knows the truth only where `unlabeled/` is empty.
 
-    Pictures are turned as their EXIF orientation says, made RGB (or grey: `channels`), resized so that the shorter side
-    fits, and cut to the middle: once, into ROOT/.semisup-cache (~/.cache/semisup where ROOT can't be written), and
-    again only when a file or one of these options changes. Files that can't be read as a picture are named and left
-    out.
+    Pictures are turned as their EXIF orientation says, put before the background, made RGB (or grey: `channels`),
+    resized so that the shorter side fits, and cut to the middle: once, into ROOT/.semisup-cache (~/.cache/semisup where
+    ROOT can't be written), to which new and changed pictures are added. `semisup data clean` lists what is kept and
+    removes what is old. Of several pages or frames the first is used. Files that can't be read are named with the
+    reason, and left out.
+
+    Values of more than 8 bits, with a sign or a floating point become bytes by one rule for all pictures of a dataset:
+    v becomes floor(256 (v - black) / (white - black)), within 0..255. What is black and what is white is measured in
+    train/ (in the next part with such pictures where it has none), for integers and for floating point apart: the
+    least and the largest value, but for one stray pixel in ten thousand of each picture, rounded outward to the bounds
+    that are usual for such values, such as 0 and 1, or 0 and 4096 (`seen_range` in deep.py says how).
+
+    Pictures are read in 1 GiB of memory, together; a larger one is read alone, in at most 24 bytes for each pixel.
+    JPEGs of more than 22 megapixels are decoded at a half, a quarter or an eighth of their size where four times
+    `image_size` are left.
 
     Args:
         root: the folder that holds train/.
         image_size: height and width in pixels to give every picture.
         channels: 3 for RGB, 1 for grey; colours become grey by their brightness.
+        background: the colour behind what is transparent: a name, or such as "#ff8000".
+        black: the value that is black in pictures of more than 8 bits, such as -160; measured by default.
+        white: the value that is white in them, such as 240; measured by default.
+        max_megapixels: pictures of more are left out, in case they were made to fill the memory.
+        max_metadata_mb: PNGs with more megabytes of text or colour profile are left out, for the same reason.
         kwargs: see DataModule.
     """
 
-    def __init__(self, root: str = "data", image_size: int = 96, channels: Literal[1, 3] = 3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int = 96,
+        channels: Literal[1, 3] = 3,
+        background: str = "white",
+        black: float | None = None,
+        white: float | None = None,
+        max_megapixels: float = 179,
+        max_metadata_mb: float = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         require(
             image_size >= _SMALLEST, f"data.image_size is {image_size}, but must be at least {_SMALLEST}, such as 96"
         )
         require(image_size <= _LARGEST, f"data.image_size is {image_size}, but must be at most {_LARGEST}, such as 96")
+        for name, value in {"black": black, "white": white}.items():
+            require(value is None or isfinite(value), f"data.{name} is {value}, but must be a finite number")
+        require(
+            black is None or white is None or black < white,
+            f"data.black is {black}, but must be less than data.white, which is {white}",
+        )
+        for name, limit in {"max_megapixels": max_megapixels, "max_metadata_mb": max_metadata_mb}.items():
+            require(0 < limit <= _MOST, f"data.{name} is {limit}, but must be more than 0, and at most {_MOST:,}")
         self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
+        self.how = How(image_size, channels, _colour(background), black, white, max_megapixels, max_metadata_mb)
 
     @property
     def spec(self) -> DataSpec:
@@ -67,19 +106,18 @@ class Folder(DataModule):
             InputError: the folders are not as expected, a class has no readable picture, or the cache can't be written.
         """
         classes = self._class_names()
-        found = [(part, path, label) for part in _PARTS for path, label in self._find(part, classes)]
+        found = self._find(classes)
         paths = [path.relative_to(self.root).as_posix() for _, path, _ in found]
-        names = [_printable(path) for path in paths]
+        names = [printable(path) for path in paths]
         parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
-        cache, readable = folder_cache.load(self.root, paths, self.image_size, self.channels)
-        if unreadable := [name for name, good in zip(names, readable, strict=True) if not good]:
-            count = f"{len(unreadable):,} of {len(names):,} files"
-            say(f"data: {count} are not readable pictures and are left out: {_named(unreadable)}")
-        train, loose, val, test = (np.flatnonzero((parts == part) & readable) for part in _PARTS)
+        cache = folder_cache.load(self.root, paths, [str(part) for part in parts], self.how)
+        readable = cache.rows >= 0
+        tell(names, [str(part) for part in parts], labels, classes, cache, self.how)
+        train, loose, val, test = (np.flatnonzero((parts == part) & readable) for part in PARTS)
         for label, name in enumerate(classes):
             require(
                 label in labels[train],
-                f"there is no readable picture in {self.root}/train/{name}; add some or remove it",
+                f"there is no readable picture in {self._parts['train']}/{name}; add some or remove it",
             )
         if not len(val):
             kept, held = holdout(labels[train], len(train) // 5, "folder val")
@@ -88,10 +126,10 @@ class Folder(DataModule):
         if self.labels_per_class is not None:
             labeled = train[pick(labels[train], self.labels_per_class, classes, self.seed)]
         unlabeled = np.concatenate([loose, np.setdiff1d(train, labeled)])
-        images = cache.transpose(0, 3, 1, 2)  # (N, C, H, W)
 
-        def pool(rows: np.ndarray, known: bool = True) -> Pool:
-            return Pool(images, labels[rows] if known else None, rows, [names[row] for row in rows])
+        def pool(files: np.ndarray, known: bool = True) -> Pool:
+            names_of = [names[file] for file in files]
+            return Pool(cache.images, labels[files] if known else None, cache.rows[files], names_of)
 
         return Pools(
             labeled=pool(labeled),
@@ -102,72 +140,69 @@ class Folder(DataModule):
             truth=labels[unlabeled] if len(unlabeled) and not len(loose) else None,
         )
 
+    @property
+    def _parts(self) -> dict[str, Path]:
+        return layout(self.root).parts
+
     def _class_names(self) -> tuple[str, ...]:
         train = self.root / "train"
-        layout = (
+        expected = (
             f"expected {train}/CLASS/*.jpg for two classes or more, and if you like unlabeled/*, val/CLASS/*, and "
             f"test/CLASS/* or test/*; type --data.root FOLDER if they are elsewhere"
         )
-        require(self.root.is_dir(), f"there is no folder {self.root}; {layout}")
-        if not train.is_dir():
-            folders, files = _list(self.root)
-            there = _named([*(f"{path.name}/" for path in folders), *(path.name for path in files)]) or "nothing"
+        require(self.root.is_dir(), f"there is no folder {self.root}; {expected}")
+        if "train" not in (parts := self._parts):
+            folders, beside = listing(self.root)
+            there = named([*(f"{path.name}/" for path in folders), *(path.name for path in beside)]) or "nothing"
             raise InputError(
                 f"{self.root} holds {there}, but no train/, whose folders are the classes, also of a prediction; "
-                f"{layout}"
+                f"{expected}"
             )
-        names = tuple(_printable(folder.name) for folder in _list(train)[0])
-        require(len(names) >= 2, f"{train} holds fewer than two folders ({_named(names) or 'none'}); {layout}")
+        names = tuple(printable(folder.name) for folder in listing(parts["train"])[0])
+        require(
+            len(names) >= 2, f"{parts['train']} holds fewer than two folders ({named(names) or 'none'}); {expected}"
+        )
         return names
 
-    def _find(self, part: str, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
-        """Files in train/ or another part, and the class of each."""
-        top = self.root / part
-        folders, beside = _list(top)
+    def _find(self, classes: tuple[str, ...]) -> list[tuple[str, Path, int]]:
+        """Every file with the part that it is in, and its class."""
+        lies = layout(self.root)
+        if lies.unused:
+            say(f"data: not used in {self.root}: {named(lies.unused)}")
+        found: list[tuple[str, Path, int]] = []
+        for part in PARTS:
+            if part in lies.parts:
+                tops = self._tops(part, lies.parts["train"], lies.parts[part], classes)
+                below, left_out = files([top for top, _ in tops])
+                for its, (_, label) in zip(below, tops, strict=True):
+                    found += [(part, path, label) for path in its]
+                if left_out:
+                    again = named([path.relative_to(self.root).as_posix() for path in left_out])
+                    say(f"data: left out, as their files were found in another place already: {again}")
+        return found
+
+    def _tops(self, part: str, train: Path, top: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+        """The folders of a part, and the class of what is in them."""
+        folders, beside = listing(top)
         if part == "unlabeled" or (part == "test" and not folders):
-            yield from ((path, UNLABELED) for path in _files(top))
-            return
-        for folder in folders:
-            name = _printable(folder.name)
+            return [(top, UNLABELED)]
+        for name in (printable(folder.name) for folder in folders):
             if name not in classes:
                 raise InputError(
-                    f"{folder} is no class of {self.root / 'train'}: rename it, remove it, or add pictures of it to "
-                    f"{self.root / 'train' / name}{did_you_mean(name, classes)}"
+                    f"{top / name} is no class of {train}: rename it, remove it, or add pictures of it to "
+                    f"{train / name}{did_you_mean(name, classes)}"
                 )
-            yield from ((path, classes.index(name)) for path in _files(folder))
         if beside:
-            say(f"data: left out of {top}, as in no class's folder: {_named([path.name for path in beside])}")
+            say(f"data: left out of {top}, as in no class's folder: {named([path.name for path in beside])}")
+        return [(folder, classes.index(printable(folder.name))) for folder in folders]
 
 
-def _named(names: Sequence[str]) -> str:
-    """The first few names."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(map(_printable, names[:_NAMED])) + more
-
-
-def _printable(name: str) -> str:
-    """A file's name with what is not Unicode, or controls a terminal, as an escape: it can be printed and saved."""
-    name = name.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)
-
-
-def _list(top: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in a folder, sorted and without the hidden ones; none where it isn't there."""
-    _, *content = next(os.walk(top, onerror=_fail), ("", [], []))
-    folders, files = ([top / name for name in sorted(names) if not name.startswith(".")] for names in content)
-    return folders, files
-
-
-def _files(top: Path) -> Iterator[Path]:
-    """The files below a folder at any depth, in a fixed order; none where it isn't there."""
-    folders, files = _list(top)
-    yield from files
-    for folder in folders:
-        if not folder.is_symlink():  # it could lead back here
-            yield from _files(folder)
-
-
-def _fail(error: OSError) -> None:
-    """A folder that can't be listed would else pass for an empty one."""
-    if not isinstance(error, FileNotFoundError):
-        raise InputError(f"can't list {error.filename} ({error.strerror}); make it readable, or remove it") from error
+def _colour(text: str) -> tuple[int, int, int]:
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise InputError(
+            f"data.background is {text!r}, but must be a colour: a name such as white, or red, green and blue such as "
+            f"'#ff8000'"
+        ) from error
+    return red, green, blue

@@ -1,159 +1,252 @@
-"""Pictures of any size and kind, made equal once and kept in one memory-mapped file.
+"""Pictures of any size and kind, made equal once and kept in a store beside them that grows as they do.
 
-The file holds the pixels of every picture, (N, H, W, C) uint8 in the order of the names, and then N bytes that say
-which could be read. Its name is a hash of what the pictures are, so one of the expected name and length is right.
+Whatever in a store is damaged is found out when it is first read, and made again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
+import shlex
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
+from typing import Any, cast
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from semisup.data.cache import user_cache
-from semisup.errors import InputError
+from datamodules.deep import FLOATS, INTEGERS, Range, seen_range
+from datamodules.folder_stores import Record, caches, folders
+from datamodules.folder_stores import store as folder_store
+from datamodules.picture import How, Reading, read, reading
+from semisup.data.checked import BlockCheck, Checked
+from semisup.data.store import Block, Store
+from semisup.errors import InputError, require
 from semisup.runtime.console import say
 
-_VERSION = 1  # of the file's layout and of how pictures are resized
-_THREADS = 4  # Pillow lets go of the interpreter while it works; each thread holds one whole picture in memory
-_AHEAD = 256  # pictures resized before they are written: bounds the memory, however slow the disk is
-_LONGEST = 8  # how many times longer than wide a picture is resized as a whole
+_THREADS = 4  # Pillow lets go of the interpreter while it works
+_ROWS, _BYTES = 64, 1 << 24  # pictures and bytes in a block, at most: bounds the memory, and what one fault costs
 
 
-def square(path: Path, size: int, channels: int) -> np.ndarray | None:
-    """A picture as (size, size, channels) uint8, or None where the file is not a picture that can be read.
+@dataclass(frozen=True)
+class Loaded:
+    """The pictures of a folder.
 
-    Turned as its EXIF orientation says, made RGB or grey (an alpha channel is dropped, of 16 bits the
-    upper eight are kept), its shorter side resized to `size` with Pillow's bicubic filter, and cut to the middle.
+    Attributes:
+        images: (M, C, H, W) uint8, those of all files that the store ever held.
+        rows: (N,) int64, where among them each file's picture is; -1 for a file that can't be read.
+        records: (N,) what is known of each file.
+        ranges: what is black and what is white, for each kind of values of more than 8 bits.
     """
-    if not os.path.isfile(path):  # a named pipe would be waited for
-        return None
-    try:
-        with Image.open(path, formats=_formats()) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):  # Pillow itself would turn all above 255 white
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB" if channels == 3 else "L")
-    except Exception:  # Pillow's readers raise whatever a damaged file makes them stumble over
-        return None
-    shorter = min(image.size)
-    if max(image.size) > _LONGEST * shorter:  # 1x1,000,000 pixels would be resized to 96x96,000,000
-        image = _middle(image, min(image.width, _LONGEST * shorter), min(image.height, _LONGEST * shorter))
-    width, height = (round(side * size / shorter) for side in image.size)
-    resized = _middle(image.resize((width, height), Image.Resampling.BICUBIC), size, size)
-    return np.asarray(resized).reshape(size, size, channels)
+
+    images: np.ndarray
+    rows: np.ndarray
+    records: list[Record]
+    ranges: dict[str, Range]
 
 
-@cache
-def _formats() -> list[str]:
-    """Those that Pillow reads itself. EPS is a program, which it gives to Ghostscript to run."""
-    Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
-
-
-def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def load(root: Path, names: list[str], size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures, from the cache, which is made where there is none that fits.
+def load(root: Path, names: list[str], parts: Sequence[str], how: How) -> Loaded:
+    """The pictures, from the store, to which those that it doesn't have are added.
 
     Args:
         root: the folder that holds the pictures.
-        names: (N,) paths of the pictures, relative to root.
-        size: height and width to give them.
-        channels: 3 for RGB, 1 for grey.
-
-    Returns:
-        Memory map (N, size, size, channels) uint8, and (N,) bool, which of them could be read.
+        names: (N,) their paths, relative to root.
+        parts: (N,) what each is for; the first part with pictures of more than 8 bits says what is black and white.
+        how: how to make them equal.
 
     Raises:
-        InputError: the cache can't be written.
+        InputError: the store can't be written, or `how.black` is not below `how.white` as measured.
     """
-    if not names:
-        return np.empty((0, size, size, channels), np.uint8), np.empty(0, bool)
-    shape = (size, size, channels)
-    name, length = f"{_hash(root, names, shape)}.pixels", len(names) * (math.prod(shape) + 1)
-    paths = (folder / name for folder in _folders(root))
-    path = next((path for path in paths if os.access(path, os.R_OK) and path.stat().st_size == length), None)
-    images = np.memmap(path or _make(root, name, names, shape), np.uint8, "r", shape=(len(names), *shape))
-    return images, np.fromfile(str(images.filename), np.uint8, offset=images.size) == 1
-
-
-def _hash(root: Path, names: list[str], shape: tuple[int, int, int]) -> str:
-    """Of all that the cache depends on; a file's permission is in it, so that one made readable is read."""
-    digest = hashlib.sha256(f"{_VERSION} {shape}\0".encode())
-    for name in names:
-        path = root / name
-        stat = path.stat() if os.access(path, os.R_OK) else None
-        state = f"{stat.st_size} {stat.st_mtime_ns}" if stat else "unreadable"
-        digest.update(os.fsencode(name) + f"\0{state}\0".encode())
-    return digest.hexdigest()[:32]
-
-
-def _folders(root: Path) -> tuple[Path, Path]:
-    """Where a cache may be, the better place first."""
-    return root / ".semisup-cache", user_cache() / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-
-
-def _make(root: Path, name: str, names: list[str], shape: tuple[int, int, int]) -> Path:
-    """Writes the cache aside and then puts it in place, where others find all of it or none; returns its path."""
-    file = _aside(root, name)
-    aside = Path(file.name)
-    path = aside.with_name(name)
-    readable = np.zeros(len(names), dtype=np.uint8)
-    try:
-        with file:
-            for row, image in enumerate(_squares([root / name for name in names], shape)):
-                readable[row] = image is not None
-                file.write(bytes(math.prod(shape)) if image is None else image.tobytes())
-            file.write(readable.tobytes())
-            file.flush()
-            os.fsync(file.fileno())  # or the name could outlive a power cut, and the pixels not
-        os.replace(aside, path)
-    except OSError as error:
-        raise InputError(
-            f"can't write {len(names) * math.prod(shape) / 1e6:,.0f} MB of resized pictures to {path.parent} "
-            f"({error.strerror}); make room, or type a smaller --data.image_size"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
-    say(f"data: resized {len(names):,} files, kept in {path}")
-    return path
-
-
-def _aside(root: Path, name: str) -> BinaryIO:
-    """A new file beside the future cache, under a name of its own, in the first folder that can be written."""
-    for folder in _folders(root):
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return (folder / f"{name}.{uuid4().hex}.part").open("xb")
+    stores = [folder_store(folder, root, how) for folder in folders(root)]
+    for store in stores:
+        pictures = _Pictures(store, root, names, parts, how)
+        if not pictures.missing():
+            return pictures.loaded()
+    for store in stores:
+        try:
+            lock = _patiently(store)
+        except OSError:  # not writable
+            continue
+        with lock:
+            pictures = _Pictures(store, root, names, parts, how)  # another process may have written meanwhile
+            pictures.make()
+            return pictures.loaded()
     raise InputError(
-        f"neither {' nor '.join(map(str, _folders(root)))} can be written, and resized pictures must be kept; "
+        f"neither {' nor '.join(map(str, folders(root)))} can be written, and resized pictures must be kept; "
         f"type XDG_CACHE_HOME=FOLDER before the command"
     )
 
 
-def _squares(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[np.ndarray | None]:
-    """`square` of every path, in order, `_AHEAD` at a time."""
-    Image.init()  # or threads would race to load Pillow's rarer formats, and take such pictures for unreadable
-    with warnings.catch_warnings(), ThreadPool(_THREADS) as pool:
-        warnings.simplefilter("ignore")  # about what is read all the same: odd metadata, a hundred megapixels
-        chunks = (paths[first : first + _AHEAD] for first in range(0, len(paths), _AHEAD))
-        one = partial(square, size=shape[0], channels=shape[2])
-        squares = (image for chunk in chunks for image in pool.map(one, chunk))
-        yield from tqdm(squares, "resizing", len(paths), unit="file", leave=False, disable=not sys.stderr.isatty())
+def _patiently(store: Store) -> AbstractContextManager[Any]:
+    with suppress(TimeoutError):
+        return store.lock(0)
+    say(f"data: another process is resizing pictures into {store.rows}; waiting for it")
+    return store.lock(-1)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """A file's size and time of change; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+class _Pictures:
+    """The pictures of a folder and a store, while the one is brought into the other."""
+
+    def __init__(self, store: Store, root: Path, names: list[str], parts: Sequence[str], how: How) -> None:
+        self.store, self.root, self.names, self.parts, self.how = store, root, names, parts, how
+        self.states = [_state(root / name) for name in names]
+        self.blocks = store.blocks()
+        self.records: list[Record | None] = [self._closed(position) for position in range(len(names))]
+        self.rows = np.full(len(names), -1, dtype=np.int64)
+        place = {name: position for position, name in enumerate(names)}
+        for block in self.blocks:
+            for number, value in enumerate(block.records):
+                if (position := place.get(value[0])) is not None:
+                    self._take(position, Record.load(value), block.start + number if number < block.count else -1)
+
+    def _closed(self, position: int) -> Record | None:
+        """For a file that nobody can open now, whatever a store says of it; None for all others."""
+        path, state = self.root / self.names[position], self.states[position]
+        if state is not None and os.access(path, os.R_OK):
+            return None
+        reason = "broken links" if path.is_symlink() and state is None else "not open to this user"
+        return Record(self.names[position], None, (0, 0), reason=reason)
+
+    def _take(self, position: int, record: Record, row: int) -> None:
+        closed = (known := self.records[position]) is not None and known.state is None
+        if not closed and record.holds(self.states[position], self.how):
+            self.records[position], self.rows[position] = record, row
+
+    def ranges(self) -> dict[str, Range]:
+        """What is black and what is white in each kind of values, as far as it can be told yet."""
+        if None in self.records:
+            return {kind: self.how.range for kind in (INTEGERS, FLOATS)} if self.how.range else {}
+        found: dict[str, Range] = {}
+        for part in dict.fromkeys(self.parts):
+            here = [record for record, its in zip(self.records, self.parts, strict=True) if record and its == part]
+            for kind in (INTEGERS, FLOATS):
+                measured = [record.measured for record in here if record.kind == kind]
+                if measured and kind not in found:
+                    found[kind] = self._range(min(low for low, _ in measured), max(high for _, high in measured), kind)
+        return found
+
+    def _range(self, low: float, high: float, kind: str) -> Range:
+        """What was typed, and what was measured where nothing was."""
+        bottom, top = seen_range(low, high, kind)
+        black = bottom if self.how.black is None else self.how.black
+        white = top if self.how.white is None else self.how.white
+        require(
+            black < white,
+            f"pictures of more than 8 bits would be seen from {black:g} (black) to {white:g} (white), where they hold "
+            f"{low:g} to {high:g}; type both --data.black and --data.white, the first one lower",
+        )
+        return black, white
+
+    def missing(self) -> list[int]:
+        """Places of the files that have to be read."""
+        if unknown := [position for position, record in enumerate(self.records) if record is None]:
+            return unknown
+        ranges = self.ranges()
+        return [
+            position
+            for position, record in enumerate(self.records)
+            if record and not record.reason and record.range != ranges.get(record.kind)
+        ]
+
+    def make(self) -> None:
+        """Reads what is missing, and adds it to the store, whose lock is held."""
+        done: set[int] = set()
+        try:
+            with self.store.writing():
+                while missing := self.missing():  # twice where pictures must be measured before they can be scaled
+                    self._append(missing)
+                    done.update(missing)
+        except OSError as error:
+            raise InputError(
+                f"can't write {len(self.names) * np.prod(self.how.shape) / 1e6:,.0f} MB of resized pictures to "
+                f"{self.store.rows.parent} ({error.strerror}); make room, or type a smaller --data.image_size"
+            ) from error
+        if done:
+            say(f"data: resized {len(done):,} files, kept in {self.store.rows}")
+            if old := sum(cache.size for cache in caches(self.root) if cache.old):
+                say(
+                    f"data: {old / 1e6:,.0f} MB of older caches will not be used again; type semisup data clean --root "
+                    f"{shlex.quote(str(self.root))} to remove them"
+                )
+
+    def _append(self, missing: list[int]) -> None:
+        step = max(_THREADS, min(_ROWS, _BYTES // int(np.prod(self.how.shape))))
+        ranges = self.ranges()
+        one = partial(self._read, ranges=ranges)
+        with reading(self.how), ThreadPool(_THREADS) as pool, _progress(len(missing)) as bar:
+            for start in range(0, len(missing), step):
+                chunk = missing[start : start + step]
+                self._keep(list(zip(chunk, pool.map(one, chunk), strict=True)), ranges)
+                bar.update(len(chunk))
+
+    def _read(self, position: int, ranges: Mapping[str, Range]) -> Reading:
+        return read(self.root / self.names[position], self.how, ranges)
+
+    def _keep(self, found: list[tuple[int, Reading]], ranges: Mapping[str, Range]) -> None:
+        """Appends a block of what was read, but for what may come out otherwise the next time."""
+        found.sort(key=lambda pair: pair[1].pixels is None)
+        records = [self._record(position, its, ranges) for position, its in found]
+        pixels = [its.pixels for _, its in found if its.pixels is not None]
+        kept = [record.json() for record, (_, its) in zip(records, found, strict=True) if not its.passing]
+        block = self.store.append(np.stack(pixels) if pixels else np.empty((0, *self.how.shape), np.uint8), kept)
+        self.blocks.append(block)
+        for number, (record, (position, _)) in enumerate(zip(records, found, strict=True)):
+            self.records[position] = record
+            self.rows[position] = block.start + number if number < block.count else -1
+
+    def _record(self, position: int, its: Reading, ranges: Mapping[str, Range]) -> Record:
+        return Record.of(self.names[position], self.states[position], its, self.how, ranges.get(its.kind))
+
+    def loaded(self) -> Loaded:
+        """What there is, once nothing is missing."""
+        records = [record for record in self.records if record]
+        if not (self.rows >= 0).any():
+            shape = (0, self.how.channels, self.how.size, self.how.size)
+            return Loaded(np.empty(shape, np.uint8), self.rows, records, self.ranges())
+        count = self.store.rows.stat().st_size // int(np.prod(self.how.shape))
+        # What is written into this map stays in the memory of this process.
+        self._pixels = np.memmap(self.store.rows, np.uint8, "c", shape=(count, *self.how.shape))
+        images = cast(np.memmap, self._pixels.transpose(0, 3, 1, 2))  # (M, C, H, W)
+        check = BlockCheck(self._pixels, self.blocks, self._mend)
+        return Loaded(Checked.of(images, check), self.rows, records, self.ranges())
+
+    def _mend(self, block: Block) -> None:
+        """Reads the pictures of a damaged block again."""
+        here = (self.rows >= block.start) & (self.rows < block.start + block.count)
+        positions = [int(position) for position in np.flatnonzero(here)]
+        if not positions:  # nobody will see them
+            return
+        ranges, found = self.ranges(), []
+        with reading(self.how):
+            for position in positions:
+                path = self.root / self.names[position]
+                its = self._read(position, ranges)
+                require(
+                    its.pixels is not None and _state(path) == self.states[position],
+                    f"what {self.store.rows} kept of {path} is damaged, and the picture itself was changed since; "
+                    f"type the same command again",
+                )
+                found.append((position, its))
+        for position, its in found:
+            self._pixels[self.rows[position]] = np.asarray(its.pixels)
+        say(f"data: {len(found):,} pictures in {self.store.rows} were damaged, and are made again from their files")
+        with suppress(OSError), self.store.lock(0), self.store.writing():  # else the next run mends them again
+            records = [self._record(position, its, ranges).json() for position, its in found]
+            self.store.append(np.stack([its.pixels for _, its in found if its.pixels is not None]), records)
+
+
+def _progress(total: int) -> Any:
+    return tqdm(total=total, desc="resizing", unit="file", leave=False, disable=not sys.stderr.isatty())

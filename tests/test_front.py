@@ -283,10 +283,12 @@ def test_a_verb_gets_its_config(verb: str, module: str, monkeypatch: pytest.Monk
 
 
 def test_data_gets_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    got = stub(monkeypatch, "data")
-    assert front.main(["data", "download", "stl10"]) == 0
-    assert front.main(["data", "download", "stl10", "--root", "elsewhere"]) == 0
+    got = []
+    monkeypatch.setattr("semisup.cli.data.run", got.append)
+    for argv in (["download", "stl10"], ["download", "stl10", "--root", "elsewhere"], ["clean", "--all"]):
+        assert front.main(["data", *argv]) == 0
     assert got == [
-        argparse.Namespace(action="download", name="stl10", root="./data"),
-        argparse.Namespace(action="download", name="stl10", root="elsewhere"),
+        argparse.Namespace(action="download", name="stl10", root="./data", all=False, list=False),
+        argparse.Namespace(action="download", name="stl10", root="elsewhere", all=False, list=False),
+        argparse.Namespace(action="clean", name=None, root="./data", all=True, list=False),
     ]

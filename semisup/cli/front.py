@@ -12,8 +12,8 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from semisup import __version__, plugins
-from semisup.cli import ROOT, expand, help, listing
+from semisup import __version__
+from semisup.cli import expand, help, listing
 from semisup.errors import InputError, did_you_mean
 from semisup.escape import printable
 
@@ -117,13 +117,10 @@ def _list(argv: list[str]) -> None:
 
 
 def _data(argv: list[str]) -> None:
-    parser = _Parser("semisup data", description="Downloads a dataset.", allow_abbrev=False)
-    parser.add_argument("action", choices=["download"])
-    parser.add_argument("name", help="such as stl10; `semisup list datamodules` lists them")
-    parser.add_argument("--root", default=ROOT, help="the folder to put it in (default: %(default)s)")
-    request = parser.parse_args(argv)
-    plugins.find(plugins.DATAMODULES, request.name)
-    import_module("semisup.cli.data").run(request)
+    module = import_module("semisup.cli.data")
+    parser = _Parser("semisup data", description="Downloads a dataset, or removes old caches.", allow_abbrev=False)
+    module.add_options(parser)
+    module.run(parser.parse_args(argv))
 
 
 def _of_runs(verb: str, argv: list[str]) -> None:

@@ -26,7 +26,7 @@ VERBS = {
     "sweep": "vary the options of a strategy: a W&B sweep, or a plain list of commands",
     "kmeans-features": "score k-means features with a linear SVM, without a network",
     "list": "list the strategies, datamodules and backbones that are installed",
-    "data": "download a dataset",
+    "data": "download a dataset, or remove old caches",
 }
 _EXAMPLES = {
     "fit": (

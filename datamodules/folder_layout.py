@@ -1,0 +1,119 @@
+"""Which folders of a root hold what, and the files in them: links are followed, and nothing is left out in silence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from semisup.errors import InputError, require
+
+PARTS = {
+    "train": ("train", "training"),
+    "unlabeled": ("unlabeled", "unlabelled"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}  # what a folder of the root may be called, in letters of any case
+_NAMED = 10  # files that are called by name
+
+
+@dataclass
+class Layout:
+    """What lies in a root.
+
+    Attributes:
+        parts: the folder of each part that there is.
+        unused: names of the other folders, and of pictures beside them.
+    """
+
+    parts: dict[str, Path]
+    unused: list[str]
+
+
+def layout(root: Path) -> Layout:
+    """Finds the parts of a dataset.
+
+    Raises:
+        InputError: two folders are for the same part, or the root can't be listed.
+    """
+    folders, files = listing(root)
+    parts, unused = {}, [f"{path.name}/" for path in folders]
+    for part, names in PARTS.items():
+        found = [path for path in folders if path.name.casefold() in names]
+        require(
+            len(found) < 2,
+            f"{root} holds {named([f'{path.name}/' for path in found])}, which are names for the same pictures; "
+            f"keep one of them, or join them",
+        )
+        if found:
+            parts[part] = found[0]
+            unused.remove(f"{found[0].name}/")
+    Image.init()  # or fewer endings are known
+    pictures = {*Image.EXTENSION, ".heic", ".heif"}
+    return Layout(parts, unused + [path.name for path in files if path.suffix.lower() in pictures])
+
+
+def listing(top: Path) -> tuple[list[Path], list[Path]]:
+    """The folders and the files in a folder, sorted and without the hidden ones; none where it isn't there.
+
+    Raises:
+        InputError: it can't be listed.
+    """
+    _, *content = next(os.walk(top, onerror=_fail), ("", [], []))
+    folders, files = ([top / name for name in sorted(names) if not name.startswith(".")] for names in content)
+    return folders, files
+
+
+def _fail(error: OSError) -> None:
+    """A folder that can't be listed would else pass for an empty one."""
+    if not isinstance(error, FileNotFoundError):
+        raise InputError(f"can't list {error.filename} ({error.strerror}); make it readable, or remove it") from error
+
+
+def files(tops: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
+    """The files below folders, at any depth and behind links, each folder's once.
+
+    Args:
+        tops: (n,) the folders.
+
+    Returns:
+        (n,) files in a fixed order, those of a folder before those of folders below it, and what is behind links last;
+        and the folders that were left out, because their files were found in another place already. A link that leads
+        back to where it lies is one of them.
+    """
+    found: list[list[Path]] = [[] for _ in tops]
+    left_out: list[Path] = []
+    seen: set[str] = set()
+    # First what lies below each folder itself: a link from elsewhere must not take it away.
+    starts = sorted(enumerate(tops), key=lambda start: start[1].is_symlink())
+    while starts:
+        number, start = starts.pop(0)
+        below = [start]
+        while below:
+            folder = below.pop()
+            real = os.path.realpath(folder)
+            if real in seen:
+                left_out.append(folder)
+                continue
+            seen.add(real)
+            folders, its = listing(folder)
+            found[number] += its
+            below += [path for path in reversed(folders) if not path.is_symlink()]
+            starts += [(number, path) for path in folders if path.is_symlink()]
+    return found, left_out
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(printable, names[:_NAMED])) + more
+
+
+def printable(name: str) -> str:
+    """A file's name with what is not Unicode, or controls a terminal, as an escape: it can be printed and saved."""
+    name = name.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)
