@@ -147,7 +147,7 @@ class Exemplar(Strategy):
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the classes' order, which their samples depend on, and the rows of the images that are still there."""
-        rows = places[self.rows_] if _pool(module)[1] == "unlabeled" else self.rows_
+        rows = places.to(self.rows_.device)[self.rows_] if _pool(module)[1] == "unlabeled" else self.rows_
         require(
             bool(self.backbone_) or torch.equal(rows, self.rows_),
             "exemplar had not ended its pretraining, whose surrogate classes are images that were there, and can't go "

@@ -121,7 +121,7 @@ class PseudoLabel(LossStrategy):
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the pseudo-labels of the images that are still there and have no label."""
         pool, then = module.datamodule.pools.without_label, len(self.rows_)
-        rows = places[self.rows_]
+        rows = places.to(self.rows_.device)[self.rows_]
         there = (rows >= 0) & (rows < (len(pool) if pool else 0))
         self.rows_, self.targets_ = rows[there], self.targets_[there]
         say(f"pseudolabel: {len(self.rows_):,} of {then:,} pseudo-labels are of images that are still there")

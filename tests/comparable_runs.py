@@ -28,7 +28,7 @@ def config(*arguments: str) -> str:
 def environment() -> str:
     """What write_environment writes, which asks git for as long as a test may take."""
     with TemporaryDirectory() as folder:
-        write_environment(Path(folder))
+        write_environment(Path(folder), "0123456789abcdef fedcba9876543210")
         return (Path(folder) / "environment.txt").read_text()
 
 

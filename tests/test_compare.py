@@ -200,7 +200,8 @@ def placed(run: Path, root: str, digest: str) -> Path:
     """A run on data in a place, with a digest; none for a run of before."""
     config, environment = run / "config.yaml", run / "environment.txt"
     config.write_text(config.read_text().replace("  name: digits\n", f"  name: digits\n  root: {root}\n"))
-    environment.write_text(environment.read_text() + (f"data: {digest}\n" if digest else ""))
+    facts = [line for line in environment.read_text().splitlines(keepends=True) if not line.startswith("data: ")]
+    environment.write_text("".join([*facts, f"data: {digest}\n" if digest else ""]))
     return run
 
 
