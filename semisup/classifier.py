@@ -24,7 +24,7 @@ from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
 from semisup.models import backbones, optim
 from semisup.models.ema import EMA
-from semisup.models.modes import frozen_batchnorm
+from semisup.models.modes import evaluation_mode, frozen_batchnorm
 from semisup.models.network import Network
 from semisup.models.normalization import Kind, Normalization
 from semisup.randomness import Draw, key, seed_layers
@@ -33,6 +33,7 @@ from semisup.runtime.console import say
 from semisup.runtime.finite import Finite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
+from semisup.runtime.seeding import Seeding
 from semisup.strategy import Composition
 
 
@@ -185,7 +186,12 @@ class Classifier(pl.LightningModule):
             self.ema.update(self.network)
 
     def labeled_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss that `--model.loss` names, a scalar, of labeled images' logits (B, classes) and classes (B,)."""
+        """The loss that `--model.loss` names, a scalar, of labeled images.
+
+        Args:
+            logits: (B, classes) float.
+            target: (B,) int64 classes, or (B, classes) float probabilities, such as mixed ones.
+        """
         return LABELED[self.options.loss](logits, target)
 
     # ---- evaluation
@@ -194,8 +200,11 @@ class Classifier(pl.LightningModule):
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that evaluate.
 
         Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train.
+        Always in evaluation mode and without a gradient, in a loss as well: no statistics move, and no dropout acts.
         """
-        logits: Tensor = (self.ema or self.network)(images)
+        network = self.ema or self.network
+        with evaluation_mode(network):
+            logits: Tensor = network(images)
         return logits
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
@@ -234,8 +243,9 @@ class Classifier(pl.LightningModule):
             part.move_state(self.device)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Who looks that the loss is finite, and the strategy's parts, in their order."""
-        return [self.finite, *self.strategy.parts.values()]
+        """Who looks that the loss is finite, and the strategy's parts, in their order, each of them seeded."""
+        parts = [x for name, part in self.strategy.parts.items() for x in (Seeding(self.seed, name), part)]
+        return [self.finite, *parts, Seeding(self.seed, "training")]
 
     def setup(self, stage: str) -> None:
         """Tells the datamodule what the strategy needs, and fits the input normalisation to the labeled images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,32 +18,57 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: (B, classes) float.
         target: (B,) int64 classes, or (B, classes) float probabilities.
+
+    Raises:
+        InputError: the targets are neither; so do the other losses of labeled images.
     """
-    return F.cross_entropy(logits.float(), target)
+    return F.cross_entropy(logits.float(), target.float() if _soft(logits, target) else target)
 
 
 def multi_margin(logits: Tensor, target: Tensor) -> Tensor:
     """Mean of every other class's max(0, 1 - own score + its score), summed over them and divided by the classes.
 
-    The multi-class hinge loss, a scalar, as Torch7's `MultiMarginCriterion` and PyTorch's `MultiMarginLoss` have it.
+    The multi-class hinge loss, a scalar, as Torch7's `MultiMarginCriterion` and PyTorch's `MultiMarginLoss` have it. Of
+    soft targets it is what it is expected to be for a class that is drawn from them, as cross-entropy is; that takes
+    B * classes^2 numbers.
 
     Args:
         logits: (B, classes) float.
-        target: (B,) int64 classes.
+        target: (B,) int64 classes, or (B, classes) float probabilities.
     """
-    return F.multi_margin_loss(logits.float(), target)
+    scores = logits.float()
+    if not _soft(logits, target):
+        return F.multi_margin_loss(scores, target)
+    margins = (1 - scores[:, :, None] + scores[:, None, :]).clamp(min=0)  # (B, own class, other class)
+    each = (margins.sum(2) - 1) / scores.shape[1]  # (B, classes); of its own class the margin is 1
+    return (target.float() * each).sum(1).mean()
 
 
 def mse(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the images of the squared distance of the logits, as they are, to 1 for the class and 0 for the others.
+    """Mean over the images of the squared distance of the logits, as they are, to the target.
 
-    A scalar. Squares are summed over the classes, not averaged, so that the gradient has the size of cross-entropy's.
+    A scalar. The target is 1 for the class and 0 for the others, or the probabilities. Squares are summed over the
+    classes, not averaged, so that the gradient has the size of cross-entropy's.
 
     Args:
         logits: (B, classes) float.
-        target: (B,) int64 classes.
+        target: (B,) int64 classes, or (B, classes) float probabilities.
     """
-    return (logits.float() - F.one_hot(target, logits.shape[1])).square().sum(dim=1).mean()
+    wanted = target.float() if _soft(logits, target) else F.one_hot(target, logits.shape[1])
+    return (logits.float() - wanted).square().sum(dim=1).mean()
+
+
+def _soft(logits: Tensor, target: Tensor) -> bool:
+    """Whether the targets are probabilities and not classes; by shape and type alone, which no device is asked for."""
+    soft, (images, classes) = target.is_floating_point(), logits.shape
+    shape, whole = tuple(target.shape), target.dtype == torch.int64
+    require(
+        shape == (images, classes) if soft else whole and shape == (images,),
+        f"the targets of {images} images in {classes} classes are {str(target.dtype).removeprefix('torch.')} of shape "
+        f"{shape}, but must be int64 classes of shape ({images},), or float probabilities of shape "
+        f"({images}, {classes}); type target.long(), or one_hot(target, {classes}).float()",
+    )
+    return soft
 
 
 LabeledLoss = Literal["nll", "multi_margin", "mse"]

@@ -10,6 +10,7 @@ Numbers come from a counter-based generator: the key and the counter go through 
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -53,6 +54,17 @@ def seed_layers(device: torch.device, *parts: int | str) -> None:
             torch.cuda.manual_seed(seed)
     else:
         torch.manual_seed(seed)
+
+
+def seed_libraries(*parts: int | str) -> None:
+    """Seeds what Python, numpy and torch draw from where nobody says how, by the key of some parts.
+
+    Nothing of ours draws from there. It is for code of others, such as the initialisation of a strategy's layers.
+    """
+    seed = key(*parts)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -43,6 +43,46 @@ def test_multi_margin_and_mse_are_the_naive_loops() -> None:
 
 
 @pytest.mark.parametrize("name", LABELED)
+def test_soft_targets_weigh_the_classes(name: LabeledLoss) -> None:
+    """One-hot ones are classes; others are expectations over classes, but for mse, where what is constant is left."""
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(9, 4, generator=generator), torch.randint(0, 4, (9,), generator=generator)
+    one_hot = F.one_hot(target, 4)
+    for soft in (one_hot.float(), one_hot.double(), one_hot.bfloat16()):
+        torch.testing.assert_close(LABELED[name](logits, soft), LABELED[name](logits, target))
+    soft = torch.rand(9, 4, generator=generator).softmax(1)
+    expected = 0.0
+    for row, weights in zip(logits, soft, strict=True):
+        for k, weight in enumerate(weights.tolist()):
+            expected += weight * LABELED[name](row[None], torch.tensor([k])).item() / 9
+    if name == "mse":
+        expected -= (1 - soft.square().sum(1)).mean().item()  # |z - p|^2 = E |z - e_k|^2 - (1 - |p|^2)
+    assert LABELED[name](logits, soft).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LABELED)
+def test_soft_targets_have_the_gradient_of_the_expectation(name: LabeledLoss) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(5, 3, generator=generator).requires_grad_()
+    soft = torch.rand(5, 3, generator=generator).softmax(1)
+    (found,) = torch.autograd.grad(LABELED[name](logits, soft), logits)
+    parts = [soft[i, k] * LABELED[name](logits[i : i + 1], torch.tensor([k])) / 5 for i in range(5) for k in range(3)]
+    (expected,) = torch.autograd.grad(sum(parts[1:], parts[0]), logits)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", LABELED)
+@pytest.mark.parametrize(
+    "target",
+    [torch.zeros(5, 4).long(), torch.zeros(5), torch.zeros(5).int(), torch.zeros(5, 3), torch.zeros(4).long()],
+    ids=["whole one-hot", "float classes", "int32 classes", "too few classes", "too few images"],
+)
+def test_targets_that_are_neither_classes_nor_probabilities(name: LabeledLoss, target: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"int64 classes of shape \(5,\).*float probabilities of shape \(5, 4\)"):
+        LABELED[name](torch.zeros(5, 4), target)
+
+
+@pytest.mark.parametrize("name", LABELED)
 def test_labeled_losses_are_float32_and_least_for_the_right_class(name: LabeledLoss) -> None:
     target = torch.tensor([2, 0])
     right, wrong = (F.one_hot(classes, 3).bfloat16() for classes in (target, target.flip(0)))

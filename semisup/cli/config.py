@@ -28,6 +28,7 @@ from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expan
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.models.optim import SCHEDULES, Schedule
+from semisup.randomness import seed_libraries
 from semisup.runs.directory import LATER, run_of
 from semisup.runs.redaction import without_secrets
 from semisup.strategy import Strategy
@@ -289,6 +290,7 @@ def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
 
 def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own: dict[str, Any]) -> Config:
     """Instantiates what is given by class_path, the strategies and the options that are dataclasses."""
+    seed_libraries(int(parsed.seed), "options")  # what is instantiated may make layers
     text, built = _yaml(parser, parsed, hide=True), _instantiate(parser, parsed)
 
     def group(name: str) -> dict[str, Any]:
