@@ -26,12 +26,13 @@ def image_keys(images: np.ndarray) -> np.ndarray:
     Args:
         images: (N, ...) uint8; a memory map, or a view of one in whatever order of the axes. Read once, in its order.
     """
-    file = _file(images)
+    file, images = _file(images), _as_stored(images)
     if file is None or images.nbytes < _LARGE:
         return _sums(images)
     stat = file.stat()
-    # Of the view as well: another one of the same file has other images.
-    state = f"{file.name} {stat.st_size} {stat.st_mtime_ns} {images.shape} {images.strides} {_offset(images)}".encode()
+    # Of the view as well: another one of the same file may have other images.
+    view = (len(images), images[0].size) if images.flags.c_contiguous else (images.shape, images.strides)
+    state = f"{file.name} {stat.st_size} {stat.st_mtime_ns} {view} {_offset(images)}".encode()
     places = (
         file.with_name(f".{file.name}.keys"),
         user_cache() / f"{hashlib.sha256(bytes(file)).hexdigest()[:16]}.keys",
@@ -51,9 +52,13 @@ def image_keys(images: np.ndarray) -> np.ndarray:
     return keys
 
 
-def _sums(images: np.ndarray) -> np.ndarray:
+def _as_stored(images: np.ndarray) -> np.ndarray:
+    """The images with their axes in the order of the memory: where it has no gaps, nothing has to be copied."""
     axes = sorted(range(1, images.ndim), key=lambda axis: -images.strides[axis])
-    images = images.transpose(0, *axes)  # as they lie in memory, where that is without gaps
+    return images.transpose(0, *axes)
+
+
+def _sums(images: np.ndarray) -> np.ndarray:
     size = int(np.prod(images.shape[1:]))
     words, rest = divmod(size, 8)
     weights = np.frombuffer(hashlib.shake_256(b"image keys").digest(8 * (words + rest)), "<u8") | np.uint64(1)
