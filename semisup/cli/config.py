@@ -309,7 +309,7 @@ def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own:
         model=ModelOptions(**group("model")),
         optimizer=(parsed["optimizer.name"], group("optimizer")),
         lr_scheduler=SCHEDULES[parsed["lr_scheduler.name"]](**group("lr_scheduler")),
-        tracking=TrackingOptions(**group("tracking")),
+        tracking=TrackingOptions(**vars(built.tracking)),
         trainer=group("trainer"),
         yaml=text,
         **own,
