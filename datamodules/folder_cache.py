@@ -6,7 +6,6 @@ Whatever in a store is damaged is found out when it is first read, and made agai
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -26,6 +25,7 @@ from datamodules.picture import How, Reading, read, reading
 from semisup.data.checked import BlockCheck, Checked
 from semisup.data.store import Block, Store
 from semisup.errors import InputError, require
+from semisup.escape import shell
 from semisup.runtime.console import say
 
 _THREADS = 4  # Pillow lets go of the interpreter while it works
@@ -179,7 +179,7 @@ class _Pictures:
             if old := sum(cache.size for cache in caches(self.root) if cache.old):
                 say(
                     f"data: {old / 1e6:,.0f} MB of older caches will not be used again; type semisup data clean --root "
-                    f"{shlex.quote(str(self.root))} to remove them"
+                    f"{shell(self.root)} to remove them"
                 )
 
     def _append(self, missing: list[int]) -> None:

@@ -19,6 +19,7 @@ from semisup.data.download import download, file_md5
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, require
+from semisup.escape import shell
 from semisup.runtime.console import say
 
 _SIDE = 28  # pixels
@@ -102,7 +103,7 @@ class MNIST(DataModule):
         require(
             bool(found),
             f"there is no {name} in {folders[0]}, and none in {folders[1]}; type --data.root FOLDER for where it is, "
-            f"or semisup data download mnist --root {self.root} to fetch MNIST (12 MB)",
+            f"or semisup data download mnist --root {shell(self.root)} to fetch MNIST (12 MB)",
         )
         try:
             with gzip.open(found[0]) if found[0].suffix else found[0].open("rb") as file:
@@ -129,4 +130,4 @@ def fetch(root: Path) -> None:
         unpacked, packed = folder / Path(name).stem, folder / name
         if not (unpacked.is_file() or (packed.is_file() and file_md5(packed) == md5)):
             download(f"{Source.mirrors[0]}{name}", packed, _PACKED[name], md5)
-    print(f"MNIST is in {folder}; train on it with --data mnist --data.root {root}")
+    print(f"MNIST is in {folder}; train on it with --data mnist --data.root {shell(root)}")

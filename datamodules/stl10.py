@@ -20,6 +20,7 @@ from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, require
+from semisup.escape import shell
 from semisup.runtime.console import say
 
 _VAL = 1000  # images that the course's split holds out of 5,000
@@ -80,7 +81,7 @@ class STL10(DataModule):
             side > 0 and images == 3 * side * side * labels,
             f"{folder / 'train_X.bin'} has {images:,} bytes, which is not a number of square colour images for each of "
             f"the {labels:,} labels in train_y.bin (138,240,000 for STL-10's 5,000); the file is cut short, or another "
-            f"one: type semisup data download stl10 --root {self.root}",
+            f"one: type semisup data download stl10 --root {shell(self.root)}",
         )
         return DataSpec("stl10", tuple(names), channels=3, image_size=side)
 
@@ -94,7 +95,7 @@ class STL10(DataModule):
         require(
             found == expected > 0,
             f"{folder} has {found:,} images in test_X.bin, but {expected:,} labels in test_y.bin; "
-            f"type semisup data download stl10 --root {self.root}",
+            f"type semisup data download stl10 --root {shell(self.root)}",
         )
         train, val = self._split(folder, labels["train"])
         labeled = train
@@ -129,7 +130,7 @@ class STL10(DataModule):
         require(
             size % whole == 0,
             f"{path} has {size:,} bytes, which is not a whole number of {side}x{side} images of {whole:,} bytes; it is "
-            f"cut short: type semisup data download stl10 --root {self.root}",
+            f"cut short: type semisup data download stl10 --root {shell(self.root)}",
         )
         if size == 0:  # which can't be mapped
             return np.empty((0, 3, side, side), dtype=np.uint8)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semisup.data.download import download, file_md5, require_space, unpack_tar
 from semisup.errors import InputError
+from semisup.escape import shell
 
 URL = "https://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 ARCHIVE_SIZE, ARCHIVE_MD5 = 2_640_397_119, "91f7769df0f17e558f3565bffb0c7dfb"
@@ -31,7 +32,7 @@ def find_folder(root: Path) -> Path:
             return folder
     raise InputError(
         f"there is no STL-10 in {root}: neither {FOLDER}/train_X.bin nor train_X.bin; type --data.root DIR for where "
-        f"it is, or semisup data download stl10 --root {root} to fetch it (2.6 GB)"
+        f"it is, or semisup data download stl10 --root {shell(root)} to fetch it (2.6 GB)"
     )
 
 
@@ -55,10 +56,10 @@ def fetch(root: Path) -> None:
     unpack_tar(archive, root, _UNPACKED)
     if wrong := _wrong(folder):
         raise InputError(
-            f"{', '.join(wrong)} in {folder} are not STL-10's; remove {archive} and type the command again"
+            f"{', '.join(wrong)} in {folder} are not STL-10's; remove {shell(archive)} and type the command again"
         )
     archive.unlink()
-    print(f"STL-10 is in {folder}; train on it with --data stl10 --data.root {root}")
+    print(f"STL-10 is in {folder}; train on it with --data stl10 --data.root {shell(root)}")
 
 
 def _wrong(folder: Path) -> list[str]:

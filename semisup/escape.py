@@ -6,6 +6,7 @@ it writes is read as exactly that text: none of it is markup, a formula or a com
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from html import escape as _html_escape
@@ -54,8 +55,18 @@ def shell(*words: str | Path) -> str:
     return " ".join(map(_word, words))
 
 
+def nearby(path: Path) -> Path:
+    """A path from the working directory on."""
+    return Path(os.path.relpath(path))
+
+
+def path_word(path: Path) -> str:
+    """A path that no program takes for an option, and none of ours for a home."""
+    return f"./{path}" if str(path)[0] in "-~" else str(path)
+
+
 def _word(word: str | Path) -> str:
-    text = f"./{word}" if isinstance(word, Path) and str(word)[0] in "-~" else str(word)
+    text = path_word(word) if isinstance(word, Path) else word
     if all(_coded(c) == c for c in text if c not in "\\'"):
         return shlex.quote(text)
     return f"$'{''.join(map(_coded, text))}'"

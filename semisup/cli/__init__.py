@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semisup.errors import InputError
+from semisup.escape import shell
 
 # Groups that one word stands for, on the command line (--data stl10) as in YAML (data: stl10), and for which option.
 SHORT = {"data": "name", "model": "backbone", "optimizer": "name", "lr_scheduler": "name"}
@@ -89,4 +90,4 @@ def resolve_data(name: str | None, root: str = ROOT) -> tuple[str, str]:
     for folder in (Path(root) / "stl10_binary", Path(root)):
         if (folder / "train_X.bin").is_file():
             return "stl10", f"STL-10 was found in {folder}"
-    return "digits", f"there is no STL-10 in {root}; `semisup data download stl10 --root {root}` brings it"
+    return "digits", f"there is no STL-10 in {root}; `semisup data download stl10 --root {shell(Path(root))}` brings it"

@@ -7,7 +7,6 @@ python -m semisup compare runs/digits
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup.errors import InputError, require
+from semisup.escape import nearby, printable, shell
 from semisup.runs.redaction import redacted
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def _grid(request: Namespace, rest: list[str]) -> None:
     from semisup.compare.grid import find, fit_command
     from semisup.compare.processes import alone
     from semisup.compare.train import train
-    from semisup.runtime.console import command
+    from semisup.runtime.console import typed
 
     data, jobs = _jobs(request, rest)
     out = Path(request.out or _OUT / data)
     if request.dry_run:
         states = [(job, *find(job, out / "runs")) for job in jobs]
         commands = [fit_command(job, out / "runs", run) for job, run, finished in states if not finished]
-        print("\n".join(f"{command()} {shlex.join(words)}" for words in commands), end="\n" if commands else "")
+        print("\n".join(typed(*words) for words in commands), end="\n" if commands else "")
         print(f"{len(commands)} of {len(jobs)} runs are to be made; the others are finished", file=sys.stderr)
         return
     with alone(out) as lock:
@@ -104,8 +104,8 @@ def _grid(request: Namespace, rest: list[str]) -> None:
     if finished:
         _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))
     for failure in failures:
-        print(f"FAILED {failure.name} (exit code {failure.exit_code}): {failure.last_line}", file=sys.stderr)
-        print(f"       all that it said: {os.path.relpath(out / failure.log)}", file=sys.stderr)
+        print(f"FAILED {failure.name} (exit code {failure.exit_code}): {printable(failure.last_line)}", file=sys.stderr)
+        print(f"       all that it said: {shell(nearby(out / failure.log))}", file=sys.stderr)
     if failures:
         raise SystemExit(1)
 
@@ -158,7 +158,7 @@ def _wish(request: Namespace, out: Path, order: Sequence[str] = (), failures: Se
     from semisup.compare.choose import Wish
 
     may_differ = [name.strip().removeprefix("--") for name in request.may_differ.split(",") if name.strip()]
-    words = shlex.join(redacted(["semisup", *sys.argv[1:]]))
+    words = shell(*redacted(["semisup", *sys.argv[1:]]))
     return Wish(words, out, list(dict.fromkeys(order)), may_differ, failures)
 
 

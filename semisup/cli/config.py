@@ -27,6 +27,7 @@ from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
+from semisup.escape import shell
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.randomness import seed_libraries
 from semisup.runs.directory import LATER, run_of
@@ -201,7 +202,8 @@ def _choose(trees: list[dict[str, Any]], args: list[str]) -> tuple[list[dict[str
     data, why = resolve_data(chosen[-1]["data.name"], root)
     require(
         not why or data == "stl10" or root == ROOT,
-        f"there is no STL-10 in {root}; type --data folder --data.root {root} for a folder of your own pictures",
+        f"there is no STL-10 in {root}; type --data folder --data.root {shell(Path(root))} for a folder of your own "
+        f"pictures",
     )
     for names in chosen:
         names["data.name"] = names["data.name"] or data

@@ -7,7 +7,6 @@ python -m semisup dashboard runs/digits --project semisup --mode offline
 from __future__ import annotations
 
 import os
-import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup.errors import require
+from semisup.escape import nearby, shell
 
 if TYPE_CHECKING:
     from semisup.dashboard.build import Dashboard
@@ -117,15 +117,15 @@ def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
 def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:
     """What to type so that the server has the runs, and the dashboard of them."""
     from semisup.dashboard.runs import not_uploaded
-    from semisup.runtime.console import command, say
+    from semisup.runtime.console import say, typed
     from semisup.tracking import login
 
-    offline = [os.path.relpath(folder) for one in found for folder in not_uploaded(one)]
+    offline = [nearby(folder) for one in found for folder in not_uploaded(one)]
     steps = [] if login.logged_in() else ["wandb login"]
-    steps += [f"wandb sync {shlex.join(offline)}"] if offline else []
+    steps += [f"wandb sync {shell(*offline)}"] if offline else []
     if why_offline:
         options = [f"--{name}={value}" for name in ("project", "entity", "out") if (value := getattr(request, name))]
-        steps += [f"{command()} {shlex.join(['dashboard', *request.runs, *options])}"]
+        steps += [typed("dashboard", *map(Path, request.runs), *options)]
         say(f"W&B: {why_offline}, so nothing is saved there; later:")
     elif offline:
         say(f"W&B: {len(offline)} of the runs were logged offline, and show when they are uploaded:")

@@ -32,7 +32,7 @@ from semisup.figures.callback import LogFigures
 from semisup.runs.directory import current_run_dir, write_atomically, write_environment
 from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals
-from semisup.runtime.console import command, say
+from semisup.runtime.console import say, typed
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
@@ -67,7 +67,7 @@ def run(config: Config) -> None:
         raise
     except signals.Stopped as stopped:
         exit_code = stopped.exit_code
-        say(f"stopped by {stopped.name}; go on with: {command()} fit --resume {os.path.relpath(run_dir)}")
+        say(f"stopped by {stopped.name}; go on with: {typed('fit', '--resume', run_dir)}")
         if module.global_rank > 0:
             raise SystemExit(0) from None  # where Lightning started it, a failure would kill rank 0 while it closes
         if stopped.number in stop.besides:
@@ -206,7 +206,7 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
         write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
     say(table(results, notes, cost["seconds"], rate))
     if (run_dir / "checkpoints").exists():
-        say(f"look further: {command()} test --ckpt_path {os.path.relpath(run_dir)}")
+        say(f"look further: {typed('test', '--ckpt_path', run_dir)}")
     say(first_line(config).replace("semisup fit:", "done:"))
 
 

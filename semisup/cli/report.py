@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from semisup import plugins
 from semisup.errors import require
+from semisup.escape import shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def run(request: Namespace) -> None:
     found = [Material(Path(path), lambda path: open_data(path, request.root), device) for path in request.runs]
     for material in found:
         named = material.path.resolve()
-        require(named == material.run.resolve(), f"{material.path} is a part of a run; type {material.run}")
+        require(named == material.run.resolve(), f"{material.path} is a part of a run; type {shell(material.run)}")
     materials = list({material.run.resolve(): material for material in found}.values())  # a run named twice is one
     groups = arms.arms([runs.read(material) for material in materials])
     out = Path(request.out or (materials[0].run / "report" if len(materials) == 1 else "report"))

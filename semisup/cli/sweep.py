@@ -7,11 +7,11 @@ python -m semisup sweep --strategy pseudolabel --over threshold,weight --grid > 
 from __future__ import annotations
 
 import os
-import shlex
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from semisup.errors import require
+from semisup.escape import nearby, shell
 
 _MOST = 200  # commands of a grid: more were hardly meant
 _EPILOG = """\
@@ -51,7 +51,7 @@ def run(request: Namespace, rest: list[str]) -> None:
     from semisup.cli.config import parse
     from semisup.dashboard import sweep
     from semisup.runs.directory import write_atomically
-    from semisup.runtime.console import command, say
+    from semisup.runtime.console import say, typed
 
     fixed = ["--strategy", request.strategy, *expand(rest)]
     takes = sweep.taker(yaml.safe_load(parse("fit", fixed).yaml))
@@ -61,10 +61,10 @@ def run(request: Namespace, rest: list[str]) -> None:
         size = sweep.size(options)
         narrower = f"type --over with some of {','.join(options)}"
         require(size <= _MOST, f"the grid has {size:,} commands, and may have {_MOST:,}; {narrower}")
-        commands = [f"{command()} {shlex.join(['fit', *words])}" for words in sweep.grid(options, fixed, takes)]
+        commands = [typed("fit", *words) for words in sweep.grid(options, fixed, takes)]
         print("\n".join(commands))
         return
     path = Path(request.out or f"sweep-{request.strategy}.yaml")
     write_atomically(path, sweep.wandb_sweep(request.strategy, options, fixed, request.method))
     say(f"{os.path.relpath(path)}: {request.method} over {', '.join(options)}")
-    say(f"start it: wandb sweep {shlex.quote(os.path.relpath(path))}, then wandb agent with the id that it names")
+    say(f"start it: wandb sweep {shell(nearby(path))}, then wandb agent with the id that it names")

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import shlex
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from semisup.compare.record import Round, Run
 from semisup.errors import InputError, require
 from semisup.escape import csv_text
 from semisup.runs import safe_yaml
-from semisup.runs.directory import is_run, run_of
+from semisup.runs.directory import fit_command, is_run, run_of
 from semisup.runs.reading import metric_rows, read_metrics
 
 _CONFIG, _METRICS, _ENVIRONMENT = "config.yaml", "metrics.csv", "environment.txt"
@@ -253,10 +252,9 @@ def _environment(path: Path) -> tuple[dict[str, str], str]:
     try:
         began = path.read_text(encoding="utf-8").partition("\n\n")[0]
         facts = {name: fact for name, _, fact in (line.partition(": ") for line in began.splitlines())}
-        words = shlex.split(facts.get("command", ""))
     except (OSError, ValueError) as error:
         raise InputError(f"its {path.name} can't be read ({error})") from error
-    if "fit" in words:
-        facts["command"] = shlex.join(["semisup", *words[words.index("fit") :]])
+    if "command" in facts:
+        facts["command"] = fit_command(facts["command"])
     gpus = facts.get("gpus", "")
     return facts, "" if gpus == "none seen" else gpus

@@ -15,6 +15,7 @@ from semisup import plugins
 from semisup.compare.collect import find_runs, is_finished, read_config
 from semisup.compare.comparable import identity
 from semisup.errors import InputError, require
+from semisup.escape import path_word
 from semisup.plugins import split_names
 
 _OURS = {  # options of fit that the grid decides -> what to type instead
@@ -65,8 +66,8 @@ def fit_command(job: Job, root: Path, unfinished: Path | None = None) -> list[st
         unfinished: the directory of a run to go on with, which knows its own options.
     """
     if unfinished:
-        return ["fit", "--resume", str(unfinished)]
-    return ["fit", *job.arguments, "--trainer.default_root_dir", str(root)]
+        return ["fit", "--resume", path_word(unfinished)]
+    return ["fit", *job.arguments, "--trainer.default_root_dir", path_word(root)]
 
 
 def numbers(text: str, option: str) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, find, fit_command
 from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Failure
+from semisup.escape import shell
 from semisup.runs.directory import redacted
 from semisup.runtime.console import say
 
@@ -56,7 +56,7 @@ def train(jobs: Sequence[Job], out: Path, wanted: int | None, lock: int) -> list
         run, finished = find(job, root)
         if code or not finished or run is None:
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
-            command = shlex.join(redacted(["semisup", *tasks[index].command[3:]]))
+            command = shell(*redacted(["semisup", *tasks[index].command[3:]]))
             failures.append(Failure(job.name, code, said[-1], os.path.relpath(log, out), command))
             say(f"{place}: FAILED, {said[-1]}")
             return

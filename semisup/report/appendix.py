@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 from semisup.report.arms import Arm, essential
 from semisup.report.content import Block, Code, Listing, Section, paragraph, table
 from semisup.report.runs import Run
+from semisup.runs.directory import fit_command
 
 
 def configuration(arms: Sequence[Arm]) -> Section:
@@ -49,7 +49,7 @@ def environment(runs: Sequence[Run]) -> Section:
         for block in run.environment:
             for name, value in block.items():
                 if name == "command":
-                    commands[re.sub(r"^.*?\s(?=fit(\s|$))", "semisup ", value, flags=re.DOTALL)] = None
+                    commands[fit_command(value)] = None
                 elif name != "date":
                     facts.setdefault(name, {})[value] = None
     blocks: list[Block] = []

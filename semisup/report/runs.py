@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from semisup.compare.comparable import flat
 from semisup.errors import InputError, require
+from semisup.escape import shell
 from semisup.figures.material import Material
 from semisup.runs.directory import Which
 from semisup.runs.redaction import redacted
@@ -98,7 +99,7 @@ def read(material: Material) -> Run:
         tree, metrics = material.options, material.metrics
     except InputError as error:
         raise InputError(
-            f"{run} can't be reported: {error}; leave it out, or let it train: semisup fit --resume {run}"
+            f"{run} can't be reported: {error}; leave it out, or let it train: semisup fit --resume {shell(run)}"
         ) from error
     options = {name: _shown(name, x) for name, x in flat(tree).items()}
     missing = [name for name in ("strategy", "seed", "data.name") if name not in options]

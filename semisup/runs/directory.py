@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import shlex
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from semisup.errors import InputError
+from semisup.escape import nearby, shell
 from semisup.runs.redaction import redacted
 
 Which = Literal["best", "last"]
@@ -56,7 +57,7 @@ def writing(path: Path, run: Path | None = None) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "make room on that disk" if full else "let that folder be written to, or give another one"
         if run and any(run.glob("checkpoints/*.ckpt")):
-            advice += f", and go on with --resume {os.path.relpath(run)}"
+            advice += f", and go on with --resume {shell(nearby(run))}"
         raise WriteError(f"{path} can't be written ({error.strerror or error}); {advice}") from error
 
 
@@ -150,9 +151,10 @@ def _advice(path: Path, folder: Path) -> str:
         (run for depth in ("*", "*/*", "*/*/*") for run in path.glob(depth) if is_run(run)), key=lambda run: run.name
     )
     if runs and not is_run(path):
-        return f"found {len(runs)} run(s) in it; name one of them, the newest is {runs[-1]}"
+        return f"found {len(runs)} run(s) in it; name one of them, the newest is {shell(runs[-1])}"
     if checkpoints := sorted(folder.glob("*.ckpt")):
-        return f"found {', '.join(found.name for found in checkpoints)}; type the path of one, such as {checkpoints[0]}"
+        names = ", ".join(found.name for found in checkpoints)
+        return f"found {names}; type the path of one, such as {shell(checkpoints[0])}"
     found = ", ".join(sorted(child.name for child in path.iterdir())) or "nothing"
     return f"found {found}; type the path of a run that has saved one, or of a *.ckpt file"
 
@@ -191,7 +193,7 @@ def write_environment(run_dir: Path, data: str = "") -> None:
     """
     facts = {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join(redacted([sys.executable, *sys.argv])),
+        "command": shell(*redacted([sys.executable, *sys.argv])),
         "python": platform.python_version(),
         "platform": platform.platform(),
         **_versions(),
@@ -203,6 +205,11 @@ def write_environment(run_dir: Path, data: str = "") -> None:
     path = Path(run_dir) / "environment.txt"
     earlier = path.read_text(encoding="utf-8", errors="replace") + "\n" if path.exists() else ""
     write_atomically(path, earlier + "".join(f"{name}: {fact}\n" for name, fact in facts.items()))
+
+
+def fit_command(command: str) -> str:
+    """A command line of `environment.txt` from the program on, whatever started that: `semisup fit ...`."""
+    return re.sub(r"^(?:.*?(?:semisup|__main__\.py)'?|.*?)\s+(?=fit(?:\s|$))", "semisup ", command, flags=re.DOTALL)
 
 
 def _versions() -> dict[str, str]:

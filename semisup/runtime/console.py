@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from semisup.escape import printable
+from semisup.escape import nearby, printable, shell
 
 
 @rank_zero_only
@@ -21,4 +21,9 @@ def command() -> str:
     if Path(sys.argv[0]).name == "semisup":
         return "semisup"
     python = Path(sys.executable)
-    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python.name} -m semisup"
+    return f"{shell(nearby(python) if python.is_relative_to(Path.cwd()) else Path(python.name))} -m semisup"
+
+
+def typed(*words: str | Path) -> str:
+    """A command of this program, as it was called, to be pasted into a shell; paths as short as they can be."""
+    return f"{command()} {shell(*(nearby(word) if isinstance(word, Path) else word for word in words))}"

@@ -13,6 +13,7 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from semisup.escape import shell
 from semisup.runs.redaction import redacted
 from semisup.runtime.console import say
 from semisup.tracking import login
@@ -97,7 +98,7 @@ class GuardedWandb(WandbLogger):
 
     def _sync(self) -> str:
         online = "--include-online " if self._wandb_init.get("mode") == "online" else ""
-        return f"wandb sync {online}{self._kept_in}"
+        return f"wandb sync {online}{shell(self._kept_in)}"
 
     @rank_zero_only
     def _start(self) -> Any:
