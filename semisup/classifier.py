@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Samples
+from semisup.data.audit import target_quality
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.data.fingerprint import Fingerprint
 from semisup.errors import InputError
@@ -34,7 +35,7 @@ from semisup.runtime.finite import Finite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
 from semisup.runtime.seeding import Seeding
-from semisup.strategy import Composition
+from semisup.strategy import Composition, Outputs
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,15 @@ class Classifier(pl.LightningModule):
         torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
         return self._compiled(images)
 
+    def joint(self, *views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Logits and features of several batches of images in one pass, so that batch norm sees one population.
+
+        Returns:
+            The logits (B, classes) of each batch (B, C, H, W), and its features (B, F).
+        """
+        features, sizes = self.features(torch.cat(views)), [len(images) for images in views]
+        return self.head(features).split(sizes), features.split(sizes)
+
     def head(self, features: Tensor) -> Tensor:
         """Logits (B, classes) of features (B, F), by the weights that train."""
         logits: Tensor = self.network.head(features)
@@ -164,13 +174,20 @@ class Classifier(pl.LightningModule):
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
         with _enough_images():
-            loss, metrics = self.strategy.loss(self, batch)
+            loss, metrics, outputs = self.strategy.loss(self, batch)
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
         if self._is_logged():
-            for name, value in scalars.items():
+            for name, value in {**scalars, **self._target_quality(batch, outputs)}.items():
                 self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
+
+    def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
+        """What the step's targets are worth, to be looked at; empty where the strategy hands none over."""
+        if batch.unlabeled is None or not {"target", "mask"} <= outputs.keys():
+            return {}
+        audit, rows, classes = self.datamodule.audit, batch.unlabeled.index, len(self.spec.class_names)
+        return target_quality(audit, rows, outputs["target"], outputs["mask"], classes)
 
     def _is_logged(self) -> bool:
         """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
@@ -28,6 +29,29 @@ def require(condition: bool, message: str) -> None:
     """Raises `InputError(message)` unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+BELOW_ONE = math.nextafter(1, 0)  # the upper bound of a decay, which must be less than 1
+
+
+def check(group: str, **values: tuple[float, float, float]) -> None:
+    """Requires options of a group to lie in their ranges: `check("fixmatch", ratio=(ratio, 1, 1000))`.
+
+    Args:
+        group: the strategy's name.
+        values: option -> its value, the least that it may be and the most, `math.inf` for no bound.
+
+    Raises:
+        InputError: one does not; the message names it.
+    """
+    for name, (value, least, most) in values.items():
+        if most == BELOW_ONE:
+            expected = f"at least {least} and less than 1"
+        elif (least, most) == (0, 1):
+            expected = "from 0 to 1"
+        else:
+            expected = f"at most {most}" if value > most else f"at least {least}"
+        require(least <= value <= most, f"{group}.{name} is {value}, but must be {expected}")
 
 
 def unknown_option(key: str, valid: Iterable[str], dashes: str = "") -> str:

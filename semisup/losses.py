@@ -99,6 +99,30 @@ def fixmatch(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Te
     return (each * mask).mean(), mask
 
 
+def consistency(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Weighted cross-entropy of unlabeled images, a scalar in nats: the mean over *all* of them, counted or not.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B,) int64 classes, or (B, classes) float probabilities; no gradient flows into them.
+        weight: (B,) of every image, bool or float; 1 by default.
+    """
+    each = F.cross_entropy(logits.float(), target.detach(), reduction="none")  # (B,)
+    return each.mean() if weight is None else (each * weight).mean()
+
+
+def squared_error(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over images and classes of the squared distance of the softmax to target probabilities, a scalar.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B, classes) float probabilities; no gradient flows into them.
+        weight: (B,) of every image; 1 by default.
+    """
+    each = (logits.float().softmax(1) - target.detach()).square().mean(1)  # (B,)
+    return each.mean() if weight is None else (each * weight).mean()
+
+
 def linear_ramp(step: int, start: int, end: int) -> float:
     """0 up to step `start`, rising linearly to 1 at step `end`, then 1.
 

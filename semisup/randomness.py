@@ -11,7 +11,7 @@ Numbers come from a counter-based generator: the key and the counter go through 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -125,6 +125,10 @@ class Draw:
     def half(self, what: str) -> Tensor:
         """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
         return self.permutation(what)[self.place] < self.size // 2  # of a random permutation, exactly so many values
+
+    def among(self, offset: int, size: int) -> Draw:
+        """The same samples where they lie in a larger batch: `offset` places further on, of `size`."""
+        return replace(self, place=self.place + offset, size=size)
 
     def permutation(self, what: str) -> Tensor:
         """(size,) int64, a permutation of the places in the global batch, the same on every rank."""

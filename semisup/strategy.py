@@ -24,6 +24,7 @@ weights, pretrains, relabels. A whole strategy:
 What a loss works with:
 
     module(images)  module.features(images)  module.head(features)   the network that trains
+    module.joint(labeled, weak, strong)                               logits and features of all in one pass
     module.teacher  with the same three                               its moving average, in evaluation mode
     module.extra["projection"]  module.teacher.extra["projection"]    a module of `Needs.modules`
     module.frozen_batchnorm()                                         passes that leave the running statistics alone
@@ -147,7 +148,9 @@ class LossStrategy(Strategy, ABC):
             The loss, a scalar with gradient, and what to log beside it: name -> scalar tensor on the device, with the
             same names on every rank, whose mean is logged. As a third part, where other strategies may add a term, what
             was computed: logits (B, classes) by the view's label (`labeled`, `weak`, `strong`), features (B, F) as
-            `labeled_features`, `weak_features` and so on, and `mask` (B,) of the unlabeled images that count.
+            `labeled_features`, `weak_features` and so on, `target` (B,) classes or (B, classes) probabilities of the
+            unlabeled images, and `mask` (B,), which of them count or by what weight. Where there are the last two, how
+            many count, how even their classes are and how right, is logged.
         """
 
 
@@ -232,7 +235,7 @@ class Composition:
             )
         return needs
 
-    def loss(self, module: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, module: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Outputs]:
         """The owner's loss, or that of the labeled images alone, and every term."""
         if self.owner:
             loss, metrics, *rest = self.owner.loss(module, batch)
@@ -244,7 +247,7 @@ class Composition:
         for name, part in self.terms.items():
             term, more, *_ = part.term(module, batch, outputs)
             loss, metrics = loss + term, metrics | {f"{name}/{key}": value for key, value in more.items()}
-        return loss, metrics
+        return loss, metrics, outputs
 
 
 def _is_learned(name: str) -> bool:

@@ -32,7 +32,7 @@ class FixMatch(LossStrategy):
             paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
     """
 
-    gives = ("labeled", "weak", "strong", "labeled_features", "weak_features", "strong_features", "mask")
+    gives = ("labeled", "weak", "strong", "labeled_features", "weak_features", "strong_features", "target", "mask")
 
     def __init__(
         self,
@@ -64,5 +64,5 @@ class FixMatch(LossStrategy):
         supervised = module.labeled_loss(logits, labeled.target)
         consistency, mask = fixmatch(weak, strong, self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, mask), strict=True))
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features, weak.detach().argmax(1), mask), strict=True))
         return supervised + self.weight * consistency, metrics, outputs

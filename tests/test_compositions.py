@@ -6,10 +6,10 @@ And what can't be done is refused before anything is learned.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import methods
 import numpy as np
 import pytest
 import torch
@@ -19,22 +19,10 @@ from torch import Tensor
 
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
-from semisup.strategy import Composition, Strategy
-from strategies.exemplar import Exemplar
-from strategies.fixmatch import FixMatch
-from strategies.kmeans import KMeans
-from strategies.pseudolabel import PseudoLabel
-from strategies.supervised import Supervised
+from semisup.strategy import Composition
 
-PARTS: dict[str, Callable[[], Strategy]] = {
-    "supervised": Supervised,
-    "pseudolabel": lambda: PseudoLabel(threshold=0.4, warmup_epochs=1, every_n_epochs=1, ramp_end=4),
-    "fixmatch": lambda: FixMatch(ratio=2, threshold=0.4, ema_decay=0.9),
-    "kmeans": lambda: KMeans(patches_per_image=20),
-    "exemplar": lambda: Exemplar(images=20, samples_per_class=4, epochs=1, batch_size=8, svm=False),
-}
 NAMES = [
-    *PARTS,
+    *methods.NAMES,
     "kmeans+pseudolabel",
     "exemplar+pseudolabel",
     "exemplar+kmeans+pseudolabel",
@@ -47,16 +35,28 @@ DROPOUT = "64c5-64c5-128f"
 def fit(name: str, ckpt_path: Path | None = None, backbone: str = "small", **options: Any) -> dict[str, Tensor]:
     """Trains three epochs of four steps; every weight, and what the strategies have learned beside them."""
     data = Blobs(augmentation="weak")
-    composition = Composition({part: PARTS[part]() for part in name.split("+")})
+    composition = Composition(methods.parts(name))
     module = Classifier(data.spec, composition, ModelOptions(backbone))
     trainer(3, limit_val_batches=0, **options).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     found = {f"parameter {key}": value.detach().clone() for key, value in module.named_parameters()}
     found |= {f"weight {key}": value for key, value in weights(module).items()}
     for part, strategy in composition.parts.items():
-        states = {key: value for key, value in vars(strategy).items() if key.endswith("_")}
-        found |= {f"{part} {key}": value for key, value in states.items() if isinstance(value, Tensor)}
-        found |= {f"{part} backbone {key}": value for key, value in states.get("backbone_", {}).items()}
+        found |= tensors({key: value for key, value in vars(strategy).items() if key.endswith("_")}, part)
     return found
+
+
+def tensors(value: Any, name: str) -> dict[str, Tensor]:
+    """Every tensor and number in nested dicts and lists, by its path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: x for key, inner in items for path, x in tensors(inner, f"{name} {key}").items()}
+    return {name: torch.as_tensor(value).detach().clone()} if isinstance(value, Tensor | int | float) else {}
+
+
+def averaged(name: str) -> bool:
+    """Whether a moving average evaluates."""
+    owner = Composition(methods.parts(name)).owner
+    return owner is not None and owner.ema_decay > 0
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_stopped(name: str, tmp_path: Path) 
     """Stopped in the middle of an epoch, and at its end, after a round of pseudo-labels; the network has dropout."""
     saving = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (6, 8)]
     whole = fit(name, backbone=DROPOUT, enable_checkpointing=True, callbacks=saving)
-    assert any(key.startswith("weight ema.") for key in whole) == ("fixmatch" in name)
+    assert any(key.startswith("weight ema.") for key in whole) == averaged(name)
     assert "pseudolabel" not in name or len(whole["pseudolabel rows_"])
     for step in (6, 8):
         torch.rand(7)  # whatever the global generator did in between must not matter
@@ -108,7 +108,7 @@ def test_two_processes_keep_equal_weights_also_when_they_are_resumed(name: str, 
     first, second = (torch.load(ranks / f"{name}-{number}.pt", weights_only=True) for number in range(2))
     (whole, resumed), (others, others_resumed) = first, second
     shared = {key for key in whole if not key.startswith("weight ")}  # running statistics are each rank's own
-    assert any(key.startswith("parameter ema.average.") for key in shared) == ("fixmatch" in name)
+    assert any(key.startswith("parameter ema.average.") for key in shared) == averaged(name)
     assert same({key: whole[key] for key in shared}, {key: others[key] for key in shared})
     assert same(resumed, whole) and same(others_resumed, others)
 
@@ -141,7 +141,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "pseudolabel" in name or "fixmatch" in name])
+@pytest.mark.parametrize("name", [name for name in NAMES if Composition(methods.parts(name)).needs.unlabeled_ratio])
 def test_without_unlabeled_images_what_needs_them_is_refused(
     name: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers import Blobs, classifier, same, trainer, weights
+from methods import make, parts
 from pytorch_lightning.callbacks import EarlyStopping
-from test_compositions import NAMES, PARTS
+from test_compositions import NAMES
 from test_stl10 import write_stl10
 from torch import Tensor
 
@@ -75,10 +76,6 @@ def fit(strategies: dict[str, Strategy], data: DataModule, folder: Path, epochs:
     callbacks = [Checkpoints(folder), *options.pop("callbacks", [])]
     trainer(epochs, enable_checkpointing=True, callbacks=callbacks, **options).fit(module, data)
     return module
-
-
-def parts(name: str) -> dict[str, Strategy]:
-    return {part: PARTS[part]() for part in name.split("+")}
 
 
 def learned(path: Path) -> dict[str, Tensor]:
@@ -152,7 +149,7 @@ def test_no_batch_holds_the_truth() -> None:
             index.append(batch.unlabeled.index)
 
     data = Blobs()
-    trainer(1, callbacks=[Watch()]).fit(classifier(data, PARTS["fixmatch"]()), data)
+    trainer(1, callbacks=[Watch()]).fit(classifier(data, make("fixmatch")), data)
     assert data.audit is not None and len(targets) == 4
     assert torch.cat(targets).unique().tolist() == [UNLABELED]
     assert (torch.cat(index) >= 90).any()  # some of the twelve labeled ones

@@ -5,9 +5,13 @@ The truth lives in here and nowhere else: no batch, no pool and no loader holds 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from semisup.runtime.ranks import mean
 
 
 class Audit:
@@ -37,3 +41,36 @@ class Audit:
         right = self._truth[rows] == predicted
         per_class = [right[predicted == k].float().mean().item() for k in range(self._num_classes)]
         return right.float().mean().item(), per_class
+
+    def right(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Which targets are right (n,) bool, and of which that is known (n,) bool; arguments as of `precision`."""
+        predicted = targets.argmax(1) if targets.ndim == 2 else targets
+        rows, truth = rows.to(targets.device), self._truth.to(targets.device)
+        known = rows < len(truth)
+        return (truth[rows.clamp_max(len(truth) - 1)] == predicted) & known, known
+
+
+def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tensor, classes: int) -> dict[str, float]:
+    """How many of a step's targets count, how even their classes are and how right they are, over all ranks.
+
+    Args:
+        audit: of the unlabeled pool; None where the truth is not known.
+        rows: (B,) int64 rows of the unlabeled pool.
+        target: (B,) int64 classes or (B, classes) probabilities given to them.
+        mask: (B,) bool or float, the weight of each in the loss.
+        classes: number of classes.
+
+    Returns:
+        `utilisation`, the mean weight; `balance`, the entropy of the classes of the targets that count over its
+        greatest value; and `precision`, the share of them that are right, where something counts and that is known.
+    """
+    predicted, weight = (target.argmax(1) if target.ndim == 2 else target), mask.float()
+    unknown = torch.zeros_like(weight)
+    right, known = audit.right(rows, target) if audit else (unknown, unknown)
+    sums = torch.stack([weight.mean(), (weight * right).sum(), (weight * known).sum()])
+    counts = weight.new_zeros(classes).index_add_(0, predicted, weight)
+    found = mean(torch.cat([sums, counts])).double()
+    utilisation, hits, judged = found[:3].tolist()
+    p = found[3:] / found[3:].sum().clamp_min(1e-12)
+    balance = float(-(p * p.clamp_min(1e-12).log()).sum()) / math.log(max(2, classes))
+    return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if judged else {})

@@ -1,0 +1,38 @@
+"""Every installed strategy, with settings at which a training of seconds uses all of it; a new one enters by itself."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+from semisup import plugins
+from semisup.strategy import LossStrategy, Strategy, TermStrategy
+
+# Options that many strategies share; each takes those that it has.
+COMMON: dict[str, Any] = {"ratio": 2, "threshold": 0.4, "ema_decay": 0.9, "ramp": 0.5, "warmup": 0.25}
+OWN: dict[str, dict[str, Any]] = {
+    "supervised": {"ema_decay": 0.0},
+    "pseudolabel": {"warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 4, "ratio": 1},
+    "kmeans": {"patches_per_image": 20},
+    "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 8, "svm": False},
+}
+
+
+def make(name: str) -> Strategy:
+    """A strategy by the name that it is installed under."""
+    cls = plugins.load(plugins.STRATEGIES, name)
+    options = {**COMMON, **OWN.get(name, {})}
+    made: Strategy = cls(**{key: options[key] for key in signature(cls).parameters if key in options})
+    return made
+
+
+def parts(name: str) -> dict[str, Strategy]:
+    """The strategies of a composition, `kmeans+fixmatch`."""
+    return {part: make(part) for part in name.split("+")}
+
+
+STRATEGIES = sorted(plugins.installed(plugins.STRATEGIES))
+OWNERS = [name for name in STRATEGIES if issubclass(plugins.load(plugins.STRATEGIES, name), LossStrategy)]
+TERMS = [name for name in STRATEGIES if issubclass(plugins.load(plugins.STRATEGIES, name), TermStrategy)]
+# A term is composed with what it adds to.
+NAMES = [f"fixmatch+{name}" if name in TERMS else name for name in STRATEGIES]
