@@ -99,6 +99,11 @@ def fixmatch(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Te
     return (each * mask).mean(), mask
 
 
+def precise(x: Tensor) -> Tensor:
+    """The tensor in float32 where it is of less, such as bf16; float64 stays what it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def consistency(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Weighted cross-entropy of unlabeled images, a scalar in nats: the mean over *all* of them, counted or not.
 
@@ -107,7 +112,7 @@ def consistency(logits: Tensor, target: Tensor, weight: Tensor | None = None) ->
         target: (B,) int64 classes, or (B, classes) float probabilities; no gradient flows into them.
         weight: (B,) of every image, bool or float; 1 by default.
     """
-    each = F.cross_entropy(logits.float(), target.detach(), reduction="none")  # (B,)
+    each = F.cross_entropy(precise(logits), target.detach(), reduction="none")  # (B,)
     return each.mean() if weight is None else (each * weight).mean()
 
 
@@ -119,7 +124,7 @@ def squared_error(logits: Tensor, target: Tensor, weight: Tensor | None = None) 
         target: (B, classes) float probabilities; no gradient flows into them.
         weight: (B,) of every image; 1 by default.
     """
-    each = (logits.float().softmax(1) - target.detach()).square().mean(1)  # (B,)
+    each = (precise(logits).softmax(1) - target.detach()).square().mean(1)  # (B,)
     return each.mean() if weight is None else (each * weight).mean()
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semisup.losses import precise
+
 
 def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Softmax of logits (B, classes) over a temperature, float32 and without gradient: (B, classes)."""
-    return (logits.detach().float() / temperature).softmax(1)
+    """Softmax of logits (B, classes) over a temperature, without gradient, in float32 or more: (B, classes)."""
+    return (precise(logits.detach()) / temperature).softmax(1)
 
 
 def sharpen(p: Tensor, temperature: float) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency
+from semisup.losses import consistency, precise
 from semisup.runtime.ranks import gather, gather_with_gradient, mean
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import align, probabilities
@@ -114,7 +114,7 @@ class CoMatch(LossStrategy):
         assert unlabeled is not None
         views = [labeled.views["weak"], *(unlabeled.views[name] for name in ("weak", "strong", "strong_2"))]
         (logits, weak, strong, _), features = module.joint(*views)
-        z = [F.normalize(module.extra["projection"](x).float()) for x in features]
+        z = [F.normalize(precise(module.extra["projection"](x))) for x in features]
 
         p = probabilities(weak)
         self.means_ = [*self.means_, mean(p.mean(0))][-_MEANS:]
