@@ -178,11 +178,12 @@ class Classifier(pl.LightningModule):
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
         if self._is_logged():
-            for name, value in {**scalars, **self._target_quality(batch, outputs)}.items():
+            scalars |= self._target_quality(batch, outputs)
+            for name, value in scalars.items():
                 self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
 
-    def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
+    def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """What the step's targets are worth, to be looked at; empty where the strategy hands none over."""
         if batch.unlabeled is None or not {"target", "mask"} <= outputs.keys():
             return {}

@@ -164,7 +164,7 @@ def test_a_term_is_added_to_the_loss_of_its_owner() -> None:
     module.eval()
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     logits = module(batch.labeled.views["weak"])
-    loss, metrics = module.strategy.loss(module, batch)
+    loss, metrics, _ = module.strategy.loss(module, batch)
     torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, batch.labeled.target) + 2 * logits.mean())
     assert metrics.keys() == {"part/mean"}
 

@@ -35,7 +35,7 @@ def test_the_loss_of_a_step(joint: bool) -> None:
     batch = one_batch(module, data)
     module.eval()  # batch statistics would couple the images of the naive version
     assert isinstance(module.strategy.owner, FixMatch)
-    loss, metrics = module.strategy.loss(module, batch)
+    loss, metrics, _ = module.strategy.loss(module, batch)
     assert batch.unlabeled is not None and len(batch.unlabeled) == 24
     labeled = F.cross_entropy(module(batch.labeled.views["weak"]), batch.labeled.target)
     terms, confident = [], 0

@@ -50,7 +50,7 @@ class Audit:
         return (truth[rows.clamp_max(len(truth) - 1)] == predicted) & known, known
 
 
-def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tensor, classes: int) -> dict[str, float]:
+def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tensor, classes: int) -> dict[str, Tensor]:
     """How many of a step's targets count, how even their classes are and how right they are, over all ranks.
 
     Args:
@@ -70,7 +70,7 @@ def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tens
     sums = torch.stack([weight.mean(), (weight * right).sum(), (weight * known).sum()])
     counts = weight.new_zeros(classes).index_add_(0, predicted, weight)
     found = mean(torch.cat([sums, counts])).double()
-    utilisation, hits, judged = found[:3].tolist()
+    utilisation, hits, judged = found[:3]
     p = found[3:] / found[3:].sum().clamp_min(1e-12)
-    balance = float(-(p * p.clamp_min(1e-12).log()).sum()) / math.log(max(2, classes))
-    return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if judged else {})
+    balance = -(p * p.clamp_min(1e-12).log()).sum() / math.log(max(2, classes))
+    return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if judged > 0 else {})
