@@ -51,26 +51,22 @@ def fit(name: str, seed: int, out: Path, options: list[str]) -> dict[str, float]
     return final
 
 
-def table(scores: dict[str, list[dict[str, float]]], below: bool = False) -> list[str]:
-    """A line per strategy: mean, standard deviation, and a paired difference with its standard error.
+def table(scores: dict[str, list[dict[str, float]]]) -> list[str]:
+    """A line per strategy: mean, standard deviation, and the paired difference to the first with its standard error.
 
     Args:
         scores: the final scores of each strategy, by seed.
-        below: whether the difference is to the strategy before, rather than to the first.
     """
-    to = "one before" if below else "first"
-    lines = [f"| strategy | best, test | last, test | difference to the {to} | s a run |", "|---|---|---|---|---|"]
+    lines = ["| strategy | best, test | last, test | difference to the first | s a run |", "|---|---|---|---|---|"]
     first = next(iter(scores))
-    other = first
     for strategy, runs in scores.items():
         best, last = ([100 * run[f"{which}/test_accuracy"] for run in runs] for which in ("best", "last"))
-        reference = [100 * run["best/test_accuracy"] for run in scores[other]]
+        reference = [100 * run["best/test_accuracy"] for run in scores[first]]
         pairs = [ours - theirs for ours, theirs in zip(best, reference, strict=True)]
         error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
         difference = "-" if strategy == first else f"{statistics.mean(pairs):+.2f} (SE {error:.2f})"
         cells = [f"{statistics.mean(x):.2f} ± {statistics.stdev(x) if len(x) > 1 else 0:.2f}" for x in (best, last)]
         seconds = statistics.mean(run["seconds"] for run in runs)
-        other = strategy if below else first
         lines.append(f"| {strategy} | {cells[0]} | {cells[1]} | {difference} | {seconds:.0f} |")
     return lines
 

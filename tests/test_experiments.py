@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import scipy
 import yaml
 from test_stl10 import write_stl10
 
@@ -39,7 +42,7 @@ def test_an_experiment_trains(path: Path, strategy: str, tmp_path: Path, monkeyp
     assert read_metrics(run)[-1]["step"] == 1
 
 
-LADDER = sorted((Path(__file__).parents[1] / "experiments" / "ladder").glob("*.yaml"))
+LADDER = sorted((FOLDER / "ladder").glob("[0-9]-*.yaml"))
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -63,41 +66,88 @@ def test_every_rung_of_the_ladder_changes_one_thing(tmp_path: Path, monkeypatch:
         for below, rung in pairwise(rungs)
     ]
     assert changed[:3] == [["model.backbone"], ["model.normalization"], ["data.augmentation"]]
-    groups = [{name.partition(".")[0] for name in names} for names in changed[3:]]
-    assert groups == [{"strategy", "supervised", "kmeans"}, {"strategy", "pseudolabel"}, {"strategy", "exemplar"}]
-    strategies = ["supervised", "kmeans", "kmeans+pseudolabel", "exemplar+kmeans+pseudolabel"]
+    groups = [{name.partition(".")[0] for name in names} for names in changed[3:5]]
+    assert groups == [{"strategy", "supervised", "kmeans"}, {"strategy", "pseudolabel"}]
+    assert changed[5:] == [["data.split"]]
+    strategies = ["supervised", "kmeans", "kmeans+pseudolabel", "kmeans+pseudolabel"]
     assert [rung["strategy"] for rung in rungs[3:]] == strategies
     assert rungs[0]["optimizer.lr"] == 1.0 and rungs[0]["lr_scheduler.every_epochs"] == 25
 
 
-@pytest.mark.slow
-def test_the_ladder_is_climbed(tmp_path: Path) -> None:
+def test_the_last_rung_is_the_courses_procedure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is known of it, and the recipe in one file says the same."""
     write_stl10(tmp_path / "data", side=96)
+    monkeypatch.chdir(tmp_path)
+    files = [argument for path in LADDER for argument in ("--config", str(path))]
+    last = flat(yaml.safe_load(parse("fit", files).yaml))
+    course = {
+        **{"model.backbone": "solution", "model.normalization": "bytes", "model.decay_norm_and_bias": True},
+        **{"data.augmentation": "course_copies", "data.batch_size": 64, "data.split": "full"},
+        **{"data.labeled_in_unlabeled": False},
+        **{"kmeans.images": 10_000, "kmeans.patches_per_image": 5, "kmeans.whitening": True, "kmeans.method": "lloyd"},
+        **{"kmeans.iterations": 3000, "kmeans.scale": "own", "kmeans.mapped_back": False},
+        **{"pseudolabel.rule": "top_k_overall", "pseudolabel.top_k": 1000},
+        **{"optimizer.name": "sgd", "optimizer.lr": 1.0, "optimizer.momentum": 0.9, "optimizer.dampening": 0.9},
+        **{"optimizer.weight_decay": 5e-4, "optimizer.nesterov": False},
+        **{"lr_scheduler.name": "halving", "lr_scheduler.every_epochs": 25, "lr_scheduler.gamma": 0.5},
+        **{"lr_scheduler.decay": 1e-7, "trainer.max_epochs": 130},
+    }
+    assert course.items() <= last.items()
+    arguments = ["--config", str(FOLDER / "stl10_course.yaml"), "--strategy", "kmeans+pseudolabel"]
+    recipe = flat(yaml.safe_load(parse("fit", arguments).yaml))
+    assert {name: recipe[name] for name in course if not name.startswith("pseudolabel.")} == {
+        name: "course" if name == "data.split" else value
+        for name, value in course.items()
+        if not name.startswith("pseudolabel.")
+    }
+
+
+def test_the_ladders_table_compares_each_rung_with_the_one_before() -> None:
+    """Over the seeds that both have; the last checkpoint counts where no best one was chosen."""
+    climb = runpy.run_path(str(FOLDER / "ladder" / "climb.py"))
+
+    def run(best: float | None, last: float, val: float | None) -> Any:
+        found = {"best/test_accuracy": best, "last/test_accuracy": last, "best/val_accuracy": val}
+        scores = {name: value for name, value in found.items() if value is not None}
+        return SimpleNamespace(scores=scores, seconds=90.0)
+
+    below = {0: run(0.50, 0.48, 0.60), 1: run(0.54, 0.5, 0.62), 2: run(0.52, 0.5, 0.58)}
+    middle = {0: run(0.55, 0.54, 0.7), 2: run(0.53, 0.5, 0.64)}
+    top = {2: run(None, 0.6, None)}
+    _, _, *lines = climb["table"]({"1-baseline": below, "2-other": middle, "5-kmeans": top})
+    low, high = scipy.stats.t.interval(0.95, 1, 3.0, 2.0)  # of the differences 5 and 1
+    assert [line.strip("| ").split(" | ") for line in lines] == [
+        ["1-baseline", "60.00 ± 2.00", "52.00 ± 2.00", "-", "49.33 ± 1.15", "72", "2 ± 0"],
+        ["2-other", "67.00 ± 4.24", "54.00 ± 1.41", f"+3.00 [{low:+.2f}, {high:+.2f}]", "52.00 ± 2.83", "-", "2 ± 0"],
+        ["5-kmeans", "-", "60.00", "+7.00", "60.00", "86", "2"],
+    ]
+
+
+@pytest.mark.slow
+def test_the_ladder_is_climbed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    write_stl10(tmp_path / "data", side=16)
     short = ["--data.batch_size", "4", "--data.steps_per_epoch", "1", "--trainer.max_epochs", "1"]
     local = ["--trainer.accelerator", "cpu", "--trainer.devices", "1", "--tracking.mode", "disabled"]
-    climb = [
-        sys.executable,
-        str(LADDER[0].parent / "climb.py"),
-        "--seeds",
-        "1",
-        "--rungs",
-        "4",
-        "5",
-        "--second",
-        "small",
-        "--",
-        *short,
-        *local,
-    ]
-    done = subprocess.run(climb, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    scores = json.loads(done.stdout.splitlines()[-1])["scores"]
-    assert list(scores) == ["4-augmentation", "5-kmeans"]
-    runs = [yaml.safe_load(path.read_text()) for path in sorted(tmp_path.glob("runs/ladder/*/*/*/*/config.yaml"))]
+    script = [sys.executable, str(FOLDER / "ladder" / "climb.py"), "--seeds", "1", "--jobs", "1", "--rungs"]
+    behind = ["--", *short, *local, "--model.backbone", "small", "--kmeans.images", "9"]
+
+    def climbed(*rungs: str) -> dict[str, Any]:
+        done = subprocess.run([*script, *rungs, *behind], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        scores: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["scores"]
+        return scores
+
+    first = climbed("4")
+    both = climbed("4", "5")
+    assert list(both) == ["4-augmentation", "5-kmeans"]
+    assert both["4-augmentation"] == first["4-augmentation"] and "best/test_accuracy" in both["5-kmeans"]["0"]
+    configs = sorted(tmp_path.glob("runs/ladder/runs/*/*/*/config.yaml"))  # one a rung: the fourth was not run again
+    runs = [yaml.safe_load(path.read_text()) for path in configs]
     assert [(run["strategy"], run["data"]["augmentation"], run["model"]["backbone"]) for run in runs] == [
-        ("supervised", "course", "small"),
-        ("kmeans", "course", "small"),
+        ("kmeans", "course_copies", "small"),
+        ("supervised", "course_copies", "small"),
     ]
+    assert runs[0]["kmeans"]["images"] == 9 and "kmeans" not in runs[1]
 
 
 @pytest.mark.slow

@@ -1,10 +1,15 @@
 """Climbs the course's ladder: every rung adds one thing to those below it, over seeds on the same splits.
 
     python experiments/ladder/climb.py --seeds 3
-    python experiments/ladder/climb.py --second small -- --data.root data/photographs32 --trainer.max_epochs 30
+    python experiments/ladder/climb.py --seeds 3 -- --data.root data/photographs48 --trainer.precision bf16-mixed
 
-A rung is a file in this folder, and a run gets the files of its own and of all lower rungs. What follows `--` goes to
-`semisup fit` as it is. Prints accuracies as experiments/paired.py does, each rung's difference being to the one below.
+A rung is a file in this folder that begins with its number, and a run gets the files of its own and of all lower rungs.
+What follows `--` goes to `semisup fit`, but options of a strategy only to the rungs that have it. The same command
+again keeps the runs that are finished and goes on with the rest, several at once where the machine has the cores. Runs
+lie in OUT/runs, what they say in OUT/logs.
+
+Prints accuracies in percent of the checkpoint that is best on validation (the last one where nothing is held out): mean
+and standard deviation over seeds, and the difference to the rung before on test with its paired t interval of 95 %.
 """
 
 from __future__ import annotations
@@ -15,43 +20,102 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+import yaml
 
-from paired import fit, table  # noqa: E402  (beside this folder, and not a package)
+from semisup.cli.config import parse
+from semisup.compare.collect import read_run
+from semisup.compare.grid import Job, arguments_of, find, wanted
+from semisup.compare.processes import alone
+from semisup.compare.record import Run
+from semisup.compare.statistics import spread, t_interval
+from semisup.compare.train import train
+from semisup.errors import InputError
 
-RUNGS = sorted(HERE.glob("[0-9]-*.yaml"))
-
-
-def options(rung: int, second: str | None = None) -> list[str]:
-    """The options of a rung, counted from 1: its file behind those of the rungs below it.
-
-    Args:
-        rung: its number.
-        second: another backbone from the second rung on; `solution` takes no pictures smaller than 48 pixels.
-    """
-    files = [argument for path in RUNGS[:rung] for argument in ("--config", str(path))]
-    return files + (["--model.backbone", second] if second and rung > 1 else [])
+RUNGS = sorted(Path(__file__).parent.glob("[0-9]-*.yaml"))
+REPORTED = {"1-baseline": 72, "2-smaller-network": 77, "4-augmentation": 77, "5-kmeans": 86, "6-pseudolabels": 87}
 
 
 def main() -> None:
-    """Runs every rung with every seed and prints the table and a JSON line."""
+    """Makes the runs that are missing, and prints the table and a JSON line."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     numbers = range(1, len(RUNGS) + 1)
     parser.add_argument("--rungs", nargs="+", type=int, choices=numbers, default=[*numbers], help="all by default")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--second", metavar="BACKBONE", help="for rung 2 and up, in place of solution (from 48 pixels)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as `semisup compare`)")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
     arguments = parser.parse_args(sys.argv[1:split])
-    extra = sys.argv[split + 1 :]
-    scores: dict[str, list[dict[str, float]]] = {}
-    for rung in arguments.rungs:
-        name, flags = RUNGS[rung - 1].stem, [*options(rung, arguments.second), *extra]
-        scores[name] = [fit(name, seed, arguments.out, flags) for seed in range(arguments.seeds)]
-    print("\n".join(table(scores, below=True)))
+    extra, out = sys.argv[split + 1 :], arguments.out
+    jobs = [job(rung, seed, extra) for seed in range(arguments.seeds) for rung in sorted({*arguments.rungs})]
+    with alone(out) as lock:
+        failures = train(jobs, out, arguments.jobs, lock)
+    runs: dict[str, dict[int, Run]] = {RUNGS[rung - 1].stem: {} for rung in sorted({*arguments.rungs})}
+    for each in jobs:
+        directory, finished = find(each, out / "runs")
+        if directory and finished:
+            runs[each.strategy][each.seed] = read_run(directory).run
+    print("\n".join(table(runs)))
+    scores = {rung: {seed: run.scores for seed, run in found.items()} for rung, found in runs.items()}
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "scores": scores}))
+    if failures:
+        sys.exit(1)
+
+
+def options(rung: int) -> list[str]:
+    """The options of a rung, counted from 1: its file behind those of the rungs below it."""
+    return [argument for path in RUNGS[:rung] for argument in ("--config", str(path))]
+
+
+def job(rung: int, seed: int, extra: list[str]) -> Job:
+    """A run of the grid, under the name of its rung, with those extra options that concern its strategy."""
+    strategy = parse("fit", options(rung)).strategy
+    concern = arguments_of(strategy, extra, [parse("fit", options(len(RUNGS))).strategy])
+    arguments = [*options(rung), *concern, "--seed", str(seed)]
+    config = yaml.safe_load(parse("fit", arguments).yaml)
+    return Job(RUNGS[rung - 1].stem, None, seed, arguments, wanted(config, seed))
+
+
+def table(runs: dict[str, dict[int, Run]]) -> list[str]:
+    """A line for each rung, over the seeds that are finished; a difference is over those that both rungs have.
+
+    Args:
+        runs: rung -> seed -> the finished run, from the bottom.
+    """
+    lines = ["| rung | val | test | difference to the one before | last, test | reported, val | minutes a run |"]
+    lines.append("|---" * 7 + "|")
+    below: dict[int, float] = {}
+    for rung, found in runs.items():
+        columns = {
+            name: {seed: 100 * run.scores[name] for seed, run in found.items() if name in run.scores}
+            for name in ("best/val_accuracy", "best/test_accuracy", "last/test_accuracy")
+        }
+        val, best, last = columns.values()
+        test = best or last
+        pairs = [test[seed] - below[seed] for seed in sorted(test.keys() & below.keys())]
+        difference = "-"
+        if pairs:
+            difference, interval = f"{spread(pairs)[0]:+.2f}", t_interval(pairs)
+            if interval.low is not None:
+                difference += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
+        minutes = _cell([run.seconds / 60 for run in found.values()], 0)
+        cells = [_cell([*val.values()]), _cell([*test.values()]), difference, _cell([*last.values()])]
+        lines.append(f"| {' | '.join([rung, *cells, str(REPORTED.get(rung, '-')), minutes])} |")
+        below = test
+    return lines
+
+
+def _cell(values: list[float], digits: int = 2) -> str:
+    """Mean and standard deviation."""
+    if not values:
+        return "-"
+    mean, deviation = spread(values)
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # `train` has said what is left
+        sys.exit(130)
