@@ -37,7 +37,7 @@ def pixels(pool: Pool) -> np.ndarray:
 
 def parts(pools: Pools) -> dict[str, Pool]:
     """The pools that there are."""
-    found = {"labeled": pools.labeled, "unlabeled": pools.unlabeled, "val": pools.val, "test": pools.test}
+    found = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
     return {name: pool for name, pool in found.items() if pool is not None}
 
 
