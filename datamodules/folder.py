@@ -44,7 +44,8 @@ class Folder(DataModule):
     v becomes floor(256 (v - black) / (white - black)), within 0..255. What is black and what is white is measured in
     train/ (in the next part with such pictures where it has none), for integers and for floating point apart: the
     least and the largest value, but for one stray pixel in ten thousand of each picture, rounded outward to the bounds
-    that are usual for such values, such as 0 and 1, or 0 and 4096 (`seen_range` in deep.py says how).
+    that are usual for such values, such as 0 and 1, or 0 and 4096 (`seen_range` in deep.py says how). They are said at
+    the start of each run; type them where a network is to be used with another folder of pictures.
 
     Pictures are read in 1 GiB of memory, together; a larger one is read alone, in at most 24 bytes for each pixel.
     JPEGs of more than 22 megapixels are decoded at a half, a quarter or an eighth of their size where four times
@@ -107,7 +108,7 @@ class Folder(DataModule):
         """
         classes = self._class_names()
         found = self._find(classes)
-        paths = [path.relative_to(self.root).as_posix() for _, path, _ in found]
+        paths = [path for _, path, _ in found]
         names = [printable(path) for path in paths]
         parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
         cache = folder_cache.load(self.root, paths, [str(part) for part in parts], self.how)
@@ -164,27 +165,28 @@ class Folder(DataModule):
         )
         return names
 
-    def _find(self, classes: tuple[str, ...]) -> list[tuple[str, Path, int]]:
-        """Every file with the part that it is in, and its class."""
+    def _find(self, classes: tuple[str, ...]) -> list[tuple[str, str, int]]:
+        """Every file with the part that it is in, its path below the root, and its class."""
         lies = layout(self.root)
         if lies.unused:
             say(f"data: not used in {self.root}: {named(lies.unused)}")
-        found: list[tuple[str, Path, int]] = []
+        found: list[tuple[str, str, int]] = []
         for part in PARTS:
             if part in lies.parts:
                 tops = self._tops(part, lies.parts["train"], lies.parts[part], classes)
-                below, left_out = files([top for top, _ in tops])
+                below, left_out = files(self.root, [top.relative_to(self.root).as_posix() for top, _ in tops])
                 for its, (_, label) in zip(below, tops, strict=True):
                     found += [(part, path, label) for path in its]
                 if left_out:
-                    again = named([path.relative_to(self.root).as_posix() for path in left_out])
-                    say(f"data: left out, as their files were found in another place already: {again}")
+                    say(f"data: left out, as their files were found in another place already: {named(left_out)}")
         return found
 
     def _tops(self, part: str, train: Path, top: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         """The folders of a part, and the class of what is in them."""
+        if part == "unlabeled":
+            return [(top, UNLABELED)]
         folders, beside = listing(top)
-        if part == "unlabeled" or (part == "test" and not folders):
+        if part == "test" and not folders:
             return [(top, UNLABELED)]
         for name in (printable(folder.name) for folder in folders):
             if name not in classes:

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.deep import FLOATS, INTEGERS, Range, seen_range
-from datamodules.folder_stores import Record, caches, folders
+from datamodules.folder_stores import Record, State, caches, folders
 from datamodules.folder_stores import store as folder_store
 from datamodules.picture import How, Reading, read, reading
 from semisup.data.checked import BlockCheck, Checked
@@ -62,8 +62,9 @@ def load(root: Path, names: list[str], parts: Sequence[str], how: How) -> Loaded
         InputError: the store can't be written, or `how.black` is not below `how.white` as measured.
     """
     stores = [folder_store(folder, root, how) for folder in folders(root)]
+    states = [_state(f"{root}/{name}") for name in names]
     for store in stores:
-        pictures = _Pictures(store, root, names, parts, how)
+        pictures = _Pictures(store, root, names, states, parts, how)
         if not pictures.missing():
             return pictures.loaded()
     for store in stores:
@@ -72,7 +73,7 @@ def load(root: Path, names: list[str], parts: Sequence[str], how: How) -> Loaded
         except OSError:  # not writable
             continue
         with lock:
-            pictures = _Pictures(store, root, names, parts, how)  # another process may have written meanwhile
+            pictures = _Pictures(store, root, names, states, parts, how)  # another process may have written meanwhile
             pictures.make()
             return pictures.loaded()
     raise InputError(
@@ -88,42 +89,39 @@ def _patiently(store: Store) -> AbstractContextManager[Any]:
     return store.lock(-1)
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """A file's size and time of change; None where there is none."""
+def _state(path: str | Path) -> State | None:
+    """A file's size and time of change; None where nobody can open it now, whatever a store says of it."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except OSError:
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return (stat.st_size, stat.st_mtime_ns) if os.access(path, os.R_OK) else None
 
 
 class _Pictures:
     """The pictures of a folder and a store, while the one is brought into the other."""
 
-    def __init__(self, store: Store, root: Path, names: list[str], parts: Sequence[str], how: How) -> None:
-        self.store, self.root, self.names, self.parts, self.how = store, root, names, parts, how
-        self.states = [_state(root / name) for name in names]
+    def __init__(
+        self, store: Store, root: Path, names: list[str], states: list[State | None], parts: Sequence[str], how: How
+    ) -> None:
+        self.store, self.root, self.names, self.states = store, root, names, states
+        self.parts, self.how = parts, how
         self.blocks = store.blocks()
-        self.records: list[Record | None] = [self._closed(position) for position in range(len(names))]
         self.rows = np.full(len(names), -1, dtype=np.int64)
+        self.records: list[Record | None] = [None] * len(names)
         place = {name: position for position, name in enumerate(names)}
         for block in self.blocks:
             for number, value in enumerate(block.records):
                 if (position := place.get(value[0])) is not None:
-                    self._take(position, Record.load(value), block.start + number if number < block.count else -1)
-
-    def _closed(self, position: int) -> Record | None:
-        """For a file that nobody can open now, whatever a store says of it; None for all others."""
-        path, state = self.root / self.names[position], self.states[position]
-        if state is not None and os.access(path, os.R_OK):
-            return None
-        reason = "broken links" if path.is_symlink() and state is None else "not open to this user"
-        return Record(self.names[position], None, (0, 0), reason=reason)
-
-    def _take(self, position: int, record: Record, row: int) -> None:
-        closed = (known := self.records[position]) is not None and known.state is None
-        if not closed and record.holds(self.states[position], self.how):
-            self.records[position], self.rows[position] = record, row
+                    record = Record.load(value)
+                    if record.holds(states[position], how):
+                        self.records[position] = record
+                        self.rows[position] = block.start + number if number < block.count else -1
+        for position, state in enumerate(states):
+            if state is None:
+                reason = "not open to this user" if os.path.exists(root / names[position]) else "broken links"
+                self.records[position] = Record(names[position], None, (0, 0), reason=reason)
+                self.rows[position] = -1
 
     def ranges(self) -> dict[str, Range]:
         """What is black and what is white in each kind of values, as far as it can be told yet."""

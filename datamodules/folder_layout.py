@@ -63,8 +63,14 @@ def listing(top: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         InputError: it can't be listed.
     """
+    folders, files = _listed(str(top))
+    return [top / name for name in folders], [top / name for name in files]
+
+
+def _listed(top: str) -> tuple[list[str], list[str]]:
+    """`listing` by name alone: of a hundred thousand files, paths would take a second."""
     _, *content = next(os.walk(top, onerror=_fail), ("", [], []))
-    folders, files = ([top / name for name in sorted(names) if not name.startswith(".")] for names in content)
+    folders, files = (sorted(name for name in names if not name.startswith(".")) for names in content)
     return folders, files
 
 
@@ -74,36 +80,39 @@ def _fail(error: OSError) -> None:
         raise InputError(f"can't list {error.filename} ({error.strerror}); make it readable, or remove it") from error
 
 
-def files(tops: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
+def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     """The files below folders, at any depth and behind links, each folder's once.
 
     Args:
-        tops: (n,) the folders.
+        root: the folder that all are in.
+        tops: (n,) the folders, relative to it.
 
     Returns:
         (n,) files in a fixed order, those of a folder before those of folders below it, and what is behind links last;
         and the folders that were left out, because their files were found in another place already. A link that leads
-        back to where it lies is one of them.
+        back to where it lies is one of them. All are relative to root.
     """
-    found: list[list[Path]] = [[] for _ in tops]
-    left_out: list[Path] = []
+    found: list[list[str]] = [[] for _ in tops]
+    left_out: list[str] = []
     seen: set[str] = set()
     # First what lies below each folder itself: a link from elsewhere must not take it away.
-    starts = sorted(enumerate(tops), key=lambda start: start[1].is_symlink())
+    starts = sorted(enumerate(tops), key=lambda start: os.path.islink(root / start[1]))
     while starts:
         number, start = starts.pop(0)
         below = [start]
         while below:
             folder = below.pop()
-            real = os.path.realpath(folder)
+            path = os.path.join(root, folder)
+            real = os.path.realpath(path)
             if real in seen:
                 left_out.append(folder)
                 continue
             seen.add(real)
-            folders, its = listing(folder)
-            found[number] += its
-            below += [path for path in reversed(folders) if not path.is_symlink()]
-            starts += [(number, path) for path in folders if path.is_symlink()]
+            folders, its = _listed(path)
+            found[number] += [f"{folder}/{name}" for name in its]
+            links = [name for name in folders if os.path.islink(f"{path}/{name}")]
+            below += [f"{folder}/{name}" for name in reversed(folders) if name not in links]
+            starts += [(number, f"{folder}/{name}") for name in links]
     return found, left_out
 
 

@@ -20,6 +20,7 @@ from datamodules.picture import READER, How, Reading, heif_version
 from semisup.data.cache import Cache, user_cache
 from semisup.data.store import Store, about
 
+State = tuple[int, int]  # of a file: its size in bytes, and when it was changed, in nanoseconds
 _FOLDER = ".semisup-cache"  # in the root, or in the user's cache folder under a hash of the root
 
 
@@ -41,7 +42,7 @@ class Record:
     """
 
     name: str
-    state: tuple[int, int] | None
+    state: State | None
     limits: tuple[float, float]
     decoder: str = ""
     reason: str = ""
@@ -57,13 +58,13 @@ class Record:
         fields: list[Any] = [tuple(field) if isinstance(field, list) else field for field in value]
         return cls(*fields)
 
-    def holds(self, state: tuple[int, int] | None, how: How) -> bool:
+    def holds(self, state: State | None, how: How) -> bool:
         """Whether reading the file now would come to the same."""
         same = self.limits == _limits(how) if self.reason else all(map(le, self.limits, _limits(how)))
         return same and self.state == state and (not self.decoder or self.decoder == _decoder())
 
     @classmethod
-    def of(cls, name: str, state: tuple[int, int] | None, its: Reading, how: How, made: Range | None) -> Record:
+    def of(cls, name: str, state: State | None, its: Reading, how: How, made: Range | None) -> Record:
         """What came of reading a file, with `made` as the range of its values."""
         return cls(
             name,

@@ -13,7 +13,7 @@ from datamodules.picture import REASONS, How
 from semisup.batch import UNLABELED
 from semisup.runtime.console import say
 
-_KINDS = {INTEGERS: "integers of more than 8 bits or with a sign", FLOATS: "floating point"}
+_KINDS = {INTEGERS: "integers of more than 8 bits or with a sign", FLOATS: "numbers in floating point"}
 
 
 def tell(
@@ -35,12 +35,15 @@ def tell(
         why = REASONS.get(reason, reason).format(how=how)
         say(f"data: {len(these):,} of {len(names):,} files are {why}, and are left out: {named(these)}")
     if several := [name for name, record in zip(names, records, strict=True) if record.several and not record.reason]:
-        say(f"data: {len(several):,} files hold several pages or frames, of which the first is used: {named(several)}")
+        say(
+            f"data: {len(several):,} of {len(names):,} files hold several pages or frames, of which the first is used: "
+            f"{named(several)}"
+        )
     for kind, (black, white) in found.ranges.items():
         these = [name for name, record in zip(names, records, strict=True) if record.kind == kind and not record.reason]
         say(
-            f"data: {len(these):,} pictures of {_KINDS[kind]} are seen from {black:g} (black) to {white:g} (white); "
-            f"--data.black and --data.white choose otherwise"
+            f"data: {len(these):,} of {len(names):,} files hold {_KINDS[kind]}, seen from {black:g} (black) to "
+            f"{white:g} (white); --data.black and --data.white choose otherwise"
         )
         lost = [
             name

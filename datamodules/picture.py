@@ -227,7 +227,7 @@ def _is_heif(path: Path) -> bool:
 def _draft(file: ImageFile, how: How) -> int:
     """The bytes that reading takes; a very large JPEG is set to be decoded smaller than it is."""
     extra = _PROGRESSIVE * file.width * file.height if file.info.get("progressive") else 0
-    if file.format == "JPEG" and file.width * file.height * _PLAIN > _DRAFT:
+    if file.format in ("JPEG", "MPO") and file.width * file.height * _PLAIN > _DRAFT:
         file.draft(None, (_DRAFTED * how.size, _DRAFTED * how.size))
     is_deep = file.mode in ("I", "F") or ";16" in file.mode + rawmode(file)
     return file.width * file.height * (_DEEP if is_deep else _PLAIN) + extra

@@ -345,9 +345,9 @@ def test_two_processes_at_once_read_each_picture_once(root: Path, monkeypatch: p
     both = [FORKED.Process(target=work) for _ in range(2)]
     for process in both:
         process.start()
-    digests = [results.get() for _ in both]
     for process in both:
         process.join()
+    digests = [results.get() for _ in both]
     assert [process.exitcode for process in both] == [0, 0] and count.value == 20
     found = all_images(root)
     assert digests == [hashlib.sha256(b"".join(found[name].tobytes() for name in sorted(found))).hexdigest()] * 2
@@ -372,7 +372,8 @@ def test_who_waits_for_a_process_that_is_killed_goes_on_where_it_was(
         patch.setattr(folder_cache, "read", stuck)
         process = FORKED.Process(target=lambda: folder(root).pools)
         process.start()
-    at_work.wait()
+    while not at_work.wait(1):
+        assert process.is_alive()
 
     def told(line: str) -> None:
         if "waiting for it" in line:

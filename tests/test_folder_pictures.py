@@ -106,7 +106,8 @@ def levels(values: np.ndarray, black: float, white: float) -> np.ndarray:
             else int(256 * (value - black) / (white - black))
         )
 
-    return np.vectorize(level, otypes=[np.uint8])(values.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        return np.vectorize(level, otypes=[np.uint8])(values.astype(np.float64))
 
 
 def smooth(seed: int, shape: tuple[int, ...] = SQUARE) -> np.ndarray:
@@ -222,7 +223,7 @@ def test_what_is_not_a_number_is_black_and_the_rest_keeps_its_contrast(
     assert found["unlabeled/some.tif"][0, 0, :4].tolist() == [0, 0, 255, 255]
     out = capsys.readouterr().out
     assert "1 of 22 files are without a single finite value, and are left out: unlabeled/none.tif\n" in out
-    assert "1 pictures of floating point are seen from 0 (black) to 1 (white); --data.black and" in out
+    assert "1 of 22 files hold numbers in floating point, seen from 0 (black) to 1 (white); --data.black and" in out
 
 
 def test_deep_pictures_with_something_transparent(tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_the_training_pictures_say_what_is_black_and_white_unless_it_is_typed(
     brighter = whole("<u2", 0, 60_000)(smooth(1))
     png16(tmp_path / "test/bright.png", brighter)
     assert np.array_equal(by_name(folder(tmp_path).pools.test)["test/bright.png"][0], levels(brighter, 0, 4096))
-    assert "11 pictures of integers of more than 8 bits or with a sign are seen from 0 (black) to 4096 (white)" in (
+    assert "11 of 11 files hold integers of more than 8 bits or with a sign, seen from 0 (black) to 4096 (white)" in (
         capsys.readouterr().out
     )
     for typed, (black, white) in (
@@ -654,4 +655,6 @@ def test_of_several_frames_or_pages_the_first_is_used_and_it_is_said_once(
         found = by_name(folder(root).pools.without_label)
         assert len(found) == 5 and all((image >= 254).all() for image in found.values())
         said = [line for line in capsys.readouterr().out.splitlines() if "several pages" in line]
-        assert said == [f"data: 4 files hold several pages or frames, of which the first is used: {', '.join(names)}"]
+        assert said == [
+            f"data: 4 of 25 files hold several pages or frames, of which the first is used: {', '.join(names)}"
+        ]

@@ -61,11 +61,10 @@ class BlockCheck:
         self._lock = threading.Lock()
 
     def __call__(self, rows: np.ndarray) -> None:
-        numbers = np.unique(self._block_of[rows])
-        for number in numbers[numbers >= 0]:
-            if not self._seen[number]:
-                with self._lock:
-                    self._look(int(number))
+        numbers = self._block_of[rows]
+        for number in np.unique(numbers[(numbers >= 0) & ~self._seen[numbers]]):
+            with self._lock:
+                self._look(int(number))
 
     def _look(self, number: int) -> None:
         block = self._blocks[number]
