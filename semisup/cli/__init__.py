@@ -6,6 +6,7 @@ and one for every strategy that is named.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,20 @@ DEFAULTS: dict[str, Any] = {
 }
 SGD: dict[str, Any] = {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 # What one invocation reads and writes; not part of the configuration.
-VERB_OPTIONS: dict[str, dict[str, str | None]] = {
+VERB_OPTIONS: dict[str, dict[str, str | bool | None]] = {
     "fit": {"resume": None, "resume_data": "same"},
     "validate": {"ckpt_path": None},
     "test": {"ckpt_path": None},
-    "predict": {"ckpt_path": None, "out": None, "format": "csv", "on": "test"},
+    "predict": {"ckpt_path": None, "out": None, "format": "csv", "on": "test", "force": False},
 }
 CHOICES = {"resume_data": ("same", "remap"), "format": ("csv", "kaggle"), "on": ("test", "val", "unlabeled")}
 ROOT = "./data"  # where datasets are looked for
+
+
+def add_output(parser: ArgumentParser, metavar: str, help: str) -> None:
+    """The options of where a verb writes, and over what."""
+    parser.add_argument("--out", metavar=metavar, help=help)
+    parser.add_argument("--force", action="store_true", help="replace files there that semisup did not write as well")
 
 
 def expand(argv: Iterable[str]) -> list[str]:

@@ -10,9 +10,11 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup.cli import add_output
 from semisup.errors import InputError, require
 from semisup.escape import nearby, printable, shell
 from semisup.runs.redaction import redacted
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from semisup.compare.record import Comparison, Failure
 
 _OUT = Path("runs/compare")
+_TABLES = ("accuracy", "differences", "label_efficiency", "cost", "runs")
 _GRID_ONLY = ("labels", "oracle", "dry_run")
 _EPILOG = """\
 examples:
@@ -46,7 +49,7 @@ def add_options(parser: ArgumentParser, argv: Sequence[str]) -> None:
     add("--oracle", action="store_true", help="train the supervised arm with all labels as well")
     add("--jobs", type=int, metavar="N", help="runs at once (default: 1; without a GPU, 1 for each core and free 4 GB)")
     add("--dry_run", action="store_true", help="print the commands, and train nothing")
-    add("--out", metavar="DIR", help=f"where to write (default: {_OUT}/DATA; {_OUT}/collected, of given runs)")
+    add_output(parser, "DIR", f"where to write (default: {_OUT}/DATA; {_OUT}/collected, of given runs)")
     add("--may_differ", metavar="OPTION,OPTION", default="", help="options in which the arms may differ besides")
     parser.formatter_class, parser.epilog = RawDescriptionHelpFormatter, _EPILOG
 
@@ -75,9 +78,10 @@ def _collect(request: Namespace, rest: list[str]) -> None:
     require(bool(request.runs), "type the RUNs to compare, or --strategies NAME,NAME to train some first")
 
     from semisup.compare.collect import find_runs
+    from semisup.runs.paths import local
 
-    directories = find_runs([Path(path) for path in request.runs])
-    _compare(directories, _wish(request, Path(request.out or _OUT / "collected")))
+    with _output(request, _OUT / "collected") as out:
+        _compare(find_runs([local(path) for path in request.runs]), _wish(request, out))
 
 
 def _grid(request: Namespace, rest: list[str]) -> None:
@@ -88,21 +92,23 @@ def _grid(request: Namespace, rest: list[str]) -> None:
     from semisup.compare.grid import find, fit_command
     from semisup.compare.processes import alone
     from semisup.compare.train import train
+    from semisup.runs.paths import local
     from semisup.runtime.console import typed
 
     data, jobs = _jobs(request, rest)
-    out = Path(request.out or _OUT / data)
     if request.dry_run:
+        out = local(request.out or _OUT / data)
         states = [(job, *find(job, out / "runs")) for job in jobs]
         commands = [fit_command(job, out / "runs", run) for job, run, finished in states if not finished]
         print("\n".join(typed(*words) for words in commands), end="\n" if commands else "")
         print(f"{len(commands)} of {len(jobs)} runs are to be made; the others are finished", file=sys.stderr)
         return
-    with alone(out) as lock:
-        failures = train(jobs, out, request.jobs, lock)
-    finished = {run: False for job in jobs for run, done in [find(job, out / "runs")] if run and done}
-    if finished:
-        _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))
+    with _output(request, _OUT / data) as out:
+        with alone(out) as lock:
+            failures = train(jobs, out, request.jobs, lock)
+        finished = {run: False for job in jobs for run, done in [find(job, out / "runs")] if run and done}
+        if finished:
+            _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))
     for failure in failures:
         print(f"FAILED {failure.name} (exit code {failure.exit_code}): {printable(failure.last_line)}", file=sys.stderr)
         print(f"       all that it said: {shell(nearby(out / failure.log))}", file=sys.stderr)
@@ -152,6 +158,15 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
         for strategy, labels, parsed, words in arms
     ]
     return first.data_name, jobs
+
+
+def _output(request: Namespace, usual: Path) -> AbstractContextManager[Path]:
+    """The folder to write to, looked at before any work."""
+    from semisup.runs.paths import output_folder
+
+    names = [f"{name}.{kind}" for name in _TABLES for kind in ("csv", "tex")]
+    names += ["page.html", "comparison.json", "tables.txt"]
+    return output_folder(request.out or usual, names, request.force, asked=bool(request.out))
 
 
 def _wish(request: Namespace, out: Path, order: Sequence[str] = (), failures: Sequence[Failure] = ()) -> Wish:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from argparse import Action, ArgumentError
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from semisup.escape import shell
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.randomness import seed_libraries
 from semisup.runs.directory import LATER, run_of
+from semisup.runs.paths import local
 from semisup.runs.redaction import without_secrets
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
@@ -42,6 +44,7 @@ _OPTIMIZERS = {
     for cls in vars(torch.optim).values()
     if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
 }
+_PATH = re.compile(r"[._](root|path|dir|folder|file)$")  # the options that are paths
 # What torch and Lightning take without a word and stumble over later; what isn't here must not be negative.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("trainer.max_epochs", "trainer.max_steps", "trainer.num_sanity_val_steps"), (-1, math.inf)),
@@ -74,9 +77,10 @@ class Config:
         out: where to write predictions.
         format: csv or kaggle.
         on: the images to predict: test, val or unlabeled.
+        force: whether `out` may replace what it did not write.
         yaml: what `--print_config` prints and a run's config.yaml holds: all of the above that says what to train and
             how, with secrets hidden, but not what this one invocation reads or writes (resume, resume_data, ckpt_path,
-            out, format, on).
+            out, format, on, force).
     """
 
     verb: str
@@ -98,6 +102,7 @@ class Config:
     out: str | None = None
     format: str = "csv"
     on: str = "test"
+    force: bool = False
 
 
 def parse(verb: str, argv: list[str]) -> Config:
@@ -112,7 +117,7 @@ def parse(verb: str, argv: list[str]) -> Config:
     """
     own, args = _verb_options(verb, expand(argv))
     paths, args = take(args, "config")
-    files = [(path, read(path)) for path in paths]
+    files = [(path, read(str(local(path)))) for path in paths]
     named = own["resume"] if verb == "fit" else own["ckpt_path"]
     run = run_of(Path(named)) if named and named != "auto" else None
     of_run = run is not None and (run / "config.yaml").is_file()
@@ -182,10 +187,16 @@ def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]
     """What this one invocation reads and writes, and the other arguments."""
     own: dict[str, Any] = {}
     for option, default in VERB_OPTIONS[verb].items():
+        if isinstance(default, bool):
+            own[option], args = f"--{option}" in args, [argument for argument in args if argument != f"--{option}"]
+            continue
         values, args = take(args, option)
         own[option] = values[-1] if values else default
         choices = CHOICES.get(option, (own[option],))
         require(own[option] in choices, f"--{option}: expected {' or '.join(map(str, choices))}, got {own[option]!r}")
+    for option in ("resume", "ckpt_path", "out"):
+        if own.get(option) and own[option] != "auto":
+            own[option] = str(local(own[option]))
     require(own.get("resume_data") != "remap" or own["resume"], "--resume_data remap goes with --resume RUN")
     require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} --ckpt_path PATH, of a run or a checkpoint")
     return own, args
@@ -198,7 +209,7 @@ def _choose(trees: list[dict[str, Any]], args: list[str]) -> tuple[list[dict[str
         found = {name: lookup(tree, name) for name in _NAMES}
         chosen.append(chosen[-1] | {name: str(value) for name, value in found.items() if value is not None})
     roots = [last(args, "data.root"), *(lookup(tree, "data.root") for tree in reversed(trees)), ROOT]
-    root = next(str(root) for root in roots if root)
+    root = next(str(local(str(root))) if str(root) != ROOT else ROOT for root in roots if root)
     data, why = resolve_data(chosen[-1]["data.name"], root)
     require(
         not why or data == "stl10" or root == ROOT,
@@ -291,12 +302,16 @@ def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
 
 
 def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own: dict[str, Any]) -> Config:
-    """Instantiates what is given by class_path, the strategies and the options that are dataclasses."""
+    """Instantiates what is given by class_path, the strategies and the options that are dataclasses.
+
+    Paths are those of this machine; their text stays as it was typed.
+    """
     seed_libraries(int(parsed.seed), "options")  # what is instantiated may make layers
     text, built = _yaml(parser, parsed, hide=True), _instantiate(parser, parsed)
 
     def group(name: str) -> dict[str, Any]:
-        return {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}
+        found = {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}
+        return {key: _local(f"{name}.{key}", value) for key, value in found.items()}
 
     return Config(
         verb=verb,
@@ -316,6 +331,16 @@ def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own:
         yaml=text,
         **own,
     )
+
+
+def _local(option: str, value: Any) -> Any:
+    """The value of an option; of one that is named as a path, the path on this machine."""
+    if not isinstance(value, str | Path) or not value or not _PATH.search(option):
+        return value
+    try:
+        return type(value)(local(value))
+    except InputError as error:
+        raise InputError(f"--{option}: {error}") from error
 
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import nearby, shell
 
@@ -35,7 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
         default="auto",
         help="auto saves on the server where you are logged in and it answers; offline only writes files",
     )
-    add("--out", metavar="DIR", help=f"where to write workspace.json and report.json (default: {_OUT}/DATA)")
+    add_output(parser, "DIR", f"where to write workspace.json and report.json (default: {_OUT}/DATA)")
 
 
 def run(request: Namespace) -> None:
@@ -51,19 +52,19 @@ def run(request: Namespace) -> None:
     from semisup.compare.collect import find_runs
     from semisup.dashboard import build, runs, upload
     from semisup.runs.directory import write_atomically
+    from semisup.runs.paths import local, output_folder
     from semisup.runtime.console import say
     from semisup.tracking import login
 
-    found = runs.read(find_runs([Path(path) for path in request.runs or ["runs"]]))
+    found = runs.read(find_runs([local(path) for path in request.runs or ["runs"]]))
     dashboard = _dashboard(request, found)
-    out = Path(request.out or _OUT / dashboard.data)
-    require(out.is_dir() or not out.exists(), f"{out} is a file; type --out with the name of a folder")
-    out.mkdir(parents=True, exist_ok=True)
     view, document = build.workspace(dashboard), build.report(dashboard)
-    for name, text in (("workspace", build.as_json(view)), ("report", build.as_json(document))):
-        path = out / f"{name}.json"
-        write_atomically(path, text)
-        say(os.path.relpath(path))
+    written = {"workspace.json": build.as_json(view), "report.json": build.as_json(document)}
+    with output_folder(request.out or _OUT / dashboard.data, [*written], request.force, bool(request.out)) as out:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in written.items():
+            write_atomically(out / name, text)
+            say(os.path.relpath(out / name))
     if not why_offline:
         try:
             for name, url in zip(("workspace", "report"), upload.save(view, document), strict=True):

@@ -17,6 +17,7 @@ from semisup import plugins
 from semisup.cli import ROOT
 from semisup.data.cache import Cache
 from semisup.errors import InputError, require
+from semisup.runs.paths import local
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def run(request: Namespace) -> None:
     Raises:
         InputError: the dataset can't be fetched, or was not what it should be; a cache can't be removed.
     """
-    root = Path(request.root).expanduser()
+    root = local(request.root)
+    require(root.is_dir() or not root.exists(), f"{root} is not a folder; type --root with the name of one")
     if request.action == "clean":
         require(request.name is None, f"semisup data clean takes a folder as --root {request.name}")
         _clean(root, request.all, request.list)

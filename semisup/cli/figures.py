@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup.cli import add_output
 from semisup.errors import InputError, did_you_mean, require
 from semisup.figures import FIGURES
 from semisup.runs.directory import run_of
+from semisup.runs.paths import local, output_folder
 
 if TYPE_CHECKING:
     from semisup.data.datamodule import DataModule
@@ -24,9 +28,11 @@ def add_options(parser: ArgumentParser) -> None:
     """The verb's options, and what each figure shows."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, or a checkpoint in one")
     parser.add_argument("--ckpt_path", metavar="FILE", help="of a single RUN, another checkpoint than the best")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/figures)")
+    add_output(parser, "DIR", "where to write (default: RUN/figures)")
     parser.add_argument("--only", metavar="NAME", help="one figure (default: all that there is data for)")
-    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where the data is, if it has moved")
+    parser.add_argument(
+        "--data.root", dest="root", type=local, metavar="DIR", help="where the data is, if it has moved"
+    )
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = "figures:\n" + "\n".join(f"  {name:15}{what}" for name, what in FIGURES.items())
 
@@ -40,7 +46,7 @@ def run(request: Namespace) -> None:
     Raises:
         InputError: an option is wrong, or there was nothing to draw.
     """
-    only, out, several = request.only, request.out and Path(request.out), len(request.runs) > 1
+    only, several = request.only, len(request.runs) > 1
     require(only is None or only in FIGURES, f"there is no figure {only!r}{did_you_mean(str(only), FIGURES)}")
     require(not (request.ckpt_path and several), "--ckpt_path names a checkpoint of one run; type one RUN with it")
 
@@ -50,16 +56,33 @@ def run(request: Namespace) -> None:
     from semisup.figures.material import Material
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    paths = [Path(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
+    paths = [local(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
     runs = [Material(path, lambda path: open_data(path, request.root), device) for path in paths]
-    drawn = 0
-    for one in runs:
-        folder = out / one.name if out and several else out or one.run / "figures"
-        figures = {name: make(one) for name, make in gallery.OF_A_RUN.items() if only in (None, name)}
-        drawn += len(draw(folder, figures, f"{one.name}: " if several else "")[0])
-    if only in (None, "curves"):
-        drawn += len(draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})[0])
+    drawn, names = (
+        0,
+        [
+            name
+            for depth in ("", "*/*/")[: 1 + several]
+            for name in patterns(depth, FIGURES if only is None else [only])
+        ],
+    )
+    with ExitStack() as stack:
+        for folder in [request.out] if request.out else dict.fromkeys(one.run / "figures" for one in runs):
+            stack.enter_context(output_folder(folder, names, request.force, asked=bool(request.out)))
+        out = local(request.out) if request.out else None
+        for one in runs:
+            folder = out / one.name if out and several else out or one.run / "figures"
+            figures = {name: make(one) for name, make in gallery.OF_A_RUN.items() if only in (None, name)}
+            drawn += len(draw(folder, figures, f"{one.name}: " if several else "")[0])
+        if only in (None, "curves"):
+            drawn += len(draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})[0])
     require(drawn > 0, "there was nothing to draw; the lines above say why")
+
+
+def patterns(folder: str, names: Iterable[str] = FIGURES) -> list[str]:
+    """What the files of figures are called, in a folder of that name or pattern."""
+    stems = [stem for name in names for stem in ([name, f"{name}-*-*"] if name == "embedding" else [name])]
+    return [f"{folder}{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
 
 
 def draw(
@@ -94,11 +117,11 @@ def draw(
     return drawn, left_out
 
 
-def open_data(path: Path, root: str | None) -> DataModule:
+def open_data(path: Path, root: Path | None) -> DataModule:
     """The dataset that the run of a path was trained on, by its config.yaml."""
     from semisup.cli.build import build_data
     from semisup.cli.config import parse
 
     found = run_of(path)
     require(found is not None and (found / "config.yaml").is_file(), f"{found} has no config.yaml to say which data")
-    return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", root] if root else [])]))
+    return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", str(root)] if root else [])]))

@@ -64,6 +64,7 @@ _OPTIONS = {
         Option("out", "FILE", "None", "where to write"),
         Option("format", "csv|kaggle", "csv", "of the file"),
         Option("on", "test|val|unlabeled", "test", "the images to predict"),
+        Option("force", "", "", "write over a file that isn't one of predictions as well"),
     ),
 }
 _MAIN = (

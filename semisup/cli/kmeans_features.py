@@ -13,11 +13,14 @@ import math
 import os
 import time
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup.cli import add_output
 from semisup.errors import InputError, require
 from semisup.runs.directory import new_run_dir, write_atomically
+from semisup.runs.paths import output_folder
 
 if TYPE_CHECKING:
     from semisup.features.dictionary import Dictionary
@@ -35,7 +38,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=20_000, help="to take patches of (default: %(default)s)")
     parser.add_argument("--patches_per_image", type=int, default=16, help="of each (default: %(default)s)")
     parser.add_argument("--c", type=float, help="of the SVM (default: chosen on the validation images)")
-    parser.add_argument("--out", metavar="DIR", help="for picture and scores (default: a new folder in runs/)")
+    add_output(parser, "DIR", "for picture and scores (default: a new folder in runs/)")
 
 
 def run(request: Namespace, argv: list[str]) -> None:
@@ -53,12 +56,17 @@ def run(request: Namespace, argv: list[str]) -> None:
     for name in ("centroids", "patch", "images", "patches_per_image"):
         value, least = getattr(request, name), _LEAST.get(name, 1)
         require(value >= least, f"--{name} is {value}, but must be at least {least}")
-    require(not Path(request.out or "").is_file(), f"--out is {request.out}, a file; type the name of a folder")
     for argument in argv:
         option = argument.removeprefix("--").partition("=")[0]
         if argument.startswith("--") and option.partition(".")[0] not in _GROUPS:
             raise InputError(f"there is no option --{option} here; `semisup kmeans-features --help` lists them")
 
+    names = ("centroids.png", "centroids.pdf", "scores.csv")
+    with output_folder(request.out, names, request.force) if request.out else nullcontext() as out:
+        _run(request, argv, out)
+
+
+def _run(request: Namespace, argv: list[str], out: Path | None) -> None:
     import torch
 
     from semisup.cli.build import build_data
@@ -68,7 +76,7 @@ def run(request: Namespace, argv: list[str]) -> None:
     from semisup.features.linear import GRID, linear_svm
     from semisup.runtime.console import say
 
-    config = parse("fit", argv)
+    c, config = request.c, parse("fit", argv)
     data = build_data(config)
     pools = data.pools
     known = pools.test is not None and pools.test.scorable
@@ -92,7 +100,7 @@ def run(request: Namespace, argv: list[str]) -> None:
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )
     say(f"{_NAME}: {request.centroids:,} centroids of {data.spec.name}, in {time.monotonic() - start:.1f} s")
-    folder = Path(request.out) if request.out else new_run_dir(Path("runs"), data.spec.name, _NAME, config.seed)
+    folder = out or new_run_dir(Path("runs"), data.spec.name, _NAME, config.seed)
     _draw(dictionary, folder)
     start = time.monotonic()
     scored = {"train": pools.labeled, "val": pools.val, "test": pools.test}

@@ -16,6 +16,7 @@ from semisup.predict import predict
 from semisup.runs.directory import write_atomically
 
 Format = Literal["csv", "kaggle"]
+HEAD = b"id,class,confidence\n"  # which a file of the format csv begins with
 
 
 def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: int, format: Format = "csv") -> None:
@@ -31,7 +32,7 @@ def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: in
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "class", "confidence"][: 2 if format == "kaggle" else 3])
+    writer.writerow(["id", "class"] if format == "kaggle" else HEAD.decode().strip().split(","))
     for index, p in predict(module, pool, batch_size):
         for row, confidence, k in zip(index.tolist(), *(x.tolist() for x in p.max(1)), strict=True):
             line = [pool.name(row), module.spec.class_names[k]]

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup import plugins
+from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import shell
+from semisup.runs.paths import local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +43,10 @@ _OF_STRATEGY = {"centroids": "kmeans", "surrogate": "exemplar", "pseudolabels": 
 def add_options(parser: ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; those of other seeds are averaged")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report; report, of several runs)")
-    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where the data is, if it has moved")
+    add_output(parser, "DIR", "where to write (default: RUN/report; report, of several runs)")
+    parser.add_argument(
+        "--data.root", dest="root", type=local, metavar="DIR", help="where the data is, if it has moved"
+    )
 
 
 def run(request: Namespace) -> None:
@@ -53,7 +57,7 @@ def run(request: Namespace) -> None:
     """
     import torch
 
-    from semisup.cli.figures import open_data
+    from semisup.cli.figures import open_data, patterns
     from semisup.figures.material import Material
     from semisup.report import arms, runs
     from semisup.report.html import html
@@ -61,22 +65,24 @@ def run(request: Namespace) -> None:
     from semisup.report.markdown import markdown
     from semisup.report.sections import report
     from semisup.runs.directory import write_atomically
+    from semisup.runs.paths import output_folder
     from semisup.runtime.console import say
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = [Material(Path(path), lambda path: open_data(path, request.root), device) for path in request.runs]
+    found = [Material(local(path), lambda path: open_data(path, request.root), device) for path in request.runs]
     for material in found:
         named = material.path.resolve()
         require(named == material.run.resolve(), f"{material.path} is a part of a run; type {shell(material.run)}")
     materials = list({material.run.resolve(): material for material in found}.values())  # a run named twice is one
-    groups = arms.arms([runs.read(material) for material in materials])
-    out = Path(request.out or (materials[0].run / "report" if len(materials) == 1 else "report"))
-    require(out.is_dir() or not out.exists(), f"{out} is a file; type --out with the name of a folder")
-    content = report(groups, _draw(groups, out))
-    for name, text in (("tex", latex(content)), ("html", html(content, out)), ("md", markdown(content))):
-        path = out / f"report.{name}"
-        write_atomically(path, text)
-        say(os.path.relpath(path))
+    usual = materials[0].run / "report" if len(materials) == 1 else "report"
+    names = [*(f"report.{kind}" for kind in ("tex", "html", "md")), *patterns("figures/"), *patterns("figures/*/")]
+    with output_folder(request.out or usual, names, request.force, asked=bool(request.out)) as out:
+        groups = arms.arms([runs.read(material) for material in materials])
+        content = report(groups, _draw(groups, out))
+        for name, text in (("tex", latex(content)), ("html", html(content, out)), ("md", markdown(content))):
+            path = out / f"report.{name}"
+            write_atomically(path, text)
+            say(os.path.relpath(path))
 
 
 def _draw(arms: Sequence[Arm], out: Path) -> Pictures:

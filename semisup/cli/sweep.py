@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
 
+from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import nearby, shell
 
@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("--over", metavar="OPTION,OPTION", help="only these, such as threshold or pseudolabel.threshold (default: all)")
     add("--grid", action="store_true", help="print the command of every combination, and write no file")
     add("--method", choices=("grid", "random", "bayes"), default="bayes", help="W&B's (default: %(default)s)")
-    add("--out", metavar="FILE", help="where to write the sweep (default: sweep-STRATEGY.yaml)")
+    add_output(parser, "FILE", "where to write the sweep (default: sweep-STRATEGY.yaml)")
     parser.formatter_class, parser.epilog = RawDescriptionHelpFormatter, _EPILOG
 
 
@@ -51,8 +51,10 @@ def run(request: Namespace, rest: list[str]) -> None:
     from semisup.cli.config import parse
     from semisup.dashboard import sweep
     from semisup.runs.directory import write_atomically
+    from semisup.runs.paths import output_file
     from semisup.runtime.console import say, typed
 
+    path = output_file(request.out or f"sweep-{request.strategy}.yaml", request.force or request.grid, _is_sweep)
     fixed = ["--strategy", request.strategy, *expand(rest)]
     takes = sweep.taker(yaml.safe_load(parse("fit", fixed).yaml))
     over = [name.strip().removeprefix("--") for name in (request.over or "").split(",") if name.strip()]
@@ -64,7 +66,10 @@ def run(request: Namespace, rest: list[str]) -> None:
         commands = [typed("fit", *words) for words in sweep.grid(options, fixed, takes)]
         print("\n".join(commands))
         return
-    path = Path(request.out or f"sweep-{request.strategy}.yaml")
     write_atomically(path, sweep.wandb_sweep(request.strategy, options, fixed, request.method))
     say(f"{os.path.relpath(path)}: {request.method} over {', '.join(options)}")
     say(f"start it: wandb sweep {shell(nearby(path))}, then wandb agent with the id that it names")
+
+
+def _is_sweep(head: bytes) -> bool:
+    return head.startswith(b"name: ") and b"\nmethod: " in head and b"\n- semisup\n" in head

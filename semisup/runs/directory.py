@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
 from semisup.runs.redaction import redacted
 
@@ -173,6 +173,7 @@ def write_atomically(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that is moved to `path` when it is complete, and removed where it isn't."""
     path = Path(path)
+    require(path.is_file() or not path.exists(), f"{path} is not a plain file, and is not replaced by one")
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield aside
