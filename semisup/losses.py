@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -116,6 +117,18 @@ def consistency(logits: Tensor, target: Tensor, weight: Tensor | None = None) ->
     return each.mean() if weight is None else (each * weight).mean()
 
 
+def divergence(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Weighted Kullback-Leibler divergence KL(target || softmax), the mean over all images, a scalar in nats.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B, classes) float probabilities; no gradient flows into them.
+        weight: (B,) of every image, bool or float; 1 by default.
+    """
+    each = F.kl_div(precise(logits).log_softmax(1), target.detach(), reduction="none").sum(1)  # (B,)
+    return each.mean() if weight is None else (each * weight).mean()
+
+
 def squared_error(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean over images and classes of the squared distance of the softmax to target probabilities, a scalar.
 
@@ -137,3 +150,8 @@ def linear_ramp(step: int, start: int, end: int) -> float:
     if step >= end:
         return 1.0
     return max(0.0, (step - start) / (end - start))
+
+
+def gaussian_ramp(step: int, end: int) -> float:
+    """exp(-5 (1 - t)^2) with t rising from 0 to 1 at step `end`, then 1: Laine & Aila 2017 (1610.02242), section 2."""
+    return math.exp(-5 * (1 - min(1.0, step / max(1, end))) ** 2) if step < end else 1.0

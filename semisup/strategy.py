@@ -65,6 +65,19 @@ Outputs = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Outputs]
 
 
+# What strategies give that see labeled images weakly, unlabeled ones weakly and strongly (`LossStrategy.gives`).
+WEAK_AND_STRONG = (
+    "labeled",
+    "weak",
+    "strong",
+    "labeled_features",
+    "weak_features",
+    "strong_features",
+    "target",
+    "mask",
+)
+
+
 class Strategy(pl.Callback, ABC):
     """What the unlabeled images teach. Every hook of a Lightning callback can be overridden.
 

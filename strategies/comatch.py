@@ -22,7 +22,7 @@ from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, precise
 from semisup.runtime.ranks import gather, gather_with_gradient, mean
-from semisup.strategy import Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import align, probabilities
 
 _BATCHES = 5  # that the memory bank holds
@@ -80,7 +80,7 @@ class CoMatch(LossStrategy):
         ema_decay: decay of the moving average that evaluates.
     """
 
-    gives = ("labeled", "weak", "strong", "labeled_features", "weak_features", "strong_features", "target", "mask")
+    gives = WEAK_AND_STRONG
 
     def __init__(
         self,

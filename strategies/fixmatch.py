@@ -16,7 +16,7 @@ from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import require
 from semisup.losses import fixmatch
-from semisup.strategy import Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
 class FixMatch(LossStrategy):
@@ -32,7 +32,7 @@ class FixMatch(LossStrategy):
             paper's interleaving does; otherwise the labeled and the unlabeled images go one after the other.
     """
 
-    gives = ("labeled", "weak", "strong", "labeled_features", "weak_features", "strong_features", "target", "mask")
+    gives = WEAK_AND_STRONG
 
     def __init__(
         self,

@@ -1,0 +1,95 @@
+"""FlexMatch (Zhang et al. 2021, arXiv 2110.08263): FixMatch with a threshold for every class, by what is learned of it.
+
+    semisup fit --strategy flexmatch --data stl10 --data.labels_per_class 4
+
+The learning status of a class is how many unlabeled images were last predicted as it with more than the fixed threshold
+(equation 5); its own threshold is the fixed one times x / (2 - x), with x its status over that of the class learned
+best or, while more images than that are unused, over their number (equations 6, 10 and 11). The status of every image
+is kept over all ranks and in the checkpoint; in TorchSSL and USB each rank has its own, which a resumed run forgets.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.errors import BELOW_ONE, check
+from semisup.losses import consistency
+from semisup.runtime.ranks import gather
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.targets import probabilities
+
+
+def flexible_thresholds(status: Tensor, classes: int, threshold: float) -> Tensor:
+    """The threshold of every class (classes,), by the last confident class of every image (equations 5, 6, 10, 11).
+
+    Args:
+        status: (N,) int64 last confident class of every unlabeled image, -1 of one that never had any.
+        classes: number of classes.
+        threshold: the fixed one (tau).
+    """
+    counts = torch.zeros(classes + 1, device=status.device).index_add_(
+        0, status + 1, torch.ones_like(status, dtype=torch.float32)
+    )
+    learned = counts[1:] / counts.max().clamp_min(1)  # counts[0] are the unused images: the warm-up
+    return threshold * learned / (2 - learned)
+
+
+def updated(status: Tensor, rows: Tensor, predicted: Tensor, confident: Tensor) -> Tensor:
+    """The status (N,) after images `rows` (B,) were predicted as classes (B,), where they are confident (B,) bool.
+
+    Of an image that is in the batch twice, the greatest class counts, so that the order does not matter.
+    """
+    seen = torch.where(confident, predicted, -1)
+    latest = torch.full_like(status, -1).scatter_reduce(0, rows, seen, "amax")
+    return torch.where(latest >= 0, latest, status)
+
+
+class FlexMatch(LossStrategy):
+    """FixMatch with a threshold for every class, by how much of it is learned (Zhang et al. 2021).
+
+    Args:
+        ratio: unlabeled images for every labeled one in a batch (mu).
+        threshold: of a class that is learned completely (tau).
+        weight: weight of the unlabeled images in the loss (lambda).
+        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
+    """
+
+    gives = WEAK_AND_STRONG
+
+    def __init__(self, ratio: int = 7, threshold: float = 0.95, weight: float = 1.0, ema_decay: float = 0.999) -> None:
+        check("flexmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
+        check("flexmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        self.threshold, self.weight, self.ema_decay, self.targets_from = threshold, weight, ema_decay, "training"
+        self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
+        self.status_ = torch.empty(0, dtype=torch.int64)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Every image of the pool begins unused."""
+        assert isinstance(pl_module, Classifier)
+        pool: Any = pl_module.datamodule.pools.unlabeled
+        if stage == "fit":
+            self.status_ = torch.full((len(pool or ()),), -1)
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of the labeled images, and of strong views whose weak ones pass their class's threshold."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
+        (logits, weak, strong), features = module.joint(*views)
+        confidence, target = probabilities(weak).max(1)
+        thresholds = flexible_thresholds(self.status_, logits.shape[1], self.threshold)
+        mask = confidence >= thresholds[target]
+        self.status_ = updated(
+            self.status_, gather(unlabeled.index), gather(target), gather(confidence >= self.threshold)
+        )
+        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
+        metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": thresholds.mean()}
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, mask), strict=True))
+        return supervised + self.weight * unsupervised, metrics, outputs
