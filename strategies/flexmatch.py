@@ -34,9 +34,8 @@ def flexible_thresholds(status: Tensor, classes: int, threshold: float) -> Tenso
         classes: number of classes.
         threshold: the fixed one (tau).
     """
-    counts = torch.zeros(classes + 1, device=status.device).index_add_(
-        0, status + 1, torch.ones_like(status, dtype=torch.float32)
-    )
+    counts = torch.zeros(classes + 1, dtype=torch.int64, device=status.device)
+    counts.index_add_(0, status + 1, torch.ones_like(status))  # not bincount, which waits for the device
     learned = counts[1:] / counts.max().clamp_min(1)  # counts[0] are the unused images: the warm-up
     return threshold * learned / (2 - learned)
 
