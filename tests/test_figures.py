@@ -15,6 +15,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from datamodules.digits import Digits
+from semisup.augment.views import VIEWS
 from semisup.classifier import ModelOptions
 from semisup.figures.augmentations import augmentations
 from semisup.figures.calibration import BINS, bins, calibration
@@ -120,6 +121,13 @@ def test_every_view_has_its_row_and_its_name() -> None:
     names = {round(y): label.get_text() for y, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
     assert [name for y, name in names.items() if y < 32] == ["none"]
     assert [name for y, name in names.items() if y > 34] == ["dark"]
+
+
+def test_the_longest_name_of_a_view_lies_within_the_figure() -> None:
+    figure = augmentations(dict.fromkeys(VIEWS, patches(32).float() / 255))
+    image = rendered(figure)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [*VIEWS]
+    assert (image[:, :4] == 255).all() and (image[:, 4 : len(image) // 8] < 255).any()
 
 
 # Embedding

@@ -27,6 +27,7 @@ def augmentations(views: dict[str, Tensor]) -> Figure:
     drawn = figure(width * len(image) / image.shape[1] + 2 * PAD)
     axes = drawn.subplots()
     show(axes, image, width)
+    axes.set_anchor("E")  # all that is left of the width is for the names
     step = len(image) / len(views)
     axes.set_yticks([step * (row + 0.5) for row in range(len(views))], names)
     return drawn
