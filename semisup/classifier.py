@@ -20,7 +20,7 @@ from semisup.batch import Batch, Samples
 from semisup.data.audit import target_quality
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.data.fingerprint import Fingerprint
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
 from semisup.models import backbones, optim
@@ -30,6 +30,7 @@ from semisup.models.network import Network
 from semisup.models.normalization import Kind, Normalization
 from semisup.randomness import Draw, key, seed_layers
 from semisup.runs import checkpoint_file
+from semisup.runtime.allocation import Bounded
 from semisup.runtime.console import say
 from semisup.runtime.finite import Finite
 from semisup.runtime.memory import keep_freed_memory
@@ -70,6 +71,7 @@ class OptimizerOptions:
     parameters: dict[str, Any]
 
 
+_ROOM = 256 << 20  # bytes, for what is small beside any network
 SGD = OptimizerOptions("sgd", {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
 
 
@@ -393,9 +395,10 @@ class Classifier(pl.LightningModule):
         known = checkpoint["semisup"]
         try:
             spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
-            module = cls(spec, model=ModelOptions(**known["model"]))
-            module.follow(known["ema_decay"])
-            module.on_load_checkpoint(checkpoint)
+            with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
+                module = cls(spec, model=ModelOptions(**known["model"]))
+                module.follow(known["ema_decay"])
+                module.on_load_checkpoint(checkpoint)
             weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
             for name in weights.keys() - module.state_dict().keys():
                 del weights[name]
@@ -437,3 +440,18 @@ def _enough_images() -> Iterator[None]:
             "batch normalisation has no variance over one image, and a device has no more of them in a batch; type "
             "--data.batch_size with 2 or more for each device, or another --model.backbone"
         ) from error
+
+
+def _room(weights: dict[str, Tensor], classes: int) -> int:
+    """Bytes that a classifier may take while it is built, whose weights a file holds.
+
+    A network is made, and made again in another memory format, by some backbones twice; beside it there are matrices of
+    classes by classes.
+
+    Raises:
+        InputError: these would be far larger than the network.
+    """
+    held, matrices = sum(x.nbytes for x in weights.values()), 64 * classes**2
+    small = matrices <= 64 * held + _ROOM
+    require(small, f"it has {classes:,} classes, and too few weights for so many")
+    return 4 * held + matrices + _ROOM

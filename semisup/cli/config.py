@@ -31,6 +31,7 @@ from semisup.errors import InputError, did_you_mean, require, unknown_option, wr
 from semisup.escape import shell
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.randomness import seed_libraries
+from semisup.runs import run_files
 from semisup.runs.directory import LATER, run_of
 from semisup.runs.paths import local
 from semisup.runs.redaction import without_secrets
@@ -120,9 +121,9 @@ def parse(verb: str, argv: list[str]) -> Config:
     files = [(path, read(str(local(path)))) for path in paths]
     named = own["resume"] if verb == "fit" else own["ckpt_path"]
     run = run_of(Path(named)) if named and named != "auto" else None
-    of_run = run is not None and (run / "config.yaml").is_file()
+    of_run = run is not None and run_files.is_there(run / "config.yaml")
     if run is not None and of_run:
-        tree = read(str(run / "config.yaml"))
+        tree = read(str(run / "config.yaml"), of_run=True)
         kept = {key: tree[key] for key in tree if verb == "fit" or key != "trainer"}
         files.insert(0, (str(run / "config.yaml"), kept))
 

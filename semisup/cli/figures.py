@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from semisup.cli import add_output
 from semisup.errors import InputError, did_you_mean, require
 from semisup.figures import FIGURES
+from semisup.runs import run_files
 from semisup.runs.directory import run_of
 from semisup.runs.paths import local, output_folder
 
@@ -123,5 +124,6 @@ def open_data(path: Path, root: Path | None) -> DataModule:
     from semisup.cli.config import parse
 
     found = run_of(path)
-    require(found is not None and (found / "config.yaml").is_file(), f"{found} has no config.yaml to say which data")
+    known = found is not None and run_files.is_there(found / "config.yaml")
+    require(known, f"{found} has no config.yaml to say which data")
     return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", str(root)] if root else [])]))

@@ -24,7 +24,7 @@ from semisup.cli.same_data import check_resumed
 from semisup.cli.yaml_files import flatten
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
-from semisup.runs import safe_yaml
+from semisup.runs import run_files, safe_yaml
 from semisup.runs.directory import place, run_of
 from semisup.runs.redaction import is_hidden
 from semisup.runtime.console import say
@@ -142,7 +142,7 @@ def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
     A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged.
     """
     path = run / "config.yaml"
-    if not path.exists():  # killed before it was written
+    if not run_files.is_there(path):  # killed before it was written
         return {}
     tree = safe_yaml.read_run(path)
     free = (*_MAY_CHANGE, *(_LENGTH if tree.get("lr_scheduler", {}).get("name") != "cosine" else ()))

@@ -38,9 +38,14 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 Dumper.add_representer(str, _represent_text)
 
 
-def read(path: str) -> dict[str, Any]:
-    """A YAML file, its short names written out; a secret that was hidden when it was written counts as not given."""
-    tree = safe_yaml.read(Path(path), get_loader("yaml"))
+def read(path: str, of_run: bool = False) -> dict[str, Any]:
+    """A YAML file, its short names written out; a secret that was hidden when it was written counts as not given.
+
+    Args:
+        path: the file.
+        of_run: it is a run's own, and not one that was typed.
+    """
+    tree = safe_yaml.read(Path(path), get_loader("yaml"), of_run)
     tree = {} if tree is None else tree
     found = str(tree)[:60]
     require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {found!r}")

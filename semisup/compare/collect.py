@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from semisup.compare.comparable import own_options
 from semisup.compare.record import Round, Run
 from semisup.errors import InputError, require
 from semisup.escape import csv_text
-from semisup.runs import safe_yaml
+from semisup.runs import run_files, safe_yaml
 from semisup.runs.directory import fit_command, is_run, run_of
 from semisup.runs.reading import metric_rows, read_metrics
 
@@ -95,7 +96,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         InputError: it has none, or none that can be read.
     """
     path = directory / _CONFIG
-    require(path.exists(), "it has no config.yaml, so nobody knows how it was trained")
+    require(run_files.is_there(path), "it has no config.yaml, so nobody knows how it was trained")
     tree = safe_yaml.read_run(path)
     require({"strategy", "seed", "data"} <= tree.keys(), "its config.yaml is no fit's")
     try:
@@ -178,12 +179,13 @@ def _table(path: Path) -> list[list[str]]:
     Raises:
         InputError: it is damaged.
     """
-    if not path.is_file():
+    if not run_files.is_there(path):
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = [[*map(csv_text, line)] for line in csv.reader(file, strict=True)]
-    except (OSError, ValueError, csv.Error) as error:
+        with run_files.opened(path) as file:
+            rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""), strict=True)
+            lines = [[*map(csv_text, line)] for line in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"its {path.name} can't be read ({error})") from error
     require(bool(lines) and {*map(len, lines)} == {len(lines[0])}, f"its {path.name} is damaged: it is no table")
     return lines
@@ -247,12 +249,12 @@ def _rounds(history: list[dict[str, float]]) -> list[Round]:
 
 def _environment(path: Path) -> tuple[dict[str, str], str]:
     """What `environment.txt` says of a run's beginning, the command from `semisup` on, and the GPUs that were seen."""
-    if not path.is_file():
+    if not run_files.is_there(path):
         return {}, ""
     try:
-        began = path.read_text(encoding="utf-8").partition("\n\n")[0]
+        began = run_files.content(path).decode().partition("\n\n")[0]
         facts = {name: fact for name, _, fact in (line.partition(": ") for line in began.splitlines())}
-    except (OSError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"its {path.name} can't be read ({error})") from error
     if "command" in facts:
         facts["command"] = fit_command(facts["command"])

@@ -19,8 +19,8 @@ def look_at(directory: Path) -> Network | None:
         module = Classifier.from_checkpoint(find_checkpoint(directory)).eval()
     except InputError:
         return None
-    spec, network = module.spec, module.network
+    spec, network = module.spec, module.network.to("meta")  # images of the size that a file claims are not made
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+        network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size, device="meta"))
     parameters = sum(p.numel() for p in network.parameters())
     return Network(module.backbone_name, parameters, spec.channels, spec.image_size, counter.get_total_flops())

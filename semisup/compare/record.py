@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from semisup.errors import InputError
+from semisup.runs import run_files
 from semisup.runs.directory import write_atomically
 
 FORMAT = 1  # raised when an older reader would misread the file
@@ -356,6 +357,6 @@ def _tree(path: Path) -> Any:
         ValueError: it isn't JSON, or holds a number that is not finite, or text that is not Unicode.
         RecursionError: it is nested too deeply.
     """
-    tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    tree = json.loads(run_files.content(path))
     json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()
     return tree

@@ -10,6 +10,7 @@ from pathlib import Path
 from semisup.compare.collect import is_finished, read_config
 from semisup.dashboard.panels import FIGURES
 from semisup.errors import InputError, require
+from semisup.runs import run_files
 from semisup.runs.reading import read_metrics
 from semisup.runtime.console import say
 from semisup.tracking import ID_FILE, group_of
@@ -75,7 +76,8 @@ def only(values: Iterable[str], what: str, advice: str) -> str:
 
 def _read(directory: Path) -> Logged:
     config = read_config(directory)
-    require((directory / ID_FILE).is_file(), "it was not logged to W&B")
+    require(run_files.is_there(directory / ID_FILE), "it was not logged to W&B")
+    run_files.content(directory / ID_FILE)
     require(is_finished(directory), "it has not finished")
     rows = read_metrics(directory)
     require("labels" in rows[-1], "it was made by an older semisup, which did not log the number of labels")

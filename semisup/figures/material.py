@@ -16,7 +16,7 @@ from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.predict import predict
 from semisup.randomness import permutation
-from semisup.runs import safe_yaml
+from semisup.runs import checkpoint_file, run_files, safe_yaml
 from semisup.runs.directory import find_checkpoint, run_of
 from semisup.runs.reading import read_metrics
 
@@ -72,13 +72,12 @@ class Material:
     def options(self) -> dict[str, Any]:
         """What the run was configured with, by its `config.yaml`."""
         path = self.run / "config.yaml"
-        require(path.is_file(), f"there is no {path}")
+        require(run_files.is_there(path), f"there is no {path}")
         return safe_yaml.read_run(path)
 
     def state(self, strategy: str) -> dict[str, Any]:
         """What a strategy, named by its class, wrote into the checkpoint."""
-        _ = self.epochs  # refuses a file that semisup did not write
-        states = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["callbacks"]
+        states = checkpoint_file.read(self.checkpoint).get("callbacks", {})
         require(strategy in states, f"the run was not trained with {strategy}")
         state: dict[str, Any] = states[strategy]
         return state

@@ -10,6 +10,7 @@ from semisup.compare.comparable import flat
 from semisup.errors import InputError, require
 from semisup.escape import shell
 from semisup.figures.material import Material
+from semisup.runs import run_files
 from semisup.runs.directory import Which
 from semisup.runs.redaction import redacted
 
@@ -106,8 +107,8 @@ def read(material: Material) -> Run:
     require(not missing, f"{run / 'config.yaml'} doesn't say {', '.join(missing)}; give a run of semisup fit")
     path = run / "environment.txt"
     try:
-        facts = path.read_text(encoding="utf-8") if path.is_file() else ""
-    except (OSError, ValueError) as error:
+        facts = run_files.content(path).decode() if run_files.is_there(path) else ""
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} can't be read ({error}); remove it") from error
     return Run(material, options, metrics, environments(facts))
 

@@ -8,16 +8,21 @@ Damage to the bytes is noticed without it, by the checksums of the file's format
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
+from semisup.runs import pickle_check, run_files
 
+_LARGEST = 1 << 36  # bytes of a file
+_MANY_TIMES = 4  # that a value may be there on average: tied weights, the same list in two states, ...
 # Of what a checkpoint says of the model; raised when an older reader would misread it. In 1 the course's networks were
 # others (semisup/models/backbones/course.py), which their weights tell by a number of their own.
 FORMAT = 2
@@ -27,14 +32,23 @@ _SEAL = "digest"
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint's content, which says at least of what network it is.
 
+    What it would take is looked at first, so that no file makes its reader wait for ever or fills the memory. The
+    tensors are mapped from the file, which is never written to again.
+
     Raises:
         InputError: the file is not a checkpoint that semisup wrote, or is cut short.
     """
     try:
+        with run_files.opened(path, _LARGEST) as file:
+            size = os.fstat(file.fileno()).st_size
+            instructions = _check_archive(file, size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises whatever a damaged file makes it stumble over
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        _check_content(checkpoint, size, _MANY_TIMES * instructions)
+    except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
         first = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is not a checkpoint, or is cut short ({first}); give a run directory") from error
     known = checkpoint.get("semisup") if isinstance(checkpoint, dict) else None
@@ -44,6 +58,61 @@ def read(path: Path) -> dict[str, Any]:
     if not _complete(checkpoint):
         raise InputError(f"{path} does not say all that semisup writes into a checkpoint; give a run directory")
     return dict(checkpoint)
+
+
+def _check_archive(file: BinaryIO, size: int) -> int:
+    """Refuses an archive that would unpack to more than it has bytes, or that is damaged.
+
+    Returns:
+        How many instructions its pickle has.
+
+    Args:
+        file: what torch has written: a zip archive without compression.
+        size: in bytes.
+
+    Raises:
+        InputError, zipfile.BadZipFile: as said.
+    """
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        require(not archive.comment, "there is something behind its end")  # two readers could find two archives in it
+        packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+        require(not packed, f"{''.join(packed[:1])} in it is compressed, which torch never does")
+        held = sum(entry.file_size for entry in entries)
+        require(held <= size, f"its entries claim {held:,} bytes, and the file has {size:,}")
+        damaged = archive.testzip()
+        require(damaged is None, f"{damaged} in it is damaged")
+        pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+        require(len(pickles) == 1, f"it holds {len(pickles)} files data.pkl")
+        return pickle_check.check(archive.read(pickles[0]))
+
+
+def _check_content(content: Any, size: int, most: int) -> None:
+    """Refuses what is larger than the file once it is walked through: values that are there many times, or too deep.
+
+    Args:
+        content: of a checkpoint.
+        size: of its file, in bytes.
+        most: values in it, those that are there many times counted as often.
+
+    Raises:
+        InputError: as said.
+    """
+    waiting, values, held = [(content, 0)], 0, 0
+    while waiting:
+        value, depth = waiting.pop()
+        values += 1
+        if values > most or depth > pickle_check.DEEPEST:
+            raise InputError("it holds the same values in one another or many times, far more than were written")
+        if isinstance(value, Tensor):
+            whole = value.layout == torch.strided and value.nbytes <= value.untyped_storage().nbytes()
+            require(whole, f"a tensor of shape {tuple(value.shape)} claims more values than the file holds")
+            held += value.nbytes
+            require(held <= _MANY_TIMES * size, "the tensors in it are there many times")
+        elif isinstance(value, Mapping):
+            waiting += [(inner, depth + 1) for pair in value.items() for inner in pair]
+        elif isinstance(value, list | tuple | set):
+            waiting += [(inner, depth + 1) for inner in value]
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -76,8 +145,6 @@ def _digest(content: Mapping[str, Any]) -> str:
 
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
-            if value.untyped_storage().nbytes() < value.nbytes:
-                raise ValueError("a tensor claims more values than the file holds")
             values = value.detach().cpu().contiguous().flatten()
             digest.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
             digest.update(values.view(torch.uint8).numpy().data)

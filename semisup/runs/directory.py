@@ -23,6 +23,7 @@ from typing import Literal
 
 from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
+from semisup.runs import run_files
 from semisup.runs.redaction import redacted
 
 Which = Literal["best", "last"]
@@ -130,7 +131,7 @@ def find_checkpoint(path: Path, which: Which = "best") -> Path:
         InputError: there is no such checkpoint.
     """
     path = Path(path)
-    if path.suffix == ".ckpt" and path.exists():
+    if path.suffix == ".ckpt" and run_files.is_there(path):
         return path
     names = ("best.ckpt", "last.ckpt") if which == "best" else ("last.ckpt",)
     expected = " or ".join(f"checkpoints/{name}" for name in names)
@@ -140,7 +141,7 @@ def find_checkpoint(path: Path, which: Which = "best") -> Path:
         raise InputError(f"{path} is not a checkpoint; type the path of a *.ckpt file or of a run with {expected}")
     folder = path if path.name == "checkpoints" else path / "checkpoints"
     for name in names:
-        if (folder / name).exists():
+        if run_files.is_there(folder / name):
             return folder / name
     raise InputError(f"{path} holds no {expected}; {_advice(path, folder)}")
 
@@ -204,7 +205,7 @@ def write_environment(run_dir: Path, data: str = "") -> None:
         **({"data": data} if data else {}),
     }
     path = Path(run_dir) / "environment.txt"
-    earlier = path.read_text(encoding="utf-8", errors="replace") + "\n" if path.exists() else ""
+    earlier = run_files.content(path).decode("utf-8", "replace") + "\n" if run_files.is_there(path) else ""
     write_atomically(path, earlier + "".join(f"{name}: {fact}\n" for name, fact in facts.items()))
 
 

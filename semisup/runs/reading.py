@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semisup.errors import InputError
 from semisup.escape import csv_text
+from semisup.runs import run_files
 
 METRICS_FILE = "metrics.csv"
 
@@ -16,9 +17,9 @@ def metric_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a metrics file as written, empty cells left out; without a last line that was cut short.
 
     Raises:
-        InputError: a line before the last one is not what was written.
+        InputError: a line before the last one is not what was written, or it is no regular file of the run.
     """
-    whole = path.read_bytes() if path.exists() else b""
+    whole = run_files.content(path) if run_files.is_there(path) else b""
     try:
         text = whole[: whole.rfind(b"\n") + 1].decode()
         columns, *lines = [*csv.reader(io.StringIO(text, newline=""), strict=True)] or [[]]

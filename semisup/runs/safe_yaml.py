@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from semisup.errors import InputError, require
+from semisup.runs import run_files
 
 _DEEPEST = 100  # mappings and lists in one another
 _MOST = 100_000  # values, aliases unfolded
+_LARGEST = 16 << 20  # bytes of a file
 # Of the options of a run, those that are reckoned with when it is read back, and what they must be.
 _OF_RUN: dict[str, Callable[[Any], bool]] = {
     "strategy": lambda name: type(name) is str and name.split("+") == [*dict.fromkeys(filter(None, name.split("+")))],
@@ -39,18 +41,19 @@ class _Open:
     at_key: bool = True
 
 
-def read(path: Path, load: Callable[[str], Any] | None = None) -> Any:
+def read(path: Path, load: Callable[[str], Any] | None = None, of_run: bool = False) -> Any:
     """What a YAML file holds: mappings, lists, text, numbers, truth values and null.
 
     Args:
-        path: the file.
+        path: the file. Where a user typed its name it may be a pipe, as in `--config <(...)`.
         load: makes values of the text; PyYAML's safe loader by default.
+        of_run: it is a file of a run, which must be a regular one (semisup/runs/run_files.py).
 
     Raises:
         InputError: it can't be read, isn't YAML, or holds something else.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = (run_files.content(path, _LARGEST) if of_run else _typed(path)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -72,7 +75,7 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises:
         InputError: as `read`, or it is not what `semisup fit` writes.
     """
-    tree, wrong = read(path), f"{path} is not what semisup fit writes:"
+    tree, wrong = read(path, of_run=True), f"{path} is not what semisup fit writes:"
     require(isinstance(tree, dict), f"{wrong} it holds {str(tree)[:60]!r} and no options")
     for group, options in tree.items():
         require(isinstance(options, dict) or group in _OF_RUN, f"{wrong} {group} is {str(options)[:60]!r}")
@@ -82,6 +85,13 @@ def read_run(path: Path) -> dict[str, Any]:
             right = _OF_RUN.get(option, lambda value: True)(value)
             require(right, f"{wrong} {option} is {str(value)[:60]!r}")
     return tree
+
+
+def _typed(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST + 1)
+    require(len(content) <= _LARGEST, f"{path} has more than {_LARGEST:,} bytes; type a file of options")
+    return content
 
 
 def _check(text: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semisup.errors import InputError, require
+from semisup.runs import run_files
 from semisup.runs.directory import write_atomically
 from semisup.tracking import login
 
@@ -181,8 +182,8 @@ def _run_id(run_dir: Path) -> str:
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
     path = Path(run_dir) / ID_FILE
-    if path.exists():
-        kept = path.read_bytes().strip()
+    if run_files.is_there(path):
+        kept = run_files.content(path, 1024).strip()
         if not re.fullmatch(rb"[\w-]{1,64}", kept):
             raise InputError(f"{path} holds {kept[:64]!r}, which is no id of W&B; remove it, and a new W&B run begins")
         return kept.decode()

@@ -27,6 +27,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from semisup.classifier import Classifier
 from semisup.errors import InputError
+from semisup.runs import run_files
 from semisup.runs.directory import writing
 from semisup.runtime.console import say
 from semisup.runtime.signals import Signals, Stopped
@@ -237,7 +238,7 @@ def newest(run_dir: Path) -> Path | None:
         InputError: there are some, and none of them can be restored.
     """
     found = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")]
-    there, errors = [path for path in found if path.exists()], []
+    there, errors = [path for path in found if run_files.is_there(path)], []
     for path in there:
         try:
             Classifier.saved(path, sealed=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semisup.compare.record import Comparison, Run
+from semisup.errors import InputError
+from semisup.runs import run_files
+from semisup.runtime.console import say
 
 _WIDTH = 900  # pixels; two of them stand beside each other
 _QUALITY = 80
@@ -40,7 +43,14 @@ def embeddings(comparison: Comparison, folder: Path) -> list[Embedding]:
     if not places:
         return []
     most = max(places, key=lambda place: sum((labels, seed) == place for _, labels, seed in found))
-    return [Embedding(run, _small(path)) for (_, labels, seed), (run, path) in found.items() if (labels, seed) == most]
+    shown = []
+    for (_, labels, seed), (run, path) in found.items():
+        if (labels, seed) == most:
+            try:
+                shown.append(Embedding(run, _small(path)))
+            except InputError as error:
+                say(f"left out a picture: {error}")
+    return shown
 
 
 def _last(run: Path) -> Path | None:
@@ -52,8 +62,11 @@ def _last(run: Path) -> Path | None:
 def _small(path: Path) -> str:
     from PIL import Image
 
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    try:
+        with run_files.opened(path) as file, Image.open(file, formats=("PNG",)) as picture:
+            image = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, of damaged files
+        raise error if isinstance(error, InputError) else InputError(f"{path} is no picture ({error})") from error
     image.thumbnail((_WIDTH, 4 * _WIDTH))
     written = io.BytesIO()
     image.save(written, "WEBP", quality=_QUALITY)

@@ -1,0 +1,75 @@
+"""Opens the files of a run, and nothing that only looks like one.
+
+A run directory may have been somebody else's. Where one of its files is a pipe, a reader would wait for ever; a device
+may have no end, and a link may lead to any file that its reader may read. Every reader of a run opens its files here.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from semisup.errors import InputError, require
+
+MOST = 1 << 30  # bytes of a file that is read as a whole
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name: also a link that leads nowhere, which `opened` will say more of."""
+    return os.path.lexists(path)
+
+
+@contextmanager
+def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
+    """A file of a run, open for reading.
+
+    Args:
+        path: the file. One that lies in no run may be a link to anywhere; what it leads to must be a file all the same.
+        most: bytes that it may have.
+
+    Raises:
+        InputError: it is no regular file, a link that leads out of its run, larger than that, or can't be read.
+    """
+    path = Path(path)
+    try:
+        _check(path, os.stat(path), most)  # before it is opened: to open a device can have consequences
+        with open(path, "rb", opener=_without_waiting) as file:
+            _check(path, os.fstat(file.fileno()), most)
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror or error})") from error
+
+
+def content(path: Path, most: int = MOST) -> bytes:
+    """All that a file of a run holds; raises as `opened`."""
+    with opened(path, most) as file:
+        found = file.read(most + 1)
+    require(len(found) <= most, f"{path} has more than {most:,} bytes, which no such file of a run has")
+    return found
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check(path: Path, found: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+        kind = next((name for test, name in kinds.items() if test(found.st_mode)), "a device")
+        raise InputError(f"{path} is not a regular file but {kind}; remove it, or restore what was there")
+    run = path.absolute().parent
+    run = run.parent if run.name in ("checkpoints", "figures") else run
+    if _is_run(run) and run.resolve() not in path.resolve().parents:
+        raise InputError(
+            f"{path} is a link that leads out of its run, to {path.resolve()}; put the file itself in its place"
+        )
+    require(found.st_size <= most, f"{path} has {found.st_size:,} bytes, and no such file of a run has over {most:,}")
+
+
+def _is_run(folder: Path) -> bool:
+    return is_there(folder / "environment.txt") or is_there(folder / "checkpoints") or is_there(folder / "config.yaml")
