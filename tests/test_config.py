@@ -159,7 +159,8 @@ def test_short_names_dotted_names_and_empty_groups(write: Write) -> None:
 
 def test_a_callback_in_a_file_and_one_more_on_the_command_line(write: Write) -> None:
     path = write("trainer: {callbacks: [{class_path: ModelSummary, init_args: {max_depth: 3}}]}")
-    summary, monitor = fit(f"--config {path} --trainer.callbacks+=LearningRateMonitor").trainer["callbacks"]
+    line = f"--config {path} --trust --trainer.callbacks+=LearningRateMonitor"
+    summary, monitor = fit(line).trainer["callbacks"]
     assert summary._max_depth == 3
     assert isinstance(monitor, pl.callbacks.LearningRateMonitor)
 
@@ -205,7 +206,8 @@ def test_a_missing_file_and_one_that_is_not_text(write: Write) -> None:
 
 
 def again(config: Config, write: Write) -> Config:
-    return parse(config.verb, ["--config", write(config.yaml, "again.yaml")])
+    typed = ["--trainer.logger.save_dir", "logs"] if "save_dir: logs" in config.yaml else []
+    return parse(config.verb, ["--config", write(config.yaml, "again.yaml"), "--trust", *typed])
 
 
 @pytest.mark.parametrize(

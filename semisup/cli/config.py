@@ -4,16 +4,21 @@
 
 The command line beats files, and a later file an earlier one. Where a later one names another strategy, dataset,
 optimiser or schedule than a file does, those of the file's options that the other one doesn't have are left out.
+
+A class is named in the trainer's group alone. A file that names one is believed where `--trust` is typed.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
+import sys
 from argparse import Action, ArgumentError
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -22,10 +27,12 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup import plugins
 from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.cli.plain import imported, outside, plain
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.escape import shell
@@ -111,23 +118,25 @@ def parse(verb: str, argv: list[str]) -> Config:
 
     The config.yaml of the run that `--resume` or `--ckpt_path` names counts as the first file, so that `fit` goes on as
     it began. To validate, test and predict, its trainer group is left out: how many batches or devices a training had
-    must not decide what it is scored on.
+    must not decide what it is scored on, and nothing that it names is imported.
 
     Raises:
         InputError: an option, a value or a file is wrong.
     """
     own, args = _verb_options(verb, expand(argv))
     paths, args = take(args, "config")
+    trust, args = "--trust" in args, [argument for argument in args if argument != "--trust"]
     files = [(path, read(str(local(path)))) for path in paths]
     named = own["resume"] if verb == "fit" else own["ckpt_path"]
     run = run_of(Path(named)) if named and named != "auto" else None
     of_run = run is not None and run_files.is_there(run / "config.yaml")
     if run is not None and of_run:
         tree = read(str(run / "config.yaml"), of_run=True)
-        kept = {key: tree[key] for key in tree if verb == "fit" or key != "trainer"}
+        kept = {key: tree[key] for key in tree if verb == "fit" or key.partition(".")[0] != "trainer"}
         files.insert(0, (str(run / "config.yaml"), kept))
 
     chosen, why = _choose([tree for _, tree in files], args)
+    given = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
     parser = _parser(chosen[-1])
     options = {action.dest: hint for action in parser._actions if (hint := _hint(action))}
     if of_run:
@@ -138,10 +147,10 @@ def parse(verb: str, argv: list[str]) -> Config:
         require(value != "--", f"--{key}: expected a value, got --")
         require(key != "ckpt_path", "--ckpt_path is not of fit; type --resume RUN to go on with a run")
         if argument.startswith("--") and not _exists(key, options):
-            valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "print_config", "help")
+            valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "trust", "print_config", "help")
             raise InputError(_unknown(key, valid, chosen[-1], "--"))
-    given = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
     merged = {key: found for key, found in _merge(files, chosen, options).items() if key not in given}
+    _close(parser, merged, given, trust)
     tree = nest({key: value for key, (_, value) in merged.items()})
     try:
         parsed = parser.parse_args([f"--config={yaml.dump(tree, Dumper=Dumper)}", *args])
@@ -161,8 +170,44 @@ def parse(verb: str, argv: list[str]) -> Config:
     for name, value in chosen[-1].items():
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
-    parsed = parser.parse_args([f"--config={_yaml(parser, parsed)}"])
+    text = _yaml(parser, parsed)
+    _stay_inside(merged, yaml.safe_load(text)["trainer"], given, run)
+    parsed = parser.parse_args([f"--config={text}"])
     return _config(verb, parser, parsed, why, own)
+
+
+def _close(parser: ArgumentParser, merged: dict[str, tuple[str, Any]], typed: Iterable[str], trust: bool) -> None:
+    """Takes the classes out of the types of options, but for those of the trainer that were typed, or are trusted.
+
+    Raises:
+        InputError: a file names a class, and is not trusted.
+    """
+    for action in parser._actions:
+        hint, option = _hint(action), action.dest
+        if hint is None or (part := plain(hint)) == hint:
+            continue
+        path, value = merged.get(option, ("", None))
+        trainers = option.startswith("trainer.")
+        names = ", ".join(dict.fromkeys(imported(value, part))) if trainers and path else ""
+        advice = f"type --trust where you trust that file, or type --{option} yourself"
+        require(trust or not names, f"{path}: {option} asks to import {names}; {advice}")
+        if names:
+            rank_zero_only(print)(f"{path}: {option} imports {names}", file=sys.stderr)
+        elif not (trainers and any(_exists(key, [option]) for key in typed)):
+            action._typehint = NoneType if part is None else part  # type: ignore[attr-defined]
+
+
+def _stay_inside(
+    merged: dict[str, tuple[str, Any]], trainer: dict[str, Any], given: Iterable[str], run: Path | None
+) -> None:
+    """Refuses a logger or a profiler of a file that would write outside the run, unless that place was typed."""
+    for name in ("logger", "profiler"):
+        key = f"trainer.{name}"
+        path, _ = merged.get(key, ("", None))
+        for argument, place in outside(trainer[name], run) if path else ():
+            typed = {f"{key}.{argument}", f"{key}.init_args.{argument}"} & {*given}
+            advice = f"type --{key}.{argument} {place} where it should"
+            require(bool(typed), f"{path}: {key} would write to {place}, outside the run; {advice}")
 
 
 def _is_in_range(value: Any) -> bool:
@@ -230,18 +275,19 @@ def _parser(chosen: dict[str, str]) -> ArgumentParser:
     parser.add_argument("--strategy", type=str)
     parser.add_argument("--seed", type=int)
 
-    def add(group: str, cls: type, skip: set[str | int] | None = None) -> None:
-        parser.add_class_arguments(cls, group, skip=skip, instantiate=False, fail_untyped=False)
+    def add(group: str, cls: type, skip: tuple[str, ...] = ()) -> None:
+        left_out = () if cls is Trainer else _without_plain_values(cls, frozenset(skip))
+        parser.add_class_arguments(cls, group, skip={*skip, *left_out}, instantiate=False, fail_untyped=False)
 
     for name in plugins.split_names(chosen["strategy"]):
         cls = plugins.load(plugins.STRATEGIES, name)
         require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
         add(name, cls)
     parser.add_argument("--data.name", type=str)
-    add("data", plugins.load(plugins.DATAMODULES, chosen["data.name"]), {"seed"})
+    add("data", plugins.load(plugins.DATAMODULES, chosen["data.name"]), ("seed",))
     add("model", ModelOptions)
     parser.add_argument("--optimizer.name", type=str)
-    add("optimizer", _lookup(_OPTIMIZERS, chosen["optimizer.name"], "optimizer"), {"params"})
+    add("optimizer", _lookup(_OPTIMIZERS, chosen["optimizer.name"], "optimizer"), ("params",))
     parser.add_argument("--lr_scheduler.name", type=str)
     add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
     add("tracking", TrackingOptions)
@@ -249,6 +295,25 @@ def _parser(chosen: dict[str, str]) -> ArgumentParser:
     sgd = SGD if chosen["optimizer.name"] == "sgd" else {}
     parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in sgd.items()})
     return parser
+
+
+@cache
+def _without_plain_values(cls: type, skip: frozenset[str]) -> frozenset[str]:
+    """The parameters of a class that are no options, since only code can make their values.
+
+    Raises:
+        InputError: one of them has no default.
+    """
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(cls, "x", skip={*skip}, instantiate=False, fail_untyped=False)
+    hints = {action.dest: hint for action in parser._actions if (hint := _hint(action)) is not None}
+    found = {option.removeprefix("x."): hint for option, hint in hints.items() if plain(hint) is None}
+    for name, hint in found.items():
+        kinds = "options are numbers, text, choices, and lists and mappings of these"
+        parameter = inspect.signature(cls).parameters.get(name)
+        optional = parameter is None or parameter.default is not inspect.Parameter.empty
+        require(optional, f"{cls.__name__} needs a {name} of type {hint}, and {kinds}; give it a default")
+    return frozenset(name.partition(".")[0] for name in found)
 
 
 def _lookup(table: Mapping[str, type], name: str, kind: str) -> type:
@@ -263,7 +328,10 @@ def _hint(action: Action) -> Any:
 
 def _exists(key: str, options: Iterable[str]) -> bool:
     """Whether there is an option, also with `+` to append to a list, or with the parameter of a class behind it."""
-    return any(key in (option, f"{option}+") or key.startswith(f"{option}.") for option in options)
+    return any(
+        key in (option, f"{option}+") or (key.startswith(f"{option}.") and option.startswith("trainer."))
+        for option in options
+    )
 
 
 def _unknown(key: str, options: Iterable[str], chosen: dict[str, str], dashes: str = "") -> str:

@@ -67,7 +67,8 @@ def run(config: Config) -> None:
         raise
     except signals.Stopped as stopped:
         exit_code = stopped.exit_code
-        say(f"stopped by {stopped.name}; go on with: {typed('fit', '--resume', run_dir)}")
+        trust = ["--trust"] if "class_path:" in config.yaml else []
+        say(f"stopped by {stopped.name}; go on with: {typed('fit', '--resume', run_dir, *trust)}")
         if module.global_rank > 0:
             raise SystemExit(0) from None  # where Lightning started it, a failure would kill rank 0 while it closes
         if stopped.number in stop.besides:
@@ -90,7 +91,8 @@ def _train(
     point, places = resume.checkpoint(config, run_dir, module, data) if resumed else (None, None)
     progress = Progress()
     callbacks = [*([] if places is None else [Remap(places)]), *_callbacks(config, run_dir, progress, stop)]
-    trainer = build_trainer(config, logger=loggers, callbacks=callbacks)
+    # What Lightning leaves stays in the run.
+    trainer = build_trainer(config, logger=loggers, callbacks=callbacks, default_root_dir=run_dir)
     if trainer.is_global_zero:
         for left in (*run_dir.glob(".*.tmp"), *([] if point else [run_dir / METRICS_FILE])):  # by a run that was killed
             left.unlink(missing_ok=True)

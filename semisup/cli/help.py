@@ -71,6 +71,7 @@ _MAIN = (
     Option("strategy", "NAME[+NAME]", DEFAULTS["strategy"], "what to learn from unlabeled images (semisup list)"),
     Option("data", "NAME", f"stl10 where it is in {ROOT}, else digits", "the dataset (semisup list)"),
     Option("config", "FILE", "", "options from YAML; several files add up, and the command line beats them all"),
+    Option("trust", "", "", "import the classes that files, also a run that goes on, name in their trainer group"),
     Option("print_config", "", "", "print all options as YAML, to give to --config, and do nothing else"),
     Option("seed", "N", "0", "of every random draw; 0 or more"),
 )

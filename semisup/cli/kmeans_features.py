@@ -25,7 +25,7 @@ from semisup.runs.paths import output_folder
 if TYPE_CHECKING:
     from semisup.features.dictionary import Dictionary
 
-_GROUPS = ("data", "seed", "config")  # of the options of `semisup fit`, those that mean something here
+_GROUPS = ("data", "seed", "config", "trust")  # of the options of `semisup fit`, those that mean something here
 _LEAST = {"centroids": 2, "patch": 2}  # one centroid is as near as the mean of all; a pixel has no contrast
 _NAME = "kmeans-features"
 _DRAWN = 1600  # centroids that a page has room for
