@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,6 +49,30 @@ def test_options_of_a_strategy_go_to_its_arms_alone() -> None:
     assert grid.arguments_of("supervised", typed, asked) == shared
     assert grid.arguments_of("kmeans+pseudolabel", typed, asked) == typed
     assert grid.arguments_of("pseudolabel", typed, asked) == [*shared[:2], "--pseudolabel.top_k=7", *shared[2:]]
+
+
+def test_a_run_that_goes_on_is_trusted_with_the_classes_that_were_typed_alone(tmp_path: Path) -> None:
+    def naming(callback: str, **more: Any) -> dict[str, Any]:
+        usual = {"strategy": "supervised", "seed": 0, "data": {"name": "digits"}}
+        return {**usual, "trainer": {"max_epochs": 1, "callbacks": [{"class_path": callback}]}, **more}
+
+    typed = naming("mine.Callback")
+    classes = grid.named_classes(typed)
+    assert classes == {"trainer.callbacks": [{"class_path": "mine.Callback"}]}
+    job = grid.Job("supervised", 40, 0, [], grid.wanted(typed, 0), classes)
+    for number, (found, trusted) in enumerate(
+        [
+            (typed, True),
+            (naming("other.Callback"), False),
+            (naming("mine.Callback", **{"trainer.profiler": {"class_path": "other.Profiler"}}), False),
+            (naming("mine.Callback", data={"name": "digits", "root": {"class_path": "other.Root"}}), False),
+        ]
+    ):
+        run = tmp_path / str(number)
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "config.yaml").write_text(yaml.safe_dump(found))
+        assert ("--trust" in grid.fit_command(job, tmp_path, run)) == trusted
+        assert "--trust" not in grid.fit_command(replace(job, classes={}), tmp_path, run)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_the_loss_is_kept_in_the_checkpoint(tmp_path: Path) -> None:
 def flat(arm: str) -> dict[str, Any]:
     """group.option -> value, as an arm of the studies resolves."""
     files = [EXPERIMENTS / "base.yaml", *([EXPERIMENTS / f"{arm}.yaml"] if arm != "base" else [])]
-    tree = yaml.safe_load(parse("fit", [argument for path in files for argument in ("--config", str(path))]).yaml)
+    tree = yaml.safe_load(parse("fit", ["--trust", *(word for path in files for word in ("--config", str(path)))]).yaml)
     return {f"{group}.{name}": value for group in ("data", "model", "optimizer") for name, value in tree[group].items()}
 
 

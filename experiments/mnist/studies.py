@@ -58,7 +58,8 @@ def main() -> None:
 def options(arm: str) -> list[str]:
     """The options of an arm: its file behind the one of the base."""
     files = [HERE / "base.yaml", *([HERE / f"{arm}.yaml"] if arm != "base" else [])]
-    return [argument for path in files for argument in ("--config", str(path))]
+    callback = ["--trust"]  # base.yaml names one of semisup's own
+    return [*callback, *(argument for path in files for argument in ("--config", str(path)))]
 
 
 def run(arm: str, epochs: int, root: Path, extra: list[str]) -> Accuracies:

@@ -152,10 +152,13 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     build_data(arms[-1][2])  # that of the most labels
     if request.oracle:
         arms.append(("supervised", None, *config("supervised", ["--data.labels_per_class", "null"])))
+    trees = [yaml.safe_load(parsed.yaml) for _, _, parsed, _ in arms]
     jobs = [
-        grid.Job(strategy, labels, seed, [*words, "--seed", str(seed)], grid.wanted(yaml.safe_load(parsed.yaml), seed))
+        grid.Job(
+            strategy, labels, seed, [*words, "--seed", str(seed)], grid.wanted(tree, seed), grid.named_classes(tree)
+        )
         for seed in range(request.seeds)
-        for strategy, labels, parsed, words in arms
+        for (strategy, labels, _, words), tree in zip(arms, trees, strict=True)
     ]
     return first.data_name, jobs
 

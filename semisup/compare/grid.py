@@ -7,7 +7,7 @@ asks for others makes another one beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Job:
         seed: of every random draw.
         arguments: of `semisup fit`, without the folder to write to.
         wanted: what its `config.yaml` will say that determines what it learns.
+        classes: the options that name classes, as `named_classes` gives them.
     """
 
     strategy: str
@@ -45,6 +46,7 @@ class Job:
     seed: int
     arguments: list[str]
     wanted: dict[str, Any]
+    classes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,10 +65,13 @@ def fit_command(job: Job, root: Path, unfinished: Path | None = None) -> list[st
     Args:
         job: the run.
         root: its `runs` folder.
-        unfinished: the directory of a run to go on with, which knows its own options.
+        unfinished: the directory of a run to go on with, which knows its own options. It may import the classes that
+            it names where these are the ones that were typed for the job.
     """
     if unfinished:
-        return ["fit", "--resume", path_word(unfinished)]
+        classes = named_classes(read_config(unfinished)) if job.classes else {}
+        trust = ["--trust"] if job.classes and classes == job.classes else []
+        return ["fit", "--resume", path_word(unfinished), *trust]
     return ["fit", *job.arguments, "--trainer.default_root_dir", path_word(root)]
 
 
@@ -142,6 +147,14 @@ def arguments_of(strategy: str, options: Sequence[str], asked: Iterable[str]) ->
 def wanted(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """What the `config.yaml` of a run with this seed will say that determines what it learns."""
     return identity({**config, "seed": seed})
+
+
+def named_classes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that name classes to import, as `{"trainer.callbacks": [...]}`."""
+    options = {
+        f"{group}.{name}": x for group, found in config.items() if isinstance(found, dict) for name, x in found.items()
+    }
+    return {name: value for name, value in options.items() if "class_path" in f"{name} {value}"}
 
 
 def find(job: Job, root: Path) -> tuple[Path | None, bool]:
