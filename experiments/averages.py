@@ -1,12 +1,12 @@
-"""Four moving averages of one training, and the weights that they follow: test accuracy in percent.
+"""Moving averages of one training, and the weights that they follow: test accuracy in percent.
 
     python experiments/averages.py --data digits --strategies supervised fixmatch
-    python experiments/averages.py --data stl10 --root data/photographs32 --labels 25 --batch 16 --ratio 3
+    python experiments/averages.py --data stl10 --root data/photographs32 --labels 25 --batch 8 --ratio 1
 
-An average may keep its decay from the first step on, or be warmed up, min(decay, (1 + k) / (10 + k)) after k updates;
-and it may take the network's buffers as they are (batch normalisation's running statistics), or average them as well.
-No average takes part in the training, so that all four follow the same weights. The learning rate falls over the steps
-of each run. A line for every run; figures in RESULTS.md.
+An average keeps its decay from the first step on, or is warmed up, min(decay, (1 + k) / (10 + k)) after k updates;
+the running statistics of batch normalisation are averaged like weights, or copied. Ours is semisup/models/ema.py. No
+average takes part in the training, so that all follow the same weights. The learning rate falls over the steps of each
+run. A line for every run; figures in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import nn
 
 from semisup import plugins
 from semisup.classifier import Classifier, ModelOptions
+from semisup.models.ema import EMA
 from semisup.models.modes import evaluation_mode
 from semisup.strategy import Composition
 
@@ -31,6 +32,7 @@ RULES = {  # name -> (warmed up, buffers copied)
     "warmed up, averaged": (True, False),
     "warmed up, copied": (True, True),
 }
+OURS = "ours"
 
 
 class Averages(pl.Callback):
@@ -43,24 +45,27 @@ class Averages(pl.Callback):
     def __init__(self, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.networks: dict[str, nn.Module] = {}
+        self.ours: EMA | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begins with copies."""
         assert isinstance(pl_module, Classifier)
         self.networks = {name: deepcopy(pl_module.network).eval() for name in RULES}
+        self.ours = EMA(pl_module.network, self.decay)
+        self.networks[OURS] = self.ours.average
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """One step towards the network."""
-        assert isinstance(pl_module, Classifier)
-        warm = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        assert isinstance(pl_module, Classifier) and self.ours is not None
+        warm, network = min(self.decay, (1 + self.updates) / (10 + self.updates)), pl_module.network
         self.updates += 1
+        self.ours.update(network)
         for name, (warmed, copied) in RULES.items():
-            keep = warm if warmed else self.decay
-            network = self.networks[name]
-            for ours, theirs in zip(network.parameters(), pl_module.network.parameters(), strict=True):
+            keep, average = warm if warmed else self.decay, self.networks[name]
+            for ours, theirs in zip(average.parameters(), network.parameters(), strict=True):
                 ours.lerp_(theirs, 1 - keep)
-            for ours, theirs in zip(network.buffers(), pl_module.network.buffers(), strict=True):
+            for ours, theirs in zip(average.buffers(), network.buffers(), strict=True):
                 if copied or not ours.is_floating_point():
                     ours.copy_(theirs)
                 else:
@@ -81,8 +86,8 @@ def main() -> None:
     parser.add_argument("--ratio", type=int, default=7, help="unlabeled images for each labeled one, of fixmatch")
     parser.add_argument("--decay", type=float, default=0.999)
     options = parser.parse_args()
-    print("| data, backbone, strategy | decay | steps | seed | weights | " + " | ".join(RULES) + " |")
-    print("|---|---|---|---|---|" + "---|" * len(RULES), flush=True)
+    print("| data, backbone, strategy | decay | steps | seed | weights | " + " | ".join([*RULES, OURS]) + " |")
+    print("|---|---|---|---|---|" + "---|" * (len(RULES) + 1), flush=True)
     for strategy in options.strategies:
         for steps in options.steps:
             for seed in options.seeds:

@@ -22,10 +22,11 @@ from strategies.fixmatch import FixMatch
 from strategies.supervised import Supervised
 
 
-def test_parameters_follow_the_closed_form_and_buffers_are_the_networks() -> None:
+@pytest.mark.parametrize("decay", [0.3, 0.05])
+def test_weights_and_statistics_follow_the_closed_form(decay: float) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    network.register_buffer("state", torch.zeros(3, dtype=torch.float16))  # buffers of several types
-    ema = EMA(network, 0.3)
+    network.register_buffer("state", torch.zeros(3, dtype=torch.float16))
+    ema = EMA(network, decay)
     generator = torch.Generator().manual_seed(0)
     history = [weights(network)]
     for _ in range(9):
@@ -33,17 +34,24 @@ def test_parameters_follow_the_closed_form_and_buffers_are_the_networks() -> Non
             for parameter in network.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator))
         network.state += 1
-        network(torch.randn(4, 1, 5, 5, generator=generator))  # moves batch normalisation's buffers
+        network(torch.randn(4, 1, 5, 5, generator=generator))  # moves batch normalisation's statistics
         history.append(weights(network))
         ema.update(network)
-    keep = [min(0.3, (1 + k) / (10 + k)) for k in range(9)]  # .1, 2/11, 3/12, .3, ...
-    shares = [math.prod(keep)] + [(1 - d) * math.prod(keep[k + 1 :]) for k, d in enumerate(keep)]
-    assert sum(shares) == pytest.approx(1)
-    for name, _ in network.named_parameters():
-        expected = sum(share * past[name].double() for share, past in zip(shares, history, strict=True))
-        torch.testing.assert_close(ema.average.get_parameter(name).double(), expected, rtol=1e-5, atol=1e-6)
-    for name, buffer in network.named_buffers():
-        assert torch.equal(ema.average.get_buffer(name), buffer), name
+
+    def shares(late: int) -> list[float]:
+        """What the average is made of: the weights that it began with, and those of every update."""
+        keep = [min(decay, (1 + k) / (late + k)) for k in range(9)]
+        return [math.prod(keep)] + [(1 - d) * math.prod(keep[k + 1 :]) for k, d in enumerate(keep)]
+
+    copied = {"state", "1.num_batches_tracked"}
+    for name, value in ema.average.state_dict().items():
+        if name in copied:
+            assert torch.equal(value, history[-1][name])
+        else:
+            made_of = shares(100 if "running" in name else 10)
+            assert sum(made_of) == pytest.approx(1)
+            expected = sum(share * past[name].double() for share, past in zip(made_of, history, strict=True))
+            torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
     assert int(ema.average[1].num_batches_tracked) == 9
 
 

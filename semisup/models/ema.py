@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_STATISTICS = ("running_mean", "running_var")  # what batch normalisation calls its own, in torch and elsewhere
+
 
 class EMA(nn.Module):
-    """Follows a network's parameters, average <- d * average + (1 - d) * network, and has its buffers.
+    """Follows a network: average <- d * average + (1 - d) * network.
 
     After k updates the next one keeps d = min(decay, (1 + k) / (10 + k)): the average looks back over a ninth of the
     steps so far and, once that is more, over 1 / (1 - decay) of them. With a decay that is full from the first step on,
     most of a short run's average would be the random weights that it began with. The rule is that of TensorFlow's
     `ExponentialMovingAverage`, given `num_updates`.
 
-    Buffers, such as batch normalisation's running statistics, are copied: they are averages already, and averaged
-    again they would be late. The code of FixMatch, of TorchSSL and of USB comes to the same: it averages the parameters
-    alone, with a full decay from the first of its 2^20 steps on, and evaluates them with the network's own statistics.
-    Others differ: Mean Teacher's code warms the decay up, min(decay, 1 - 1 / (k + 2)), and its teacher has the
-    statistics of its own forward passes; timm averages buffers like weights by default. What each choice costs after
-    500 to 10,000 steps is in experiments/RESULTS.md.
+    The running statistics of batch normalisation are averages already, of the last steps' batches. They are averaged
+    with d = min(decay, (1 + k) / (100 + k)), over fewer steps than the weights, or they would forget their initial 0
+    and 1 too late. Copied, they would be those of the network's last weights and batches, and less fit for the average.
+    All other buffers are copied.
+
+    Other code: that of FixMatch, of TorchSSL and of USB averages the parameters alone, with a full decay from the first
+    of 2^20 steps on, and evaluates them with the network's own statistics. Mean Teacher's warms the decay up by
+    min(decay, 1 - 1 / (k + 2)), and its teacher has the statistics of its own forward passes. timm averages buffers
+    like weights by default. What these choices cost in shorter runs is in experiments/RESULTS.md.
 
     The average is a module of its own, so that a checkpoint holds it, its count of updates included, and a device move
     takes it along; it is always in evaluation mode and has no gradients. Source: Tarvainen & Valpola 2017, Mean Teacher
@@ -72,15 +78,16 @@ class EMA(nn.Module):
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """One step towards the network."""
-        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
-        ours: list[Tensor] = [*self.average.parameters()]
-        if ours:
-            torch._foreach_lerp_(ours, [*network.parameters()], 1 - keep)
-        buffers = list(zip(self.average.buffers(), network.buffers(), strict=True))
-        for dtype in {x.dtype for x, _ in buffers}:  # those of one dtype are copied in one go
-            of_it = [(x, y) for x, y in buffers if x.dtype == dtype]
-            torch._foreach_copy_([x for x, _ in of_it], [y for _, y in of_it])
+        k, self.updates = self.updates, self.updates + 1
+        _approach(self.average.parameters(), network.parameters(), min(self.decay, (1 + k) / (10 + k)))
+        ours, theirs = dict(self.average.named_buffers()), dict(network.named_buffers())
+        statistics = [name for name in ours if name.rpartition(".")[2] in _STATISTICS]
+        keep = min(self.decay, (1 + k) / (100 + k))
+        _approach([ours[name] for name in statistics], [theirs[name] for name in statistics], keep)
+        others = [name for name in ours if name not in statistics]
+        for dtype in {ours[name].dtype for name in others}:  # those of one dtype are copied in one go
+            of_it = [name for name in others if ours[name].dtype == dtype]
+            torch._foreach_copy_([ours[name] for name in of_it], [theirs[name] for name in of_it])
 
     def get_extra_state(self) -> Tensor:
         """The count of updates, () int64, for the checkpoint."""
@@ -89,3 +96,10 @@ class EMA(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Goes on counting from there."""
         self.updates = int(state.long())
+
+
+def _approach(ours: Iterable[Tensor], theirs: Iterable[Tensor], keep: float) -> None:
+    """keep * ours + (1 - keep) * theirs, in place and in one go."""
+    moving = list(ours)
+    if moving:
+        torch._foreach_lerp_(moving, list(theirs), 1 - keep)
