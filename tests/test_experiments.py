@@ -102,6 +102,20 @@ def test_the_last_rung_is_the_courses_procedure(tmp_path: Path, monkeypatch: pyt
     }
 
 
+def test_surrogate_classes_stand_on_the_first_six_rungs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_stl10(tmp_path / "data", side=96)
+    monkeypatch.chdir(tmp_path)
+    paths = [*LADDER[:6], FOLDER / "ladder" / "exemplar.yaml"]
+    config = flat(yaml.safe_load(parse("fit", [x for path in paths for x in ("--config", str(path))]).yaml))
+    assert config["strategy"] == "exemplar+kmeans+pseudolabel" and config["data.split"] == "course"
+    assert (config["exemplar.images"], config["exemplar.samples_per_class"], config["exemplar.batch_size"]) == (
+        4000,
+        100,
+        128,
+    )
+    assert config["exemplar.images"] * config["exemplar.samples_per_class"] // config["exemplar.batch_size"] == 3125
+
+
 def test_the_ladders_table_compares_each_rung_with_the_one_before() -> None:
     """Over the seeds that both have; the last checkpoint counts where no best one was chosen."""
     climb = runpy.run_path(str(FOLDER / "ladder" / "climb.py"))
