@@ -1,0 +1,76 @@
+"""The package's rooms: each imports only from floors below its own or beside it, and no import runs in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    {"errors", "escape", "batch", "selection", "randomness"},
+    {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins"},
+    {"data", "models", "features"},
+    {"classifier", "predict", "tracking"},
+    {"training"},
+    {"figures", "report", "compare", "dashboard"},
+    {"cli"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in ("semisup", "strategies", "datamodules")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def imported(path: Path, at_once: bool = False) -> Iterator[str]:
+    """The modules of ours that a file imports, or those that it imports when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if at_once else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module in MODULES:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in inner)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room(module) for module in MODULES if module.startswith("semisup.")}
+    assert rooms - {"__main__"} == FLOOR.keys()
+
+
+@pytest.mark.parametrize("name", sorted(FLOOR))
+def test_a_room_imports_from_no_floor_above(name: str) -> None:
+    upwards = [
+        f"{module} imports {other}"
+        for module, path in MODULES.items()
+        if module.startswith("semisup.") and room(module) == name
+        for other in imported(path)
+        if other != "semisup" and FLOOR.get(room(other), -1) > FLOOR[name]
+    ]
+    assert not upwards
+
+
+def test_the_framework_imports_no_strategy_and_no_datamodule() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("semisup"):
+            assert not [other for other in imported(path) if other.split(".")[0] in ("strategies", "datamodules")]
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    """Among what is imported at once; what a function imports later, or a type checker alone, is left out."""
+    graph = {module: set(imported(path, at_once=True)) - {module} for module, path in MODULES.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports run in a circle: {' -> '.join(error.args[1])}")
+    assert set(order) >= graph.keys()
