@@ -32,6 +32,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from semisup import plugins
 from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.cli.moved import follow_moves
 from semisup.cli.plain import imported, outside, plain
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
@@ -123,7 +124,7 @@ def parse(verb: str, argv: list[str]) -> Config:
     Raises:
         InputError: an option, a value or a file is wrong.
     """
-    own, args = _verb_options(verb, expand(argv))
+    own, args = _verb_options(verb, expand(follow_moves(argv)))
     paths, args = take(args, "config")
     trust, args = "--trust" in args, [argument for argument in args if argument != "--trust"]
     files = [(path, read(str(local(path)))) for path in paths]

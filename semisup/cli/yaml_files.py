@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import get_loader
 
 from semisup.cli import SHORT
+from semisup.cli.moved import follow_moves
 from semisup.errors import require
 from semisup.runs import safe_yaml
 from semisup.runs.directory import place
@@ -49,9 +50,11 @@ def read(path: str, of_run: bool = False) -> dict[str, Any]:
     tree = {} if tree is None else tree
     found = str(tree)[:60]
     require(isinstance(tree, dict), f"{path} must hold options, such as `strategy: pseudolabel`, not {found!r}")
+    tree = without_hidden(tree)
+    if "trainer" in tree:  # the group that names classes
+        tree["trainer"] = follow_moves(tree["trainer"])
     return {
-        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value
-        for key, value in without_hidden(tree).items()
+        key: {SHORT[key]: value} if key in SHORT and isinstance(value, str) else value for key, value in tree.items()
     }
 
 
