@@ -1,11 +1,10 @@
-"""Ctrl-C, SIGTERM and SLURM's requeue signal: the step is finished, saved, and the command that is printed goes on."""
+"""Ctrl-C and other signals: the step is finished, saved, and the command that is printed goes on."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import same
+from helpers import HANG, same
 
 from semisup.cli.front import main
 from semisup.runs.reading import read_metrics
-from semisup.runtime.signals import Stopped, requeue
+from semisup.runtime.signals import STOPPING, Signals, Stopped, requeue
 
 SIX_STEPS = [
     *("--data", "digits", "--data.steps_per_epoch", "3", "--trainer.max_epochs", "2"),
@@ -33,22 +32,23 @@ class Send(pl.Callback):
     Args:
         step: steps that were done before it.
         numbers: of the signals.
-        seconds: that the step takes after them.
+        ends: whether the step ever ends after them.
     """
 
-    def __init__(self, step: int, numbers: list[int], seconds: float = 0.0) -> None:
-        self.step, self.numbers, self.seconds = step, numbers, seconds
+    def __init__(self, step: int, numbers: list[int], ends: bool = True) -> None:
+        self.step, self.numbers, self.ends = step, numbers, ends
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
         if trainer.global_step == self.step:
             for number in self.numbers:
                 os.kill(os.getpid(), number)
-            time.sleep(self.seconds)
+            while not self.ends:
+                signal.pause()
 
 
-def sent(step: int, numbers: list[int], seconds: float = 0.0) -> list[str]:
+def sent(step: int, numbers: list[int], ends: bool = True) -> list[str]:
     """The options that send the signals."""
-    sending = [f"--trainer.callbacks.{name}={value}" for name, value in (("step", step), ("seconds", seconds))]
+    sending = [f"--trainer.callbacks.{name}={value}" for name, value in (("step", step), ("ends", str(ends).lower()))]
     return ["--trainer.callbacks+=test_signals.Send", *sending, f"--trainer.callbacks.numbers={[*map(int, numbers)]}"]
 
 
@@ -63,11 +63,13 @@ def record(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c() -> Iterator[None]:
-    """Ctrl-C means something here even where the tests run in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def nothing_is_ignored() -> Iterator[None]:
+    """Signals mean something here even where the tests run in the background, or by nohup, which ignores some."""
+    usual = {number: signal.SIG_DFL for number in STOPPING} | {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,7 @@ def goes_on(arguments: list[str], undisturbed: tuple[dict[str, Any], list[dict[s
         (signal.SIGTERM, "SIGTERM", 1),
         (signal.SIGINT, "Ctrl-C", 3),
         (signal.SIGTERM, "SIGTERM", 2),  # in the last step of an epoch
+        (signal.SIGHUP, "SIGHUP", 1),
     ],
 )
 def test_the_step_is_finished_and_the_printed_command_goes_on(
@@ -119,6 +122,28 @@ def test_the_step_is_finished_and_the_printed_command_goes_on(
     assert f"{name}: finishing the step, and saving; a second Ctrl-C leaves at once" in said.err
     (command,) = [line for line in said.out.splitlines() if line.startswith(f"stopped by {name}; go on with: ")]
     goes_on(command.partition(" -m semisup ")[2].split(), undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2])
+def test_whatever_asks_for_the_end_is_saved_for(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Stopped) as stopped:
+        main(["fit", *SIX_STEPS, *sent(1, [number, number])])
+    assert stopped.value.code == 128 + number
+    assert left()[1]["global_step"] == 2 and signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As nohup asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals().handled():
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(Stopped):
+                os.kill(os.getpid(), signal.SIGUSR2)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def job(folder: Path, monkeypatch: pytest.MonkeyPatch, scontrol: str) -> None:
@@ -168,11 +193,11 @@ def test_a_second_ctrl_c_leaves_in_the_middle_of_a_step(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
 
     def child() -> None:
-        os._exit(main(["fit", *SIX_STEPS, *sent(4, [signal.SIGINT, signal.SIGINT], 300.0)]))
+        os._exit(main(["fit", *SIX_STEPS, *sent(4, [signal.SIGINT, signal.SIGINT], ends=False)]))
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
-    process.join(250)
+    process.join(HANG)
     process.kill()
     assert process.exitcode == -signal.SIGINT
     run, checkpoint = left()

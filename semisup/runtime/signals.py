@@ -1,4 +1,4 @@
-"""Signals that end a training in good order: Ctrl-C, the SIGTERM of a cluster or a shell, and SLURM's requeue signal.
+"""Signals that end a training in good order: Ctrl-C, a closed terminal's, a cluster's, and SLURM's requeue signal.
 
 A signal during a training is only written down. At the end of the step all ranks agree on it, the checkpoint is
 written, and `Stopped` is raised on every rank at the same step (semisup/training/checkpoints.py). Outside of a
@@ -16,12 +16,19 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+# What would end the process by itself: Ctrl-C; a cluster's or a shell's wish; a closed terminal; Ctrl-\; the limit of
+# CPU time; and the two that are left to users, by which clusters warn before a job's time is over.
+STOPPING = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2),
+)
 
 
 class Stopped(SystemExit):
@@ -43,10 +50,10 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """Takes SIGINT, SIGTERM and the signals that are given besides.
+    """Takes the signals of `STOPPING`, and those that are given besides.
 
     Attributes:
-        besides: numbers of those that were given.
+        besides: numbers of those that were given, by which a scheduler asks for a run to be queued again.
         received: number of the first signal since the start, 0 for none.
         deferred: whether signals are only written down, for others to ask for; else `Stopped` is raised at once.
     """
@@ -60,9 +67,10 @@ class Signals:
     def handled(self) -> Iterator[None]:
         """While it lasts, the signals come here; in another thread than the main one, Python can't do that."""
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *self.besides)}
-            # What was started with a signal ignored (by nohup, or with & in a script) goes on ignoring it.
-            self._before = {number: then for number, then in before.items() if then != signal.SIG_IGN}
+            before = {number: signal.getsignal(number) for number in {*STOPPING, *self.besides}}
+            # What was started with a signal ignored (by nohup, or with & in a script) goes on ignoring it; and what
+            # Python doesn't know the handler of (None), it could not give back.
+            self._before = {number: then for number, then in before.items() if then not in (signal.SIG_IGN, None)}
         self.install()
         try:
             yield
@@ -91,7 +99,8 @@ class Signals:
 @rank_zero_only
 def _tell(line: str) -> None:
     """Says a line where a handler may: `print` must not be entered again where it was interrupted."""
-    os.write(2, f"\n{line}\n".encode())
+    with suppress(OSError):  # the terminal is gone
+        os.write(2, f"\n{line}\n".encode())
 
 
 def requeue_signals(plugins: Iterable[Any]) -> list[int]:
