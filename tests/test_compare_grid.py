@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ from typing import Any
 import pytest
 import yaml
 from comparable_runs import CLASSES, config, write_run
+from helpers import HANG, spins, unbounded, until
+from test_lock import held_by_another
 
 from datamodules.digits import Digits
 from semisup.cli.config import parse
 from semisup.cli.front import main
-from semisup.compare import grid
+from semisup.compare import grid, processes, train
 from semisup.compare.comparable import identity
-from semisup.compare.processes import Task, alone, parallel, run_all, share
+from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Comparison
 from semisup.errors import InputError
+from semisup.runs.lock import LOCK, Held
+from semisup.runtime.openmp import SPINS
 
 # ---- what is typed
 
@@ -182,95 +186,133 @@ def python(code: str, log: Path) -> Task:
 
 
 def test_processes_run_some_at_once(tmp_path: Path) -> None:
+    """Two at once, since each waits for the other of its pair; and never three."""
     trace = tmp_path / "trace"
     code = (
-        "import sys, time\n"
-        f"say = lambda c: open({str(trace)!r}, 'a').write(c)\n"
-        "say('+'); time.sleep(0.3); print('number', NUMBER); say('-'); sys.exit(NUMBER % 2)"
+        "import sys; sys.path.insert(0, TESTS); from helpers import until\n"
+        "trace = lambda: open(TRACE).read()\n"
+        "say = lambda c: open(TRACE, 'a').write(c)\n"
+        "say('+'); until(lambda: trace().count('+') >= min(NUMBER // 2 * 2 + 2, 5))\n"
+        "print('number', NUMBER); say('-'); sys.exit(NUMBER % 2)"
     )
+    code = code.replace("TESTS", repr(str(Path(__file__).parent))).replace("TRACE", repr(str(trace)))
     tasks = [python(code.replace("NUMBER", str(k)), tmp_path / "logs" / f"{k}") for k in range(5)]
     ended = {}
-    with alone(tmp_path) as lock:
-        run_all(tasks, 2, 0, lock, lambda index, exit_code, seconds: ended.update({index: exit_code}))
+    run_all(5, 2, 0, tasks.__getitem__, lambda index, exit_code, seconds: ended.update({index: exit_code}))
     assert ended == {0: 0, 1: 1, 2: 0, 3: 1, 4: 0}
     assert [task.log.read_text() for task in tasks] == [f"number {k}\n" for k in range(5)]
     depth = [trace.read_text()[: k + 1].count("+") - trace.read_text()[:k].count("-") for k in range(10)]
     assert len(trace.read_text()) == 10 and max(depth) == 2
 
 
+def test_what_another_process_is_at_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_ASK_SECONDS", 0.0)
+    asked, ended = [], []
+
+    def begin(index: int) -> Task | None:
+        asked.append(index)
+        if index == 0 and 1 not in ended:
+            raise Held(tmp_path, None)
+        return python("", tmp_path / "log") if index == 1 else None
+
+    run_all(3, 1, 0, begin, lambda index, exit_code, seconds: ended.append(index))
+    assert asked[:2] == [0, 1] and ended[0] == 1 and sorted(ended) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_no_process_outlives_an_error(error: type[BaseException], tmp_path: Path) -> None:
-    lasting = python("import os, time; print(os.getpid(), flush=True); time.sleep(600)", tmp_path / "lasting")
+    lasting = python("import os, signal; print(os.getpid(), flush=True); signal.pause()", tmp_path / "lasting")
+    tasks = [lasting, python("", tmp_path / "brief"), lasting]
 
-    def ended(index: int, exit_code: int, seconds: float) -> None:
-        while not lasting.log.read_text():
-            time.sleep(0.05)
+    def ended(index: int, exit_code: int, seconds: float | None) -> None:
+        until(lasting.log.read_text)
         raise error
 
-    with alone(tmp_path) as lock, pytest.raises(error):
-        run_all([lasting, python("", tmp_path / "brief"), lasting], 2, 0, lock, ended)
+    with pytest.raises(error):
+        run_all(3, 2, 0, tasks.__getitem__, ended)
     (process,) = lasting.log.read_text().split()
     with pytest.raises(ProcessLookupError):
         os.kill(int(process), 0)
 
 
-def test_a_folder_is_one_comparisons_until_its_last_process_ends(tmp_path: Path) -> None:
-    with alone(tmp_path) as lock:
-        outlives = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
-        with pytest.raises(InputError, match="another semisup compare"), alone(tmp_path):
-            pass
-    with pytest.raises(InputError, match="or a run that it started, is at work"), alone(tmp_path):
-        pass
-    outlives.communicate(b"\n")
-    with alone(tmp_path):
-        pass
+def work(job: grid.Job, out: Path) -> tuple[train._Work, ExitStack]:
+    locks = ExitStack()
+    return train._Work([job], out, 0, 1, locks), locks
+
+
+def test_a_run_of_the_grid_belongs_to_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = identity(yaml.safe_load(config("--strategy", "supervised", "--data.labels_per_class", "4")))
+    job = grid.Job("supervised", 40, 0, [], wanted)
+    (tmp_path / "locks").mkdir()
+    with held_by_another(tmp_path / "locks" / f"{job.slug}.lock") as process:
+        for _ in range(2):
+            with pytest.raises(Held):
+                work(job, tmp_path)[0].begin(0)
+        assert f"supervised, 40 labels, seed 0: process {process.pid} on " in capsys.readouterr().out
+    ours, locks = work(job, tmp_path)
+    assert ours.begin(0) is not None
+    with pytest.raises(Held):
+        work(job, tmp_path)[0].begin(0)
+    locks.close()
+    begun = write_run(tmp_path / "runs", "supervised", 0, finished=False)
+    with held_by_another(begun / LOCK), pytest.raises(Held):  # a run that was started by hand
+        work(job, tmp_path)[0].begin(0)
+    ours, locks = work(job, tmp_path)
+    with locks:
+        task = ours.begin(0)
+        assert task is not None and task.command[3:] == ["fit", "--resume", str(begun)]
+    write_run(tmp_path / "runs", "supervised", 0)
+    assert work(job, tmp_path)[0].begin(0) is None
 
 
 # ---- all of it
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    """A grid of two runs, of which pseudolabel asks for more images than there are, once it has data."""
-    typed = [
-        "--strategies",
-        "supervised,pseudolabel",
-        "--seeds",
-        "1",
-        "--data",
-        "digits",
-        "--out",
-        "out",
-        "--jobs",
-        "2",
-    ]
-    brief = ["--data.steps_per_epoch", "10", "--tracking.mode", "disabled", "--trainer.accelerator", "cpu"]
-    brief += ["--trainer.max_epochs", "40", "--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "9999"]
+# `semisup`, which gives the runs that it stops all the time that they take.
+PATIENT = f"import sys; from semisup.compare import processes; processes.GRACE_SECONDS = {HANG}"
+PATIENT += "; from semisup.__main__ import main; sys.exit(main())"
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A grid in a process of its own, whose runs wait in their 16th step for the file `go`."""
+    typed = ["--data", "digits", "--out", "out", "--tracking.mode", "disabled", "--trainer.accelerator", "cpu"]
+    typed += ["--data.steps_per_epoch", "10", "--trainer.max_epochs", "4", "--trainer.callbacks", "helpers.WaitAt"]
+    typed += ["--trainer.callbacks.step", "15", "--trainer.callbacks.folder", str(folder)]
 
     def heed() -> None:  # what a shell runs in the background ignores Ctrl-C, and so would what it starts
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    command = [sys.executable, "-m", "semisup", "compare", *typed, *brief, *more]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
+    return subprocess.Popen(
+        [sys.executable, "-c", PATIENT, "compare", *typed, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=unbounded() | {"PYTHONPATH": str(Path(__file__).parent)},
+        preexec_fn=heed,
+    )
 
 
 @pytest.mark.slow
 def test_a_stopped_grid_goes_on_and_a_failed_run_stops_no_other(tmp_path: Path) -> None:
+    # Two runs, of which pseudolabel asks for more images than there are, once it has data.
+    grid = ["--strategies", "supervised,pseudolabel", "--seeds", "1", "--jobs", "2"]
+    grid += ["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "9999"]
     log = tmp_path / "out" / "logs" / "supervised-40-s0.log"
-    stopped = start(tmp_path)
-    while not (log.is_file() and re.search(r"^epoch 3 ", log.read_text(), re.M)):
-        assert stopped.poll() is None
-        time.sleep(0.05)
+    stopped = start(tmp_path, *grid)
+    until((tmp_path / "waits").exists, lambda: stopped.poll() is None)
     stopped.send_signal(signal.SIGINT)
-    out, error = stopped.communicate(timeout=900)
+    until(lambda: "SIGTERM: finishing the step" in log.read_text(), lambda: stopped.poll() is None)
+    (tmp_path / "go").touch()
+    out, error = stopped.communicate(timeout=HANG)
     assert stopped.returncode == 130, error
     assert out.startswith("2 runs: 0 finished before, 0 to go on with, 2 to begin\n")
     assert "stopping " in out and " of 2 runs are made; the same command goes on" in out and "Traceback" not in error
-    assert "stopped by SIGTERM" in log.read_text()
+    assert "stopped by SIGTERM" in log.read_text() and spins(log.read_text()) == {str(SPINS)}
     (cut,) = (tmp_path / "out/runs/digits/supervised").iterdir()
 
-    going = start(tmp_path)
-    out, error = going.communicate(timeout=900)
+    going = start(tmp_path, *grid)
+    out, error = going.communicate(timeout=HANG)
     assert going.returncode == 1, error
     assert re.match(r"2 runs: 0 finished before, [12] to go on with, ", out)
     assert re.search(r"^\[[12]/2\] supervised, 40 labels, seed 0: best [\d.]+ %, last [\d.]+ % on test; ", out, re.M)
@@ -283,11 +325,28 @@ def test_a_stopped_grid_goes_on_and_a_failed_run_stops_no_other(tmp_path: Path) 
     (whole,), (failure,) = comparison.runs, comparison.failures
     assert failure.exit_code == 2 and failure.last_line in (tmp_path / "out" / failure.log).read_text()
     assert comparison.network is not None and comparison.network.backbone == "small"
-    assert (tmp_path / "out" / whole.path) == cut and len(whole.curves["epoch"]) == 40
-    assert whole.images == 40 * 10 * 24  # counted on over the stop
+    assert (tmp_path / "out" / whole.path) == cut and len(whole.curves["epoch"]) == 4
+    assert whole.images == 4 * 10 * 24  # counted on over the stop
 
-    out, error = start(tmp_path, "--dry_run").communicate(timeout=900)
+    out, error = start(tmp_path, *grid, "--dry_run").communicate(timeout=HANG)
     assert "1 of 2 runs are to be made" in error and "--strategy pseudolabel" in out and out.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_comparisons_share_a_grid(tmp_path: Path) -> None:
+    """Each makes one run of two, while the other one is held up in its own."""
+    grid = ["--strategies", "supervised", "--seeds", "2", "--jobs", "1"]
+    with start(tmp_path, *grid) as first:
+        until((tmp_path / "waits").exists, lambda: first.poll() is None)
+        (tmp_path / "waits").unlink()
+        with start(tmp_path, *grid) as second:
+            until((tmp_path / "waits").exists, lambda: second.poll() is None)
+            (tmp_path / "go").touch()
+            outputs = [process.communicate(timeout=HANG) for process in (first, second)]
+            assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert len(list((tmp_path / "out/runs/digits/supervised").iterdir())) == 2
+    assert re.search(r"^supervised, 40 labels, seed 0: process \d+ on \S+, since .*, is at it", outputs[1][0], re.M)
+    assert len(Comparison.read(tmp_path / "out" / "comparison.json").runs) == 2
 
 
 def test_the_oracles_data_has_every_label() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,12 +16,12 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import Blobs, classifier, same, trainer, weights
+from helpers import HANG, Blobs, classifier, same, trainer, until, weights
 from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.cli import resume
-from semisup.cli.config import parse
+from semisup.cli.config import Config, parse
 from semisup.cli.front import main
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
@@ -225,9 +229,15 @@ def without_seconds(run: Path) -> list[dict[str, float]]:
     return [{name: x for name, x in row.items() if name != "seconds"} for row in read_metrics(run)]
 
 
+def run_to_resume(config: Config) -> Path | None:
+    """The run that `--resume` means, given free again."""
+    with ExitStack() as held:
+        return resume.run_to_resume(config, held)
+
+
 def refuses(run: Path, *arguments: str) -> str:
     with pytest.raises(InputError) as caught:
-        resume.run_to_resume(parse("fit", ["--resume", str(run), *arguments]))
+        run_to_resume(parse("fit", ["--resume", str(run), *arguments]))
     return str(caught.value)
 
 
@@ -259,13 +269,11 @@ def test_auto_finds_the_newest_run_with_these_options(copied: Path, capsys: pyte
     text = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("lr: 0.03", "lr: 0.04"))
     config = parse("fit", [*BRIEF, "--resume", "auto"])
-    found = resume.run_to_resume(config)
+    found = run_to_resume(config)
     assert found == copied.with_name("20300101-000000-s0-2").absolute()
     assert f"goes on with {copied.with_name('20300101-000000-s0-2')}, the newest run" in capsys.readouterr().out
-    assert (
-        resume.run_to_resume(parse("fit", [*BRIEF, "--resume", "auto", "--optimizer.lr", "0.04"])) == other.absolute()
-    )
-    assert resume.run_to_resume(parse("fit", [*BRIEF, "--resume", "auto", "--seed", "1"])) is None
+    assert run_to_resume(parse("fit", [*BRIEF, "--resume", "auto", "--optimizer.lr", "0.04"])) == other.absolute()
+    assert run_to_resume(parse("fit", [*BRIEF, "--resume", "auto", "--seed", "1"])) is None
     assert "begins anew, there is no run of supervised on digits with these options" in capsys.readouterr().out
 
 
@@ -284,7 +292,7 @@ def test_other_options_make_another_run(copied: Path) -> None:
 def test_what_decides_where_and_not_what_may_change(copied: Path) -> None:
     other = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.callbacks", "LearningRateMonitor"]
     config = parse("fit", ["--resume", str(copied), *other, "--tracking.tensorboard", "true"])
-    assert resume.run_to_resume(config) == copied.absolute()
+    assert run_to_resume(config) == copied.absolute()
     assert int(config.trainer["devices"]) == 2 and config.trainer["max_epochs"] == 2
 
 
@@ -310,6 +318,35 @@ def test_what_is_not_a_run(path: str, message: str, tmp_path: Path, monkeypatch:
 # ---- for real
 
 
+def test_a_run_belongs_to_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    waiting = ["--trainer.callbacks", "helpers.WaitAt", "--trainer.callbacks.step", "4"]
+    command = [sys.executable, "-m", "semisup", "fit", *BRIEF, *waiting, "--trainer.callbacks.folder", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
+        try:
+            until((tmp_path / "waits").exists, lambda: first.poll() is None)
+            (live,) = Path("runs").glob("*/*/*")
+            before = {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+            assert main(["fit", "--resume", str(live), "--trainer.callbacks", "null"]) == 2
+            who = f"process {first.pid} on "
+            said = capsys.readouterr().err
+            assert f"{live.name} belongs to {who}" in said and said.count("\n") == 1
+            assert main(["fit", *BRIEF, "--resume", "auto"]) == 0
+            said = capsys.readouterr().out
+            assert f"--resume auto: {live} is left alone, it belongs to {who}" in said and "begins anew" in said
+            assert before == {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+            (tmp_path / "go").touch()
+            assert first.wait(HANG) == 0
+        finally:
+            first.kill()
+    (other,) = (path for path in Path("runs").glob("*/*/*") if path != live)
+    assert without_seconds(live) == without_seconds(other)
+    assert main(["fit", "--resume", str(live), "--trainer.callbacks", "null"]) == 0
+
+
 @pytest.fixture
 def kill(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(EXPERIMENTS)
@@ -322,7 +359,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("strategy", ["supervised", "pseudolabel", "fixmatch", "kmeans", "exemplar", "combined"])
 def test_a_run_of_every_strategy_is_killed_and_goes_on(strategy: str, kill: ModuleType, tmp_path: Path) -> None:
     found = kill.trial(strategy, 1, 1, tmp_path)
-    assert found["kills"] >= 1
+    assert found["kills"] >= 1  # the first moment is one that the run reaches
     assert (found["identical"], found["differences"]) == (1, [])
 
 

@@ -34,8 +34,9 @@ examples:
   semisup compare runs/digits                    # compares the runs that are there, and trains nothing
 
 All other options are those of `semisup fit`, and are given to every run; `--pseudolabel.threshold 0.9` and the like to
-those of that strategy. The same command again keeps what is finished and goes on with the rest. --dry_run prints the
-commands, one a line, for a shell or a cluster; the same command without it collects what they left."""
+those of that strategy. The same command again keeps what is finished and goes on with the rest; while the first is at
+work, the two share what is left. --dry_run prints the commands, one a line, for a shell or a cluster; the same command
+without it collects what they left."""
 
 
 def add_options(parser: ArgumentParser, argv: Sequence[str]) -> None:
@@ -90,7 +91,6 @@ def _grid(request: Namespace, rest: list[str]) -> None:
     require(request.jobs is None or request.jobs >= 1, f"--jobs is {request.jobs}, but must be at least 1")
 
     from semisup.compare.grid import find, fit_command
-    from semisup.compare.processes import alone
     from semisup.compare.train import train
     from semisup.runs.paths import local
     from semisup.runtime.console import typed
@@ -104,8 +104,7 @@ def _grid(request: Namespace, rest: list[str]) -> None:
         print(f"{len(commands)} of {len(jobs)} runs are to be made; the others are finished", file=sys.stderr)
         return
     with _output(request, _OUT / data) as out:
-        with alone(out) as lock:
-            failures = train(jobs, out, request.jobs, lock)
+        failures = train(jobs, out, request.jobs)
         finished = {run: False for job in jobs for run, done in [find(job, out / "runs")] if run and done}
         if finished:
             _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))

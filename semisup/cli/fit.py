@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
 from semisup.runs.directory import current_run_dir, write_atomically, write_environment
+from semisup.runs.lock import LOCK, Lock
 from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals
 from semisup.runtime.console import say, typed
+from semisup.runtime.launch import losing_ranks
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
@@ -43,10 +45,16 @@ def run(config: Config) -> None:
     """Trains in a new run directory, or goes on in that of `--resume`.
 
     Raises:
-        InputError: an option or the data is wrong; no run directory is left behind.
+        InputError: an option or the data is wrong; no run directory is left behind. Or another process trains the run.
     """
     say(first_line(config))
-    run_dir = resumed = resume.run_to_resume(config)
+    with ExitStack() as held:
+        _run(config, held)
+
+
+def _run(config: Config, held: ExitStack) -> None:
+    """The same, in a run directory that is `held` from its beginning or resumption on."""
+    run_dir = resumed = resume.run_to_resume(config, held)
     data = build_data(config)
     optimizer = OptimizerOptions(*config.optimizer)
     strategy = Composition(config.plugins)
@@ -54,11 +62,12 @@ def run(config: Config) -> None:
     if run_dir is None:
         root = Path(config.trainer.get("default_root_dir") or "runs")
         run_dir = current_run_dir(root, config.data_name, config.strategy, config.seed)
+        rank_zero_only(held.enter_context)(Lock(run_dir / LOCK))
     loggers = _loggers(config, run_dir, data)
     stop = signals.Signals(signals.requeue_signals(as_list(config.trainer.get("plugins"))))
     exit_code = 1
     try:
-        with stop.handled():
+        with stop.handled(), losing_ranks(run_dir):
             _train(config, module, data, run_dir, loggers, stop, bool(resumed))
         exit_code = 0
     except (InputError, MisconfigurationException):  # the latter is Lightning's word for a wrong --trainer option

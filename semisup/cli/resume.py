@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -26,6 +26,7 @@ from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
 from semisup.runs import run_files, safe_yaml
 from semisup.runs.directory import place, run_of
+from semisup.runs.lock import LOCK, Held, Lock
 from semisup.runs.redaction import is_hidden
 from semisup.runtime.console import say
 from semisup.runtime.launch import from_rank_zero
@@ -43,16 +44,21 @@ _ROOT = "data.root"
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 
-def run_to_resume(config: Config) -> Path | None:
-    """The run directory that `--resume` means; None where there is none to go on with.
+def run_to_resume(config: Config, held: ExitStack) -> Path | None:
+    """The run directory that `--resume` means, locked by rank 0; None where there is none to go on with.
+
+    Args:
+        config: of this invocation.
+        held: gives the run free when it is closed.
 
     Raises:
         InputError: the path is not that of a run, or the run began with other options.
+        Held: another process trains it.
     """
     if not config.resume:
         return None
     if config.resume == AUTO:
-        found = from_rank_zero(lambda: str(_newest_like(config) or ""))
+        found = from_rank_zero(lambda: str(_newest_like(config, held) or ""))
         what = f"goes on with {os.path.relpath(found)}, the newest" if found else "begins anew, there is no"
         say(f"--resume auto: {what} run of {config.strategy} on {config.data_name} with these options")
         return Path(found) if found else None
@@ -70,7 +76,12 @@ def run_to_resume(config: Config) -> Path | None:
             f"{path} began with --{name} {_shown(then)}, not {_shown(now)}{more}; a resumed run goes on as it began: "
             f"leave --{name} out, or leave --resume out to begin another run"
         )
-    return run
+
+    def lock() -> str:
+        held.enter_context(Lock(run / LOCK))
+        return str(run)
+
+    return Path(from_rank_zero(lock))
 
 
 def checkpoint(config: Config, run: Path, module: Classifier, data: DataModule) -> tuple[Path | None, Tensor | None]:
@@ -121,16 +132,22 @@ def restoring(path: Path | None) -> Iterator[None]:
         ) from error
 
 
-def _newest_like(config: Config) -> Path | None:
-    """The newest run with the same options."""
+def _newest_like(config: Config, held: ExitStack) -> Path | None:
+    """The newest run with the same options that no process trains, locked; says which newer ones are trained."""
     root = Path(config.trainer.get("default_root_dir") or "runs") / config.data_name / config.strategy
     runs = [path.parent for path in root.glob("*/config.yaml")]
     # By the time in the name; of runs of the same second, the later one has the longer name.
     for run in sorted(runs, key=lambda run: (run.name[:15], len(run.name), run.name), reverse=True):
         try:
             if not _changed(run, config):
-                newest(run)
+                with ExitStack() as ours:
+                    ours.enter_context(Lock(run / LOCK))
+                    newest(run)
+                    held.enter_context(ours.pop_all())
                 return run.absolute()
+        except Held as error:
+            who = error.holder or "another process"
+            say(f"--resume auto: {os.path.relpath(run)} is left alone, it belongs to {who}")
         except InputError as error:  # it is damaged, which is no reason not to go on with another one
             say(f"--resume auto: skips {os.path.relpath(run)}: {error}")
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -14,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from semisup.errors import InputError
+from semisup.runs.lock import Held
 from semisup.runtime.console import say
+from semisup.runtime.signals import STOPPING
 
 GRACE_SECONDS = 60.0  # to finish the step, save, and close W&B
 _POLL_SECONDS = 0.1
+_ASK_SECONDS = 2.0  # from one question to the next whether another process is still at a task
 _MEMORY = 4 * 1024**3  # bytes of a process that trains on a CPU
 
 
@@ -67,31 +68,50 @@ def share(jobs: int, slot: int, gpus: int) -> dict[str, str]:
     return found
 
 
-def run_all(tasks: Sequence[Task], jobs: int, gpus: int, lock: int, ended: Callable[[int, int, float], None]) -> None:
-    """Runs the tasks in their order, some at once, and calls `ended` after each with its index, exit code and seconds.
+def run_all(
+    count: int,
+    jobs: int,
+    gpus: int,
+    begin: Callable[[int], Task | None],
+    ended: Callable[[int, int, float | None], None],
+) -> None:
+    """Runs tasks in their order, some at once, and calls `ended` after each with its index, exit code and seconds.
 
-    Whatever ends this function early (Ctrl-C, SIGTERM, SIGHUP, an error) stops the processes as well: they get a
-    SIGTERM, on which a training saves itself, and are killed after 60 s or at another Ctrl-C.
+    A task that another process has at work is passed over, and asked for again until it is free or done.
+
+    Whatever ends this function early (Ctrl-C or another signal that asks for it, an error) stops the processes as well:
+    they get a SIGTERM, on which a training saves itself, and are killed after 60 s or at another Ctrl-C.
 
     Args:
-        tasks: what to run.
-        jobs: how many at once.
+        count: how many tasks there are.
+        jobs: how many run at once.
         gpus: that there are.
-        lock: a file descriptor of `alone`, which each process holds as well.
-        ended: called after each.
+        begin: called with a task's index when there is room for it; what to start, None where nothing is left to do,
+            or `Held` is raised where another process is at it.
+        ended: called after each; None seconds where there was nothing to do.
 
     Raises:
         KeyboardInterrupt: this process was asked to end.
     """
-    waiting, free = list(enumerate(tasks)), list(range(jobs))
+    waiting, free = dict.fromkeys(range(count), 0.0), list(range(jobs))  # index -> when to ask for it
     running: dict[int, tuple[subprocess.Popen[bytes], int, float]] = {}  # index -> process, slot, start
     with _signals():
         try:
             while waiting or running:
-                while waiting and free:
-                    index, task = waiting.pop(0)
+                for index in [index for index, due in waiting.items() if due <= time.monotonic()]:
+                    if not free:
+                        break
+                    try:
+                        task = begin(index)
+                    except Held:
+                        waiting[index] = time.monotonic() + _ASK_SECONDS
+                        continue
+                    del waiting[index]
+                    if task is None:
+                        ended(index, 0, None)
+                        continue
                     slot = free.pop(0)
-                    running[index] = (_start(task, os.environ | share(jobs, slot, gpus), lock), slot, time.monotonic())
+                    running[index] = (_start(task, os.environ | share(jobs, slot, gpus)), slot, time.monotonic())
                 time.sleep(_POLL_SECONDS)
                 for index, (process, slot, since) in list(running.items()):
                     if (code := process.poll()) is not None:
@@ -102,7 +122,7 @@ def run_all(tasks: Sequence[Task], jobs: int, gpus: int, lock: int, ended: Calla
             _stop([process for process, _, _ in running.values()])
 
 
-def _start(task: Task, environment: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+def _start(task: Task, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Starts a task in a session of its own, so that Ctrl-C reaches us alone, and a signal all that it starts."""
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("ab") as log:
@@ -113,7 +133,6 @@ def _start(task: Task, environment: dict[str, str], lock: int) -> subprocess.Pop
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
-            pass_fds=[lock],
         )
 
 
@@ -145,36 +164,13 @@ def _signals() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     for number, handler in before.items():
-        if handler != signal.SIG_IGN:
+        if handler not in (signal.SIG_IGN, None):
             signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[int]:
-    """Keeps other comparisons out of a folder while we, or processes that outlived us, are at work in it.
-
-    Yields:
-        The file descriptor of the lock, for the processes to inherit.
-
-    Raises:
-        InputError: another one is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    except BlockingIOError as error:
-        raise InputError(
-            f"another semisup compare, or a run that it started, is at work in {folder}; wait for it, end it, or type "
-            f"--out for another folder"
-        ) from error
-    finally:
-        os.close(descriptor)
+            if handler is not None:
+                signal.signal(number, handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,64 +16,123 @@ from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Failure
 from semisup.escape import shell
 from semisup.runs.directory import redacted
+from semisup.runs.lock import LOCK, Held, Lock
 from semisup.runtime.console import say
 
 
-def train(jobs: Sequence[Job], out: Path, wanted: int | None, lock: int) -> list[Failure]:
+def train(jobs: Sequence[Job], out: Path, wanted: int | None) -> list[Failure]:
     """Makes the runs that are missing, with a line for each; returns those that failed.
+
+    Several comparisons may be at work in one folder: each run belongs to one of them, and the others wait for it.
 
     Args:
         jobs: all runs of the grid.
-        out: its folder; runs go to `out/runs`, what they say to `out/logs`.
+        out: its folder; runs go to `out/runs`, what they say to `out/logs`, who makes them is in `out/locks`.
         wanted: processes in parallel; None leaves it to the machine.
-        lock: of the folder, from `alone`.
 
     Raises:
         KeyboardInterrupt: it was asked to stop, and the runs have been stopped.
     """
-    root = out / "runs"
-    states = [find(job, root) for job in jobs]
-    due = [(job, run) for job, (run, finished) in zip(jobs, states, strict=True) if not finished]
-    begun = sum(run is not None for _, run in due)
-    done = len(jobs) - len(due)
-    say(f"{len(jobs)} runs: {done} finished before, {begun} to go on with, {len(due) - begun} to begin")
+    states = [find(job, out / "runs") for job in jobs]
+    due = [job for job, (_, finished) in zip(jobs, states, strict=True) if not finished]
+    begun, before = sum(run is not None and not finished for run, finished in states), len(jobs) - len(due)
+    say(f"{len(jobs)} runs: {before} finished before, {begun} to go on with, {len(due) - begun} to begin")
     if not due:
         return []
     gpus = torch.cuda.device_count()
     at_once = wanted or parallel(gpus)
     threads = (os.environ | share(at_once, 0, gpus))["OMP_NUM_THREADS"]
     say(f"{at_once} at once, with OMP_NUM_THREADS={threads}; Ctrl-C stops them, and the same command goes on")
-    tasks = [
-        Task([sys.executable, "-m", "semisup", *fit_command(job, root, run)], out / "logs" / f"{job.slug}.log")
-        for job, run in due
-    ]
-    failures, durations = [], []
+    with ExitStack() as all_locks:
+        work = _Work(due, out, before, at_once, all_locks)
+        try:
+            run_all(len(due), at_once, gpus, work.begin, work.ended)
+        except KeyboardInterrupt:
+            made = f"{before + work.made} of {len(jobs)} runs are made"
+            say(f"stopped: {made}; the same command goes on with the others")
+            raise
+    return work.failures
 
-    def ended(index: int, code: int, seconds: float) -> None:
-        job, log = due[index][0], tasks[index].log
-        durations.append(seconds)
-        left = len(due) - len(durations)
-        place = f"[{done + len(durations)}/{len(jobs)}] {job.name}"
-        run, finished = find(job, root)
-        if code or not finished or run is None:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
-            command = shell(*redacted(["semisup", *tasks[index].command[3:]]))
-            failures.append(Failure(job.name, code, said[-1], os.path.relpath(log, out), command))
-            say(f"{place}: FAILED, {said[-1]}")
-            return
+
+class _Work:
+    """The runs that are to be made, and what has become of them.
+
+    Args:
+        jobs: those that were not finished.
+        out: the grid's folder.
+        before: how many others were.
+        at_once: how many run in parallel.
+        locks: gives free what is still at work when it is closed.
+
+    Attributes:
+        made: how many have ended, one way or the other.
+        failures: of those that failed.
+    """
+
+    def __init__(self, jobs: Sequence[Job], out: Path, before: int, at_once: int, locks: ExitStack) -> None:
+        self.jobs, self.out, self.before, self.at_once, self.locks = jobs, out, before, at_once, locks
+        self.made, self.failures = 0, list[Failure]()
+        self._durations: list[float] = []  # seconds of those that were made here
+        self._at_work: dict[int, tuple[Task, ExitStack]] = {}
+        self._told: set[int] = set()
+
+    def begin(self, index: int) -> Task | None:
+        """The process that makes a run or goes on with it; None where another comparison has made it meanwhile.
+
+        Raises:
+            Held: another process is at it.
+        """
+        job, folder = self.jobs[index], self.out / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with ExitStack() as held:
+                held.enter_context(Lock(folder / f"{job.slug}.lock", wait=0))
+                run, finished = find(job, self.out / "runs")
+                if finished:
+                    return None
+                if run and (holder := Lock(run / LOCK).holder()):  # started by hand, or by a comparison that was killed
+                    raise Held(run, holder)
+                command = [sys.executable, "-m", "semisup", *fit_command(job, self.out / "runs", run)]
+                task = Task(command, self.out / "logs" / f"{job.slug}.log")
+                self._at_work[index] = (task, self.locks.enter_context(held.pop_all()))
+        except Held as error:
+            if index not in self._told:
+                say(f"{job.name}: {error.holder or 'another process'}, is at it, and is waited for")
+            self._told.add(index)
+            raise
+        return task
+
+    def ended(self, index: int, code: int, seconds: float | None) -> None:
+        """Says what a process came to, or that there was nothing to do, and gives the run free."""
+        job, self.made = self.jobs[index], self.made + 1
+        place = f"[{self.before + self.made}/{self.before + len(self.jobs)}] {job.name}"
+        run, finished = find(job, self.out / "runs")
+        if started := self._at_work.pop(index, None):
+            started[1].close()
+            if code or not finished:
+                self._failed(job, started[0], code, place)
+                return
+        assert run is not None
         scores = read_run(run).run.scores
         pool = "test" if "last/test_accuracy" in scores else "val"
         reached = {which: scores.get(f"{which}/{pool}_accuracy") for which in ("best", "last")}
         said = [f"{which} {100 * score:.1f} %" for which, score in reached.items() if score is not None]
-        eta = f"; about {_duration(sum(durations) / len(durations) * left / at_once)} left" if left else ""
-        say(f"{place}: {', '.join(said)} on {pool}; {_duration(seconds)}{eta}; {os.path.relpath(run)}")
+        if seconds is not None:
+            self._durations.append(seconds)
+        took = "made by another process" if seconds is None else _duration(seconds)
+        say(f"{place}: {', '.join(said)} on {pool}; {took}{self._eta()}; {os.path.relpath(run)}")
 
-    try:
-        run_all(tasks, at_once, gpus, lock, ended)
-    except KeyboardInterrupt:
-        say(f"stopped: {done + len(durations)} of {len(jobs)} runs are made; the same command goes on with the others")
-        raise
-    return failures
+    def _eta(self) -> str:
+        left = len(self.jobs) - self.made
+        if not left or not self._durations:
+            return ""
+        return f"; about {_duration(sum(self._durations) / len(self._durations) * left / self.at_once)} left"
+
+    def _failed(self, job: Job, task: Task, code: int, place: str) -> None:
+        said = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
+        command = shell(*redacted(["semisup", *task.command[3:]]))
+        self.failures.append(Failure(job.name, code, said[-1], os.path.relpath(task.log, self.out), command))
+        say(f"{place}: FAILED, {said[-1]}")
 
 
 def _duration(seconds: float) -> str:

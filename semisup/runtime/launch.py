@@ -11,6 +11,7 @@ devices the trainer then has, and how the ranks agree on what only one of them c
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.plugins.environments import (
@@ -27,9 +29,11 @@ from pytorch_lightning.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.distributed import DistError, PrefixStore, Store, rendezvous
 
 from semisup.errors import InputError, require
+from semisup.escape import nearby, shell
 
 _LAUNCHERS: dict[str, type[ClusterEnvironment]] = {
     "torchrun": TorchElasticEnvironment,
@@ -167,6 +171,37 @@ def _store() -> Store:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     store, _, _ = next(rendezvous("env://", environment.global_rank(), environment.world_size()))
     return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+
+
+class RankLost(InputError):
+    """Another rank has ended, and this one can't go on without it."""
+
+
+# What gloo, NCCL and the store where ranks meet say of a rank that doesn't answer any more.
+_WHO = re.compile(r"gloo|nccl|tcpstore|process ?group|c10d", re.I)
+_LOST = re.compile(r"connection (was )?(closed|reset|refused)|broken pipe|remote process|aborted|time(d )?out", re.I)
+
+
+@contextmanager
+def losing_ranks(run_dir: Path) -> Iterator[None]:
+    """Makes one line of what a rank's communication raises meanwhile when another rank has ended.
+
+    Args:
+        run_dir: that can go on from its last checkpoint, where it has one.
+
+    Raises:
+        RankLost: in place of that error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, DistError) or _WHO.search(str(error))) or not _LOST.search(str(error)):
+            raise
+        advice = f"; go on with --resume {shell(nearby(run_dir))}" if any(run_dir.glob("checkpoints/*.ckpt")) else ""
+        rank = getattr(rank_zero_only, "rank", 0)
+        raise RankLost(
+            f"rank {rank} ends because another rank of this run did, whose own message says why{advice}"
+        ) from error
 
 
 def end_with_rank_zero() -> None:

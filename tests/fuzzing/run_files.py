@@ -8,7 +8,7 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -200,7 +200,9 @@ def check_report_of_a_run(case: Case) -> None:
 def check_resuming(case: Case) -> None:
     """A run goes on with the options that it began with, or not at all."""
     config = parse("fit", ["--resume", case.given[0]])
-    assert run_to_resume(config) == Path(case.given[0]).absolute()
+    with ExitStack() as held:
+        found = run_to_resume(config, held)
+    assert found == Path(case.given[0]).absolute()
     if case.valid:
         assert config.strategy == case.given[1] and config.seed == 0
 
