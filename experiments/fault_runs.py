@@ -31,7 +31,7 @@ SIX_STEPS = [
     *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
 ]
 ALONE = ["--data", "digits", "--trainer.devices", "1", "--tracking.mode", "disabled"]
-_LONG = 300.0  # seconds after which a run hangs
+_LONG = 1800.0  # seconds after which a run hangs
 
 Act = Callable[[Any, Any], object]  # on a trainer and a classifier
 

@@ -3,11 +3,13 @@
     python experiments/kill.py                                  # every strategy, 20 runs each
     python experiments/kill.py --runs 5 fixmatch exemplar
 
-A run is killed by SIGKILL at a moment drawn over the time that the undisturbed one takes or, every other time, as soon
-as a checkpoint is being written, and continued by the same command with `--resume auto`, killed again up to two times,
-and then left to end. So that some seconds hold everything that there is to interrupt, runs are short and
-write a checkpoint every few steps. What must be identical to the bit: the last and the best checkpoint with weights,
-optimiser, pseudo-labels and the choice of the best, metrics.csv, and the predictions; all but seconds.
+A run is killed by SIGKILL before something that it does to its files: opening, renaming or removing one, or writing the
+second half of a checkpoint. The undisturbed run counts these moments, one of them is drawn, and the run waits there to
+be killed, so that how fast the machine is makes no difference. It is continued by the same command with `--resume
+auto`, killed again up to two times, and then left to end. So that few steps hold everything that there is to interrupt,
+runs are short and write a checkpoint after every step. What must be identical to the bit: the last and the best
+checkpoint with weights, optimiser, pseudo-labels and the choice of the best, metrics.csv, and the predictions; all but
+seconds.
 
 Every run is forked from this process, which has imported everything, and is thus as alone as one that was started.
 """
@@ -16,13 +18,17 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import multiprocessing
 import os
 import random
 import shutil
+import signal
+import sys
 import tempfile
 import time
+from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -49,8 +55,8 @@ SHORT = [
     *("--tracking.mode", "disabled", "--trainer.enable_progress_bar", "false"),
 ]
 _KILLS = 3  # of a run, at most
-_OFTEN = 0.1  # seconds from one checkpoint to the next
-_LONG = 300.0  # seconds after which a run hangs
+_DOES = ("open", "os.rename", "os.remove", "os.mkdir")  # to files, as Python's audit events name it
+_HERE, _ENDED = b"h", b"e"
 
 
 def main() -> None:
@@ -81,22 +87,20 @@ def trial(strategy: str, runs: int, seed: int, folder: Path) -> dict[str, Any]:
         `identical`: how many of them left what the undisturbed one did; `differences`: of the others; `kills` of all
         of them together; and how many of those found a checkpoint half `writing`.
     """
-    start = time.monotonic()
-    process = start_fit(strategy, folder / "whole")
-    process.join(_LONG)
-    assert process.exitcode == 0, f"the undisturbed run of {strategy} ends with exit code {process.exitcode}"
-    seconds, expected = time.monotonic() - start, remains(folder / "whole")
+    process, pipe = start_fit(strategy, folder / "whole")
+    moments, expected = ended(process, pipe, f"the undisturbed run of {strategy}"), remains(folder / "whole")
     found: dict[str, Any] = {"identical": 0, "kills": 0, "writing": 0, "differences": []}
     for number in range(runs):
         draw, root = random.Random(f"{seed} {strategy} {number}"), folder / str(number)
-        for kill in range(draw.randint(1, _KILLS)):
-            if not killed(start_fit(strategy, root), draw, seconds, root, at_writing=kill % 2 != number % 2):
+        left = moments  # at most; a run that goes on has fewer before it
+        for _ in range(draw.randint(1, _KILLS)):
+            moment = draw.randrange(left)
+            if not killed(*start_fit(strategy, root, moment)):
                 break
+            left = max(1, left - moment)
             found["kills"] += 1
             found["writing"] += any(root.rglob("*.aside"))
-        process = start_fit(strategy, root)
-        process.join(_LONG)
-        assert process.exitcode == 0, f"run {number} of {strategy} ends with exit code {process.exitcode}"
+        ended(*start_fit(strategy, root), f"run {number} of {strategy}")
         differing = [name for name, same in compare(expected, remains(root)).items() if not same]
         found["identical"] += not differing
         if differing:
@@ -105,37 +109,79 @@ def trial(strategy: str, runs: int, seed: int, folder: Path) -> dict[str, Any]:
     return found
 
 
-def start_fit(strategy: str, root: Path) -> BaseProcess:
-    """A fit in a process of its own, which goes on with the run under `root` where there is one."""
+def start_fit(strategy: str, root: Path, moment: int | None = None) -> tuple[BaseProcess, int]:
+    """A fit in a process of its own, which goes on with the run under `root` where there is one.
+
+    Args:
+        strategy: by name.
+        root: where its runs lie.
+        moment: where it waits to be killed, counted from 0; None for nowhere.
+
+    Returns:
+        The process, and a pipe that tells when it waits, or how many moments there were when it ends.
+    """
+    reading, writing = os.pipe()
+    place, seen = str(root), count()
+
+    def does(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _DOES and str(arguments[0]).startswith(place):
+            waits_if_there()
+
+    def waits_if_there() -> None:
+        if next(seen) == moment:
+            os.write(writing, _HERE)
+            while True:
+                signal.pause()
+
+    def save_in_halves(checkpoint: Any, file: Any) -> None:
+        if isinstance(file, str | Path):  # no checkpoint
+            save(checkpoint, file)
+            return
+        whole = io.BytesIO()
+        save(checkpoint, whole)
+        half = whole.tell() // 2
+        file.write(whole.getbuffer()[:half])
+        file.flush()
+        waits_if_there()
+        file.write(whole.getbuffer()[half:])
 
     def child() -> None:
-        checkpoints.SECONDS = _OFTEN
+        os.close(reading)
+        checkpoints.SECONDS = 0.0
         root.mkdir(parents=True, exist_ok=True)
         os.dup2(os.open(root.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
         os.dup2(1, 2)
-        options = [*SHORT, *STRATEGIES[strategy], "--trainer.default_root_dir", str(root), "--resume", "auto"]
-        os._exit(semisup(["fit", "--strategy", strategy, *options]))
+        torch.save = save_in_halves
+        sys.addaudithook(does)
+        options = [*SHORT, *STRATEGIES[strategy], "--trainer.default_root_dir", place, "--resume", "auto"]
+        code = semisup(["fit", "--strategy", strategy, *options])
+        os.write(writing, _ENDED + str(next(seen)).encode())
+        os._exit(code)
 
+    save = torch.save
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
-    return process
+    os.close(writing)
+    return process, reading
 
 
-def killed(process: BaseProcess, draw: random.Random, seconds: float, root: Path, at_writing: bool) -> bool:
-    """Kills a process at a moment drawn from its first `seconds`, or at the next checkpoint then.
-
-    Returns:
-        False where the process had ended before.
-    """
-    process.join(draw.uniform(0, seconds))
-    until = time.monotonic() + _LONG
-    while at_writing and process.is_alive() and not any(root.rglob("*.aside")):
-        assert time.monotonic() < until, f"a run hangs; see {root.with_suffix('.log')}"
-    if at_writing:
-        time.sleep(draw.choice((0.0, 0.001, 0.003)))
+def killed(process: BaseProcess, pipe: int) -> bool:
+    """Kills a process where it waits for that; False where it ended before."""
+    told = os.read(pipe, 100)
     process.kill()
     process.join()
-    return process.exitcode != 0
+    os.close(pipe)
+    return told == _HERE
+
+
+def ended(process: BaseProcess, pipe: int, name: str) -> int:
+    """Waits for a process that nobody kills; how many moments there were to kill it at."""
+    told = os.read(pipe, 100)
+    process.join()
+    os.close(pipe)
+    if process.exitcode:
+        raise RuntimeError(f"{name} ends with exit code {process.exitcode}")
+    return int(told.removeprefix(_ENDED))
 
 
 def remains(root: Path) -> dict[str, Any]:

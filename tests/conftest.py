@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from semisup.runtime.openmp import bound_spinning
 
@@ -16,8 +17,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 bound_spinning()  # for those tests and processes that use several
 
 # The same examples every time: a run that failed fails again, and one that passed here passes elsewhere.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+slow_is_no_fault = [HealthCheck.too_slow]
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=slow_is_no_fault)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """The program gives up on servers, W&B and git after some seconds; here it waits for them on a busy machine."""
+    from helpers import HANG
+
+    from semisup.data import download
+    from semisup.runs import directory
+    from semisup.tracking import guarded_wandb, login
+
+    limits = {guarded_wandb: ("INIT_SECONDS", "FINISH_SECONDS"), login: ("PROBE_SECONDS",)}
+    limits |= {download: ("_TIMEOUT",), directory: ("_GIT_SECONDS",)}
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in limits.items():
+            for name in names:
+                patch.setattr(module, name, HANG)
+        yield
 
 
 @pytest.fixture(scope="session")

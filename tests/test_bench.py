@@ -103,7 +103,6 @@ def test_startup() -> None:
     (found,) = run("startup.py")
     helps = {"--help", "list", "fit --help"}
     check(found, "startup", {*helps, "fit to step 1", "import lightning"}, {"s"})
-    assert max(found["medians"][name]["s"] for name in helps) < found["medians"]["fit to step 1"]["s"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import pytest
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from comparable_runs import write_run
-from helpers import alone_with_wandb
+from helpers import HANG, alone_with_wandb
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
@@ -70,7 +70,7 @@ def logged(made: Path) -> list[list[Record]]:
 
 def records(folder: Path) -> list[Record]:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=HANG)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from helpers import HANG
 
 from semisup.batch import Batch, Samples
 from semisup.data.prefetch import ahead
@@ -39,7 +40,7 @@ def test_the_next_batch_and_no_other_is_read_while_one_is_used() -> None:
     batches = ahead(record, range(4), META)
     for number in range(3):
         assert next(batches).step == number
-        assert begun[number + 1].wait(10)
+        assert begun[number + 1].wait(HANG)
         assert read == list(range(number + 2))
 
 

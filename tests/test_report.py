@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import HANG
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -487,7 +488,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     (tmp_path / "report.tex").write_text(latex(Report("A_title", "2026-01-01", sections)), encoding="utf-8")
     engine = shutil.which("pdflatex")
     command = [engine, "-interaction=nonstopmode", "-halt-on-error"] if engine else ["tectonic"]
-    done = subprocess.run([*command, "report.tex"], cwd=tmp_path, capture_output=True, timeout=120)
+    done = subprocess.run([*command, "report.tex"], cwd=tmp_path, capture_output=True, timeout=HANG)
     assert done.returncode == 0, done.stdout[-3000:].decode(errors="replace")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
     if engine and shutil.which("pdftotext"):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import alone_with_wandb
+from helpers import HANG, alone_with_wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -60,7 +60,7 @@ def wandb_of(run_dir: Path, mode: tracking.Mode = "offline") -> GuardedWandb:
 def inspect(folder: Path) -> list[dict[str, Any]]:
     """The records of one offline run, in the order in which W&B wrote them."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=HANG)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -502,7 +502,15 @@ def test_a_server_out_of_reach_means_offline_and_one_line(
 def test_a_server_that_accepts_and_never_answers_means_offline(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guarded_wandb, "INIT_SECONDS", 1.0)
+    init = guarded_wandb.GuardedWandb._init
+
+    def impatient(self: guarded_wandb.GuardedWandb, mode: str) -> Any:
+        """Waits for nothing in vain for long, and as long as it takes for what comes."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(guarded_wandb, "INIT_SECONDS", 1.0 if mode == "online" else HANG)
+            return init(self, mode)
+
+    monkeypatch.setattr(guarded_wandb.GuardedWandb, "_init", impatient)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("WANDB_BASE_URL", url)

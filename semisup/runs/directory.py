@@ -27,6 +27,7 @@ from semisup.runs import run_files
 from semisup.runs.redaction import redacted
 
 Which = Literal["best", "last"]
+_GIT_SECONDS = 5.0  # that git may take on a working directory that is large or far away
 # Options that came later: what they were in a run whose config.yaml doesn't know them.
 LATER = {"data.labeled_in_unlabeled": False}
 _PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
@@ -227,13 +228,15 @@ def _versions() -> dict[str, str]:
 def _git_commit() -> str:
     """Commit of the working directory, and whether the files differ from it."""
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True
-        )
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return "no commit"
-    return commit.stdout.strip() + (" with uncommitted changes" if changes.stdout.strip() else "")
+    return commit + (" with uncommitted changes" if changes else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    return done.stdout.strip()
 
 
 def _gpu_names() -> list[str]:

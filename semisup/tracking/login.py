@@ -52,20 +52,20 @@ def logged_in() -> bool:
     return bool(entry and entry[2])
 
 
-def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a server, or the proxy on the way to it, accepts a connection within so many seconds."""
+def reachable(url: str) -> bool:
+    """Whether a server, or the proxy on the way to it, accepts a connection within `PROBE_SECONDS`."""
     answered: list[bool] = []
     # In a thread, because looking up a name has no timeout of its own.
-    thread = threading.Thread(target=lambda: answered.append(_connects(url, seconds)), daemon=True)
+    thread = threading.Thread(target=lambda: answered.append(_connects(url)), daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(PROBE_SECONDS)
     return bool(answered and answered[0])
 
 
-def _connects(url: str, seconds: float) -> bool:
+def _connects(url: str) -> bool:
     server = urlsplit(url)
     try:
-        with socket.create_connection(_first_hop(server), timeout=seconds):
+        with socket.create_connection(_first_hop(server), timeout=PROBE_SECONDS):
             return True
     except (OSError, ValueError):
         return False
