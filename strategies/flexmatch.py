@@ -21,6 +21,7 @@ from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
+from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import probabilities
@@ -75,6 +76,16 @@ class FlexMatch(LossStrategy):
         pool: Any = pl_module.datamodule.pools.unlabeled
         if stage == "fit":
             self.status_ = torch.full((len(pool or ()),), -1)
+
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the status of the images that are still served; the others are unused."""
+        pool, then = module.datamodule.pools.unlabeled, len(self.status_)
+        rows = places.to(self.status_.device)[:then]  # the labeled images, which come last, may not be in the pool
+        now = self.status_.new_full((len(pool) if pool else 0,), -1)
+        there = (rows >= 0) & (rows < len(now))
+        now[rows[there]] = self.status_[there]
+        self.status_ = now
+        say(f"flexmatch: goes on with the status of {int(there.sum()):,} of {then:,} images, which are still there")
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of strong views whose weak ones pass their class's threshold."""
