@@ -26,9 +26,12 @@ from semisup.targets import align, probabilities, running
 
 
 def truncated_gaussian(confidence: Tensor, mean: Tensor, variance: Tensor, n_sigma: float) -> Tensor:
-    """The weight (B,) in [0, 1] of pseudo-labels by their confidence (B,) (equation 6), given () mean and variance."""
+    """The weight (B,) in [0, 1] of pseudo-labels by their confidence (B,) (equation 6), given () mean and variance.
+
+    Where confidences do not vary at all, as of one class or in a batch of one, those below the mean have none.
+    """
     below = (confidence - mean).clamp_max(0)
-    return torch.exp(-(below**2) * n_sigma**2 / (2 * variance))
+    return torch.exp(-(below**2) * n_sigma**2 / (2 * variance.clamp_min(1e-12)))
 
 
 class SoftMatch(LossStrategy):
