@@ -99,6 +99,10 @@ _SECTIONS = (
             _line("Images of each class, by round", "pseudolabel/count/*", x=EPOCH),
             _line("Precision of each class, by round", "pseudolabel/precision/*", x=EPOCH),
             _line("Share of confident targets", "train/confident"),
+            _line("Precision of a step's targets", "train/precision"),
+            _line("Utilisation: mean weight of a step's targets", "train/utilisation"),
+            _line("Class balance of a step's targets (1 is even)", "train/balance"),
+            _line("Confidence threshold, mean over the classes", "train/threshold"),
         ),
     ),
     Section(
