@@ -266,7 +266,7 @@ def test_offline_it_says_what_to_type_later(there: Path, capsys: pytest.CaptureF
     assert sync.startswith("  wandb sync ") and sorted(sync.split()[2:]) == folders[1:]
     assert again.endswith("semisup dashboard runs/digits --project=other --out=elsewhere")
     assert json.loads(Path("elsewhere/workspace.json").read_text())["project"] == "other"
-    assert sorted(path.name for path in Path("elsewhere").iterdir()) == ["report.json", "workspace.json"]
+    assert sorted(path.name for path in Path("elsewhere").glob("*.json")) == ["report.json", "workspace.json"]
 
 
 class Server(ThreadingHTTPServer):
@@ -359,7 +359,7 @@ def test_a_server_that_refuses_leaves_the_files(
         assert main(["dashboard", "--out", "refused", "--mode", "online"]) == 2
     assert f"W&B: {url} fails (" in out and "semisup dashboard --out=refused" in out and KEY not in out
     assert capsys.readouterr().err.startswith(f"semisup: error: --mode online: {url} fails (")
-    assert sorted(path.name for path in Path("refused").iterdir()) == ["report.json", "workspace.json"]
+    assert sorted(path.name for path in Path("refused").glob("*.json")) == ["report.json", "workspace.json"]
 
 
 @pytest.mark.parametrize(
