@@ -53,11 +53,11 @@ def test_it_is_resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_class_that_has_moved_is_found_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text("trainer:\n  callbacks:\n  - class_path: semisup.training.probe.KNN\n", encoding="utf-8")
+    config.write_text("trainer:\n  callbacks:\n  - class_path: semisup.probe.KNN\n", encoding="utf-8")
     assert main(["fit", "--config", str(config), "--trust", "--print_config"]) == 0
     said = capsys.readouterr()
     assert "class_path: semisup.training.probe.KNN" in said.out
-    line = "semisup.training.probe.KNN lies in semisup.training.probe.KNN now; write that instead"
+    line = "semisup.probe.KNN lies in semisup.training.probe.KNN now; write that instead"
     assert (said.out + said.err).count(line) == 1
-    assert main(["fit", "--trainer.callbacks", "semisup.training.train_accuracy.TrainAccuracy", "--print_config"]) == 0
+    assert main(["fit", "--trainer.callbacks", "semisup.tracking.train_accuracy.TrainAccuracy", "--print_config"]) == 0
     assert "class_path: semisup.training.train_accuracy.TrainAccuracy" in capsys.readouterr().out

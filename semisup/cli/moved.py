@@ -7,9 +7,9 @@ from typing import Any
 from semisup.runtime.console import say
 
 _MOVED = {
-    "semisup.training.probe.": "semisup.training.probe.",
-    "semisup.runtime.sync_batchnorm.": "semisup.runtime.sync_batchnorm.",
-    "semisup.training.train_accuracy.": "semisup.training.train_accuracy.",
+    "semisup.probe.": "semisup.training.probe.",
+    "semisup.sync_batchnorm.": "semisup.runtime.sync_batchnorm.",
+    "semisup.tracking.train_accuracy.": "semisup.training.train_accuracy.",
 }
 
 
