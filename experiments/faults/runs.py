@@ -1,4 +1,4 @@
-"""What experiments/faults.py needs: small runs that something happens to, and what they leave."""
+"""What the faults need: small runs that something happens to, and what they leave."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def fit(root: Path, *options: str, act: Act | None = None, step: int = 4) -> End
 def shell(*command: str, **environment: str) -> tuple[Ended, int]:
     """A module of Python's with arguments: how it ended, and how many processes outlived it that it had started."""
     mark, since = uuid.uuid4().hex, time.monotonic()
-    mine = {"SEMISUP_FAULT": mark, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1", **environment}
+    mine = {"SEMISUP_FAULT": mark, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", **environment}
     ways: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen([sys.executable, "-m", *command], env=os.environ | mine, text=True, **ways)
     alive: list[int] = []
