@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from . import __doc__ as description
-from . import disks, processes, tracking, training
+from . import data, disks, outputs, processes, strangers, tracking, training
 from .outcome import Outcome, variables
 from .runs import Skipped, fit
 
-SUBJECTS = (training, disks, processes, tracking)
+SUBJECTS = (training, disks, processes, tracking, strangers, data, outputs)
 _WIDTH = 300  # of a cell, in letters
 
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,23 +86,55 @@ def start(root: Path, *options: str, act: Act | None = None, step: int = 4) -> B
             act(trainer, module)
 
     def child() -> None:
-        log = root.with_suffix(".log").open("w", buffering=1)
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
+        _print_into(root.with_suffix(".log"))
         fitting.Progress.on_train_batch_start = strike  # type: ignore[method-assign]
         if act and step == -1:
             act(None, None)
-        try:
-            code = semisup(["fit", *ALONE, *SIX_STEPS, "--trainer.default_root_dir", str(root), *options])
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        os._exit(code)
+        _leave(["fit", *ALONE, *SIX_STEPS, "--trainer.default_root_dir", str(root), *options])
 
     root.parent.mkdir(parents=True, exist_ok=True)
+    return _forked(child)
+
+
+def _forked(child: Callable[[], None]) -> BaseProcess:
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     return process
+
+
+def _print_into(path: Path) -> None:
+    log = path.open("w", buffering=1)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+
+
+def _leave(words: list[str]) -> None:
+    """Runs the command line, and ends this process as it ends."""
+    try:
+        code = semisup(words)
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    os._exit(code)
+
+
+def command(folder: Path, *words: str) -> Ended:
+    """A command line in a folder, forked from this process, and how it ended."""
+
+    def child() -> None:
+        _print_into(folder / "command.log")
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        _leave([*words])
+
+    since = time.monotonic()
+    return wait(_forked(child), folder / "command", since)
+
+
+def finished(folder: Path, whole: Path) -> Path:
+    """A copy of the run under `whole`, in a folder."""
+    run = run_under(whole)
+    return Path(shutil.copytree(run, folder / "runs" / "digits" / "supervised" / run.name))
 
 
 def wait(process: BaseProcess, root: Path, since: float) -> Ended:
