@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from semisup.randomness import Draw, bits, key, permutation
 
@@ -98,6 +100,17 @@ def test_integers_cover_their_range_evenly(high: int) -> None:
     assert values.min() == 0 and values.max() == high - 1
     freedom = high - 1
     assert abs(chi_square(values.flatten(), high) - freedom) <= 5 * (2 * freedom) ** 0.5
+
+
+def test_normal_numbers_have_the_distribution_and_belong_to_the_place() -> None:
+    whole = draw(1000)
+    values = whole.normal("x", 20)
+    assert values.shape == (1000, 20) and values.dtype == torch.float32 and values.isfinite().all()
+    assert stats.kstest(values.flatten().double().numpy(), "norm").pvalue > 0.001
+    assert abs(np.corrcoef(values[:, 0], values[:, 1])[0, 1]) < 5 / 1000**0.5
+    some = torch.tensor([3, 11, 5])
+    assert torch.equal(replace(whole, place=some).normal("x", 20), values[some])
+    assert not torch.equal(replace(whole, step=1).normal("x", 20), values)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 64, 129])
