@@ -17,6 +17,7 @@ from semisup import plugins
 from semisup.cli import ROOT
 from semisup.data.cache import Cache
 from semisup.errors import InputError, require
+from semisup.escape import printable, shell
 from semisup.runs.paths import local
 
 
@@ -38,7 +39,8 @@ def run(request: Namespace) -> None:
     root = local(request.root)
     require(root.is_dir() or not root.exists(), f"{root} is not a folder; type --root with the name of one")
     if request.action == "clean":
-        require(request.name is None, f"semisup data clean takes a folder as --root {request.name}")
+        if request.name is not None:
+            raise InputError(f"semisup data clean takes a folder as --root {shell(Path(request.name))}")
         _clean(root, request.all, request.list)
     else:
         require(not (request.all or request.list), "--all and --list are options of `semisup data clean`")
@@ -67,9 +69,9 @@ def _clean(root: Path, everything: bool, only_list: bool) -> None:
         if not only_list and (everything or cache.old):
             done = "removed" if _remove(cache) else "kept, as another process writes it"
             freed += size if done == "removed" else 0
-        print(f"{_amount(size):>9}  {cache.files[0]}: {cache.what}; {state}: {done}")
+        print(printable(f"{_amount(size):>9}  {cache.files[0]}: {cache.what}; {state}: {done}"))
     if not found:
-        print(f"there are no caches in {root}, nor in the user's cache folder")
+        print(f"there are no caches in {printable(str(root))}, nor in the user's cache folder")
     elif not only_list:
         kept = "" if everything else "; type --all to remove those that may be used again as well"
         print(f"{_amount(freed)} freed{kept}")

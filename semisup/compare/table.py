@@ -16,7 +16,7 @@ ALL = "tables.txt"
 _NUMBERS = re.compile(r"[-+±<>\[\]\d., ]+( \(n=\d+\))?")
 _SIGN, _IN_MATHEMATICS = re.compile("[-+±<>]"), {"±": r"\pm"}
 # A character that the engine has no letter for, as in the report, unless the document says it better.
-_CODEPOINT = r"\providecommand{\codepoint}[1]{\texttt{U+#1}}"
+_CODEPOINT = r"\providecommand{\codepoint}[1]{\texttt{U+#1}\allowbreak}"
 Value = str | int | float | None
 
 

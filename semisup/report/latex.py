@@ -25,7 +25,7 @@ _PREAMBLE = r"""\documentclass[11pt]{article}
   \usepackage[T1]{fontenc}
   \usepackage{textcomp}
   \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-  \newcommand{\codepoint}[1]{\texttt{U+#1}} % a character that this engine has no letter for
+  \newcommand{\codepoint}[1]{\texttt{U+#1}\allowbreak} % a character that this engine has no letter for
 \else
   \usepackage{fontspec}
   % A character of another script: by the text's font, else by the first of these that is installed and has it.
