@@ -23,7 +23,7 @@ def sharpen(p: Tensor, temperature: float) -> Tensor:
     MixMatch (Berthelot et al. 2019, arXiv 1905.02249), equation 7; at a temperature of 0 it would be the most probable
     class alone.
     """
-    powered = p ** (1 / temperature)
+    powered = (p / p.amax(1, keepdim=True)) ** (1 / temperature)  # relative to the greatest, which never becomes 0
     return powered / powered.sum(1, keepdim=True)
 
 

@@ -2,10 +2,11 @@
 
     semisup fit --strategy uda --data cifar10 --data.labels_per_class 4
 
-The loss is CE(labeled) + weight * mean over confident images of KL(softmax(weak / T) || softmax(strong)) (equation 1,
-with the techniques of section 3.2; the mean is over all unlabeled images). Training signal annealing leaves out the
-labeled images that the network knows already: those whose class has more than a threshold that rises from 1 / classes
-to 1. Without it, which suits larger pools, all count.
+The loss is CE(labeled) + weight * the sum over confident images of KL(softmax(weak / T) || softmax(strong)), divided by
+the number of all unlabeled ones (equation 1, with the techniques of section 3.2). The gradient is that of the
+cross-entropy, which some versions of the paper and the benchmarks have instead. Training signal annealing leaves out
+the labeled images that the network knows already: those whose class has more than a threshold that rises from
+1 / classes to 1. Without it, which suits larger pools, all count.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Annealing = Literal["none", "linear", "log", "exp"]
 def annealed(schedule: Annealing, done: float, classes: int) -> float:
     """The threshold of training signal annealing, from 1 / classes to 1, when a share `done` of the steps is taken.
 
-    Section 3.2: alpha * (1 - 1 / classes) + 1 / classes, with alpha = t, 1 - exp(-5 t) or exp(5 (t - 1)).
+    Section 3.2: alpha * (1 - 1 / classes) + 1 / classes, with alpha = t, 1 - exp(-5 t), which ends at .993, or
+    exp(5 (t - 1)), which begins at .007. Without annealing it is 1 all the time.
     """
     alpha = {"none": 1.0, "linear": done, "log": 1 - math.exp(-5 * done), "exp": math.exp(5 * (done - 1))}[schedule]
     return alpha * (1 - 1 / classes) + 1 / classes
@@ -56,7 +58,8 @@ class UDA(LossStrategy):
         threshold: least confidence of a target (beta).
         temperature: of the sharpening (tau).
         weight: weight of the unlabeled images in the loss (lambda).
-        annealing: how the threshold of training signal annealing rises: none, linear, log or exp (with few labels).
+        annealing: how the threshold of training signal annealing rises: none, linear, log or exp (with few labels);
+            where it does, the labeled images' loss is cross-entropy, whatever --model.loss says.
         ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
     """
 

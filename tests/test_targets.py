@@ -1,0 +1,69 @@
+"""What methods make targets with, against naive versions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from semisup.targets import align, probabilities, push, running, sharpen
+
+
+def drawn(rows: int = 6, classes: int = 4) -> torch.Tensor:
+    return torch.randn(rows, classes, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
+def test_probabilities(temperature: float) -> None:
+    x = drawn().requires_grad_()
+    found = probabilities(x, temperature)
+    for row, p in zip(x.tolist(), found.tolist(), strict=True):
+        total = sum(math.exp(v / temperature) for v in row)
+        assert p == pytest.approx([math.exp(v / temperature) / total for v in row], rel=1e-5)
+    assert not found.requires_grad
+    assert probabilities(x.bfloat16()).dtype == torch.float32 and probabilities(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.1])
+def test_sharpening(temperature: float) -> None:
+    p = drawn().softmax(1)
+    for row, found in zip(p.tolist(), sharpen(p, temperature).tolist(), strict=True):
+        powers = [v ** (1 / temperature) for v in row]
+        assert found == pytest.approx([v / sum(powers) for v in powers], rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 100])
+def test_the_coldest_sharpening_has_one_class_or_all_that_are_equal(classes: int) -> None:
+    """At a temperature of .01 the powers themselves are too small for float32."""
+    flat = torch.full((1, classes), 1 / classes)
+    torch.testing.assert_close(sharpen(flat, 0.01), flat)
+    p = torch.zeros(1, classes + 1)
+    p[0, :2] = torch.tensor([0.3, 0.7])
+    assert sharpen(p, 0.01)[0].tolist() == pytest.approx([0, 1] + [0] * (classes - 1))
+
+
+def test_alignment() -> None:
+    p, seen, wanted = drawn().softmax(1), torch.tensor([0.4, 0.3, 0.2, 0.1]), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    for row, found, uniform in zip(p.tolist(), align(p, seen, wanted), align(p, seen), strict=True):
+        for target, result in ((wanted.tolist(), found), ([0.25] * 4, uniform)):
+            scaled = [v * w / s for v, w, s in zip(row, target, seen.tolist(), strict=True)]
+            assert result.tolist() == pytest.approx([v / sum(scaled) for v in scaled], rel=1e-5)
+    assert bool(align(p, torch.tensor([1.0, 0, 0, 0])).isfinite().all())  # classes that were never seen
+
+
+def test_a_running_mean_is_a_weighted_one() -> None:
+    values, mean = [3.0, 1.0, 4.0], torch.tensor(2.0)
+    for value in values:
+        mean = running(mean, torch.tensor(value), 0.9)
+    expected = 0.9**3 * 2 + sum(0.1 * 0.9 ** (2 - k) * v for k, v in enumerate(values))
+    assert mean.item() == pytest.approx(expected)
+
+
+def test_a_bank_forgets_the_oldest() -> None:
+    bank, kept = torch.zeros(5, 2), [[0.0, 0.0]] * 5
+    for step in range(1, 5):
+        rows = torch.arange(4).view(2, 2) + 10 * step
+        bank, kept = push(bank, rows), (rows.float().tolist() + kept)[:5]
+        assert bank.tolist() == kept and bank.dtype == torch.float32
+    assert push(torch.zeros(2, 1), torch.ones(3, 1)).tolist() == [[1], [1]]  # more rows than it has room for
