@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency, linear_ramp, squared_error
+from semisup.losses import linear_ramp, squared_error
 from semisup.mixup import mixup_streams
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities, sharpen
@@ -67,7 +67,7 @@ class MixMatch(LossStrategy):
         draws = [module.draw(samples, batch, "mixmatch") for samples in (labeled, unlabeled, unlabeled)]
         images, targets = mixup_streams(views, [known, guess, guess], draws, self.alpha)
         logits, *unlabeled_logits = module.joint(*images)[0]
-        supervised = consistency(logits, targets[0])
+        supervised = module.labeled_loss(logits, targets[0])
         unsupervised = squared_error(torch.cat(unlabeled_logits), torch.cat(targets[1:]))
         weight = self.weight * linear_ramp(batch.step, 0, math.ceil(self.ramp * module.total_steps))
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}

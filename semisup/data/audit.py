@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semisup.batch import UNLABELED
 from semisup.runtime.ranks import mean
 
 
@@ -45,9 +46,9 @@ class Audit:
     def right(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Which targets are right (n,) bool, and of which that is known (n,) bool; arguments as of `precision`."""
         predicted = targets.argmax(1) if targets.ndim == 2 else targets
-        rows, truth = rows.to(targets.device), self._truth.to(targets.device)
-        known = rows < len(truth)
-        return (truth[rows.clamp_max(len(truth) - 1)] == predicted) & known, known
+        rows, count = rows.to(targets.device), len(self._truth)
+        truth = torch.cat([self._truth, self._truth.new_full((1,), UNLABELED)]).to(targets.device)
+        return truth[rows.clamp_max(count)] == predicted, rows < count
 
 
 def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tensor, classes: int) -> dict[str, Tensor]:
