@@ -7,9 +7,23 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from one_step import assert_same
 
 from semisup.errors import InputError
-from semisup.losses import LABELED, LabeledLoss, cross_entropy, fixmatch, linear_ramp, mse, multi_margin
+from semisup.losses import (
+    LABELED,
+    LabeledLoss,
+    consistency,
+    cross_entropy,
+    divergence,
+    fixmatch,
+    gaussian_ramp,
+    linear_ramp,
+    mse,
+    multi_margin,
+    precise,
+    squared_error,
+)
 
 
 def test_cross_entropy_of_hard_and_soft_targets() -> None:
@@ -122,3 +136,63 @@ def test_fixmatch_sends_no_gradient_into_its_targets() -> None:
     weak, strong = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
     fixmatch(weak, strong, 0.0)[0].backward()
     assert weak.grad is None and strong.grad is not None and strong.grad.abs().sum() > 0
+
+
+# ---- losses of unlabeled images
+
+
+def naive_unlabeled(name: str, x: torch.Tensor, q: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Image by image, class by class; the mean is over all images whatever their weight."""
+    total = torch.tensor(0.0)
+    for i in range(len(x)):
+        p, w = x[i].exp() / x[i].exp().sum(), 1.0 if weight is None else float(weight[i])
+        for k in range(x.shape[1]):
+            t = q[i, k].item()
+            each = {
+                "consistency": -t * p[k].log(),
+                "divergence": t * ((math.log(t) if t > 0 else 0.0) - p[k].log()),
+                "squared_error": (p[k] - t) ** 2 / x.shape[1],
+            }[name]
+            total = total + w * each
+    return total / len(x)
+
+
+UNLABELED_LOSSES = {"consistency": consistency, "divergence": divergence, "squared_error": squared_error}
+
+
+@pytest.mark.parametrize("weighted", ["no", "bool", "float", "none counts"])
+@pytest.mark.parametrize("name", UNLABELED_LOSSES)
+@pytest.mark.parametrize("size", [1, 6])
+def test_losses_of_unlabeled_images_and_their_gradients(name: str, weighted: str, size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size, 4, generator=generator).requires_grad_()
+    q = torch.randn(size, 4, generator=generator).softmax(1)
+    q[0] = torch.tensor([0.0, 1.0, 0.0, 0.0])  # certain
+    q.requires_grad_()
+    share = torch.rand(size, generator=generator)
+    weight = {"no": None, "bool": share > 0.5, "float": share, "none counts": torch.zeros(size)}[weighted]
+    found, expected = UNLABELED_LOSSES[name](x, q, weight), naive_unlabeled(name, x, q, weight)
+    assert_same(found, expected, (x, q))
+    assert torch.autograd.grad(found, q, allow_unused=True, retain_graph=True)[0] is None
+    half = UNLABELED_LOSSES[name](x.bfloat16(), q, weight)
+    assert half.dtype == torch.float32 and half.item() == pytest.approx(expected.item(), rel=0.05, abs=0.01)
+
+
+def test_hard_targets_are_those_of_one_hot_ones() -> None:
+    x, target = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 1, 0])
+    one_hot = F.one_hot(target, 3).float()
+    torch.testing.assert_close(consistency(x, target), consistency(x, one_hot))
+    torch.testing.assert_close(consistency(x, target), divergence(x, one_hot))  # a certain target has no entropy
+
+
+def test_precise_is_float32_or_more() -> None:
+    for given, found in ((torch.bfloat16, torch.float32), (torch.float16, torch.float32)):
+        assert precise(torch.ones(2, dtype=given)).dtype == found
+    x, y = torch.ones(2), torch.ones(2, dtype=torch.float64)
+    assert precise(x) is x and precise(y) is y
+
+
+def test_ramp_of_laine_2017() -> None:
+    expected = [math.exp(-5), math.exp(-5 * 0.75**2), math.exp(-5 * 0.25**2), 1, 1]
+    assert [gaussian_ramp(t, 80) for t in (0, 20, 60, 80, 300)] == pytest.approx(expected)
+    assert gaussian_ramp(0, 0) == 1
