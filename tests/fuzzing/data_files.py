@@ -83,8 +83,10 @@ def check_stl10(case: Case) -> None:
         )
         content, side = files[f"{part}_X.bin"], pool.shape[1]
         assert pool.shape == (3, side, side) and len(content) % (3 * side * side) == 0
-        for row, image in zip(pool.rows, pixels(pool), strict=True):
-            planes = content[row * image.size : (row + 1) * image.size]
+        for index, image in enumerate(pixels(pool)):
+            source, _, row = pool.name(index).rpartition("/")  # an image of train among the unlabeled ones: train/ROW
+            start = int(row) * image.size
+            planes = files[f"{source or part}_X.bin"][start : start + image.size]
             assert np.array_equal(image, np.frombuffer(planes, np.uint8).reshape(3, side, side).transpose(0, 2, 1))
     if split == "fold":
         lines = files["fold_indices.txt"].decode().splitlines()

@@ -374,7 +374,7 @@ PROPERTIES = (
     Property("a configuration", config_cases(), check_config, share=0.25),
     Property("runs to compare", run_cases(), check_comparison_of_runs, _NAMES, (FILE,), share=0.5),
     Property("a run to report", run_cases(), check_report_of_a_run, _NAMES),
-    Property("a run to resume", run_cases(), check_resuming, share=0.25),
+    Property("a run to resume", run_cases(), check_resuming, share=0.25, keeps=("runs/*/.lock",)),
     Property("metrics.csv", metrics_cases(), check_metrics, ("metrics.csv",)),
     Property("comparison.json", comparison_cases(), check_comparison, ("comparison.json",)),
     Property("checkpoints", checkpoint_cases(), check_checkpoint, ("x.ckpt",)),
