@@ -70,7 +70,7 @@ def two_at_one_cache(folder: Path, whole: Path) -> Outcome:
     pictures = ["--data", "folder", "--data.root", str(folder / "pictures"), "--data.image_size", "32"]
     since, roots = time.monotonic(), [folder / "one", folder / "two"]
     both = [wait(process, root, since) for process, root in [(start(root, *pictures), root) for root in roots]]
-    caches = list(folder.rglob("*.pixels"))
+    caches = list(folder.rglob("*.rows"))
     met = {"both end": [ended.code for ended in both] == [0, 0], "one cache": len(caches) == 1}
     met |= {"nothing half-written": not half_written(folder), "same end": same_end(*roots)}
     made = sum("data: resized 60 files" in ended.said for ended in both)
