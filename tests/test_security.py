@@ -297,7 +297,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert semisup(patch, ["predict", "--ckpt_path", run, "--out", "predictions.csv"]) == 0
         assert semisup(patch, ["report", run]) == 0
         assert semisup(patch, ["compare", run]) == 0
-        assert semisup(patch, ["fit", "--resume", run]) == 0
+        assert semisup(patch, ["fit", "--resume", run, "--trust"]) == 0  # with the logger that its config.yaml names
         Path("printed.txt").write_text(printed.getvalue(), encoding="utf-8")
     yield folder
 
