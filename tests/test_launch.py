@@ -152,15 +152,6 @@ DYING = ["--trainer.callbacks+=test_launch.Dies", "--trainer.callbacks.rank=1", 
 
 
 @pytest.mark.slow
-def test_torchrun_restarts_what_then_goes_on(alone: Any, tmp_path: Path) -> None:
-    here = [*TORCHRUN, "127.0.0.1:0", "--nproc_per_node", "2", "--max_restarts", "1", "-m", "semisup", "fit"]
-    ((code, said),) = together(tmp_path, ([*here, *SIX_STEPS, *DYING, "--resume", "auto"], {}))
-    assert code == 0, said
-    assert said.count("from last.ckpt") == 1
-    is_the_same(tmp_path, alone)
-
-
-@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_other_by_itself(tmp_path: Path) -> None:
     """Nobody stands by here who would end it, as srun and torchrun do; what it says is one line."""
     (first, said), (second, _) = together(tmp_path, *tasks(*DYING, nodes=1))
