@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import methods
 import pytest
 import pytorch_lightning as pl
 import torch
 from helpers import Blobs, classifier, same, trainer, weights
+from methods import make
 from torch.profiler import ProfilerActivity, profile
 
 from semisup.batch import Batch
@@ -21,7 +23,7 @@ from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
 from strategies.supervised import Supervised
 
-OWNERS: dict[str, Any] = {
+OWNERS: dict[str, Any] = {name: partial(make, name) for name in methods.OWNERS} | {
     "supervised": partial(Supervised, view="strong", ema_decay=0.9),
     "pseudolabel": partial(PseudoLabel, threshold=0.0, warmup_epochs=1, every_n_epochs=1),
     "fixmatch": partial(FixMatch, threshold=0.5, ratio=2),
@@ -43,9 +45,10 @@ def test_a_step_reads_no_value_back(name: str, augmentation: Any) -> None:
     module = classifier(data, strategy)
     trainer(2).fit(module, data)
     module.to("meta")
+    strategy.move_state(torch.device("meta"))
     optimizer = torch.optim.SGD(module.network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     for _ in range(2):  # the second one has momentum
-        loss, metrics = strategy.loss(module, meta_batch(data))
+        loss, metrics, *_ = strategy.loss(module, meta_batch(data))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -148,7 +151,7 @@ def test_images_and_weights_are_in_the_order_that_convolutions_are_fastest_in() 
     module = classifier(data)
     seen = []
     module.network.backbone.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
-    images = torch.rand(4, 3, 8, 8)
-    assert module._prepared(images).is_contiguous(memory_format=torch.channels_last)
+    module(torch.rand(4, 1, 8, 8))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
     kernels = [m.weight for m in module.network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1]
     assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)

@@ -40,16 +40,17 @@ def test_a_mask_of_truths() -> None:
 
 def test_nothing_counts_or_nothing_is_known() -> None:
     target = torch.tensor([0, 1])
-    assert quality(Audit(TRUTH, 3), [0, 1], target, [0.0, 0.0]) == {"utilisation": 0, "balance": 0}
+    expected = {"utilisation": 0, "balance": 0, "precision": math.nan}
+    assert quality(Audit(TRUTH, 3), [0, 1], target, [0.0, 0.0]) == pytest.approx(expected, nan_ok=True)
     assert quality(None, [0, 1], target, [1.0, 1.0]).keys() == {"utilisation", "balance"}
-    assert quality(Audit(TRUTH, 3), [6, 7], target, [1.0, 1.0]).keys() == {"utilisation", "balance"}
+    assert math.isnan(quality(Audit(TRUTH, 3), [6, 7], target, [1.0, 1.0])["precision"])
 
 
 def test_every_unlabeled_image_is_a_labeled_one() -> None:
     """Then there is no truth to ask."""
-    audit = Audit(np.empty(0, dtype=np.int64), 3)
-    found = quality(audit, [0, 1], torch.tensor([0, 1]), [1.0, 1.0])
-    assert found == pytest.approx({"utilisation": 1, "balance": math.log(2) / math.log(3)})
+    found = quality(Audit(np.empty(0, dtype=np.int64), 3), [0, 1], torch.tensor([0, 1]), [1.0, 1.0])
+    expected = {"utilisation": 1, "balance": math.log(2) / math.log(3), "precision": math.nan}
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_one_class() -> None:

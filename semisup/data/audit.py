@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semisup.batch import UNLABELED
+from semisup.batch import UNLABELED, move
 from semisup.runtime.ranks import mean
 
 
@@ -26,6 +26,7 @@ class Audit:
     def __init__(self, truth: np.ndarray, num_classes: int) -> None:
         self._truth = torch.as_tensor(np.asarray(truth, dtype=np.int64))
         self._num_classes = num_classes
+        self._there: Tensor | None = None  # the truth and a row for unknown ones, on the device that asked last
 
     def precision(self, rows: Tensor, targets: Tensor) -> tuple[float, list[float]]:
         """Fraction of targets that are right, over all and per predicted class (nan for a class never predicted).
@@ -46,9 +47,10 @@ class Audit:
     def right(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Which targets are right (n,) bool, and of which that is known (n,) bool; arguments as of `precision`."""
         predicted = targets.argmax(1) if targets.ndim == 2 else targets
-        rows, count = rows.to(targets.device), len(self._truth)
-        truth = torch.cat([self._truth, self._truth.new_full((1,), UNLABELED)]).to(targets.device)
-        return truth[rows.clamp_max(count)] == predicted, rows < count
+        count = len(self._truth)
+        if self._there is None or self._there.device != rows.device:  # once: a copy in every step would wait for it
+            self._there = move(torch.cat([self._truth, self._truth.new_full((1,), UNLABELED)]), rows.device)
+        return self._there[rows.clamp_max(count)] == predicted, rows < count
 
 
 def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tensor, classes: int) -> dict[str, Tensor]:
@@ -63,7 +65,7 @@ def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tens
 
     Returns:
         `utilisation`, the mean weight; `balance`, the entropy of the classes of the targets that count over its
-        greatest value; and `precision`, the share of them that are right, where something counts and that is known.
+        greatest value; and, where the truth is known, `precision`, the share of them that are right, nan of none.
     """
     predicted, weight = (target.argmax(1) if target.ndim == 2 else target), mask.float()
     unknown = torch.zeros_like(weight)
@@ -74,4 +76,4 @@ def target_quality(audit: Audit | None, rows: Tensor, target: Tensor, mask: Tens
     utilisation, hits, judged = found[:3]
     p = found[3:] / found[3:].sum().clamp_min(1e-12)
     balance = -(p * p.clamp_min(1e-12).log()).sum() / math.log(max(2, classes))
-    return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if judged > 0 else {})
+    return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if audit else {})
