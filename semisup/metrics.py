@@ -94,7 +94,7 @@ class MeanLoss(Metric):
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Takes a batch of logits (B, classes) float and true classes (B,) int64."""
-        self.total += self.loss(logits, target)
+        self.total = self.total.float() + self.loss(logits, target)  # true half precisions make a half of it
         self.count += len(target)
 
     def compute(self) -> Tensor:
@@ -172,6 +172,13 @@ class Evaluation(nn.Module):
         self.confusion = MulticlassConfusionMatrix(classes)
         self.nll = MeanLoss(partial(F.cross_entropy, reduction="sum"))
         self.loss = MeanLoss(lambda logits, target: loss(logits, target) * len(target)) if loss else None
+
+    def names(self, target: Tensor) -> list[str]:
+        """What scores there will be, but `auc`, over images of these true classes (N,) int64."""
+        averages = ("balanced_accuracy", "precision", "recall", "f1")
+        top = (f"top{k}_error" for k in _TOP if k < len(self.class_names))
+        occur = (f"accuracy/{self.class_names[k]}" for k in target.unique().tolist())
+        return ["accuracy", "ece", "loss", "nll", *averages, *top, *occur]
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Takes a batch of logits (B, classes) float and true classes (B,) int64."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 import torch.multiprocessing as mp
 from sklearn.datasets import load_sample_images
 
+from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.pool import Pool
@@ -61,6 +63,17 @@ class Blobs(DataModule):
             train_size=12,
             truth=truth,
         )
+
+
+def install_blobs(patch: pytest.MonkeyPatch) -> None:
+    """Makes `--data blobs` name the datamodule above, as if a package had brought it."""
+    found = plugins.entry_points
+
+    def with_blobs(group: str) -> list[EntryPoint]:
+        ours = [EntryPoint("blobs", "helpers:Blobs", group)] if group == plugins.DATAMODULES else []
+        return [*found(group=group), *ours]
+
+    patch.setattr(plugins, "entry_points", with_blobs)
 
 
 class Photographs(Blobs):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import Blobs, classifier, trainer, weights
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from semisup.classifier import OptimizerOptions
 from semisup.errors import InputError
 from semisup.models import optim
 from semisup.models.optim import Constant, Cosine, Halving, build_optimizer, constant, cosine, halving
@@ -84,7 +86,7 @@ def test_any_optimizer_in_any_case(name: str, cls: type[torch.optim.Optimizer]) 
         ("optimizer", {}, "no optimizer 'optimizer'"),
         ("sgd", {"momentumm": 0.9}, "SGD has no option 'momentumm'; did you mean 'momentum'"),
         ("sgd", {"params": []}, "SGD has no option 'params'"),
-        ("sgd", {"lr": -1.0}, "SGD refuses its options .*[Ii]nvalid learning rate"),
+        ("sgd", {"lr": -1.0}, "SGD can't train this network: [Ii]nvalid learning rate"),
     ],
 )
 def test_optimizer_refusals(name: str, options: dict[str, Any], message: str) -> None:
@@ -184,3 +186,54 @@ def test_every_option_has_its_help_in_the_docstring(name: str) -> None:
     assert [option.name for option in described.options] == list(inspect.signature(cls).parameters)
     assert [option.name for option in described.options if not option.help] == []
     assert described.summary.endswith(".")
+
+
+ALL = sorted(
+    cls.__name__
+    for cls in vars(torch.optim).values()
+    if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+)
+REFUSED = {"Muon": "only supports 2D parameters", "SparseAdam": "does not support dense gradients"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_optimizer_of_torch_trains_or_is_one_clear_error(name: str) -> None:
+    data = Blobs()
+    module = classifier(data, optimizer=OptimizerOptions(name, {"lr": 0.001}))
+    before, fitting = weights(module), trainer(1)
+    if name in REFUSED:
+        with pytest.raises(InputError, match=f"the optimizer {name} can't train this network: .*{REFUSED[name]}"):
+            fitting.fit(module, data)
+        assert fitting.global_step == 0
+    else:
+        fitting.fit(module, data)
+        changed = [
+            key for key, x in weights(module).items() if key.endswith("weight") and not torch.equal(x, before[key])
+        ]
+        assert fitting.global_step == 4 and changed
+
+
+SWITCHES = ("foreach", "fused", "capturable", "differentiable", "maximize", "amsgrad", "nesterov", "centered")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_switch_of_every_optimizer_trains_or_is_one_clear_error(name: str) -> None:
+    """A step that `build_optimizer` promises can be taken, and what it refuses is refused before any was."""
+    switches = [switch for switch in SWITCHES if switch in inspect.signature(getattr(torch.optim, name)).parameters]
+    for switch in switches:
+        layers = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
+        layers.to(memory_format=torch.channels_last)
+        try:
+            optimizer = build_optimizer(name, layers, {"lr": 0.01, switch: True}, decay_norm_and_bias=False)
+        except InputError as error:
+            assert switch in ("capturable", "differentiable", "nesterov") or name in REFUSED, error
+            continue
+
+        def closure(layers: nn.Module = layers, optimizer: torch.optim.Optimizer = optimizer) -> float:
+            optimizer.zero_grad()
+            loss = layers(torch.ones(2, 2, 3, 3).contiguous(memory_format=torch.channels_last)).square().mean()
+            loss.backward()
+            return float(loss)
+
+        optimizer.step(closure)
+        assert all(parameter.isfinite().all() for parameter in layers.parameters())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.cli.config import Config
 from semisup.data.datamodule import DataModule, DataSpec
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.runs.directory import find_checkpoint
 from semisup.runtime import launch
 from semisup.runtime.console import say
@@ -41,19 +43,31 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
         InputError: Lightning can't be had with these flags.
     """
     _quieten()
-    flags = launch.fill_in({name: value for name, value in config.trainer.items() if value is not None})
+    usual = {name: parameter.default for name, parameter in signature(pl.Trainer).parameters.items()}
+    # No value means Lightning's own where it has none; elsewhere it is one, as for check_val_every_n_epoch.
+    asked = {name: x for name, x in config.trainer.items() if x is not None or usual.get(name) is not None}
+    flags = launch.fill_in(asked)
     if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
         flags["plugins"] = [*as_list(flags.get("plugins")), CPUSync()]
         del flags["sync_batchnorm"]  # Lightning takes either the flag or the plugin
-    quiet = {"enable_model_summary": False, "enable_progress_bar": sys.stderr.isatty()}
+    require(
+        not flags.get("barebones"),
+        "--trainer.barebones leaves out the record and the checkpoints, which a run is made of; leave it out",
+    )
+    require(
+        flags.get("profiler") != "xla" or find_spec("torch_xla") is not None,
+        "--trainer.profiler xla needs torch_xla; type pip install torch_xla, or --trainer.profiler simple",
+    )
+    callbacks = as_list(ours.get("callbacks", flags.get("callbacks")))
+    a_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    quiet = {"enable_model_summary": False, "enable_progress_bar": a_bar or sys.stderr.isatty()}
     flags = {**quiet, "precision": _precision(flags.get("accelerator", "auto")), **flags, **ours}
-    callbacks = [*as_list(flags.get("callbacks"))]
-    if flags["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+    if flags["enable_progress_bar"] and not a_bar:
         # A bar reads the loss, and so waits for the device: as often as the loggers do, and not at every step.
-        callbacks.append(TQDMProgressBar(refresh_rate=flags.get("log_every_n_steps", 50)))
+        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=flags.get("log_every_n_steps", 50))]
     try:
         trainer = pl.Trainer(**{**flags, "callbacks": callbacks})
-    except (ImportError, TypeError, ValueError) as error:  # a missing accelerator's package, or a value out of range
+    except (ImportError, TypeError, ValueError, RuntimeError) as error:  # an absent package, a value out of range
         raise InputError(f"--trainer: Lightning refuses these options: {error}") from error
     launch.check(trainer.num_devices, trainer.num_nodes)
     launch.end_with_rank_zero()

@@ -11,7 +11,6 @@ A class is named in the trainer's group alone. A file that names one is believed
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
 import sys
@@ -32,6 +31,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from semisup import plugins
 from semisup.classifier import ModelOptions
 from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.cli.config_file import config_text
 from semisup.cli.moved import follow_moves
 from semisup.cli.plain import imported, outside, plain
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
@@ -42,7 +42,6 @@ from semisup.randomness import seed_libraries
 from semisup.runs import run_files
 from semisup.runs.directory import LATER, run_of
 from semisup.runs.paths import local
-from semisup.runs.redaction import without_secrets
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
 
@@ -171,7 +170,7 @@ def parse(verb: str, argv: list[str]) -> Config:
     for name, value in chosen[-1].items():
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
-    text = _yaml(parser, parsed)
+    text = config_text(parser, parsed)
     _stay_inside(merged, yaml.safe_load(text)["trainer"], given, run)
     parsed = parser.parse_args([f"--config={text}"])
     return _config(verb, parser, parsed, why, own)
@@ -220,14 +219,6 @@ def _is_in_range(value: Any) -> bool:
         or -(2**63) <= value < 2**63
         or (isinstance(value, float) and math.isfinite(value))
     )
-
-
-def _yaml(parser: ArgumentParser, parsed: Namespace, hide: bool = False) -> str:
-    """All options as YAML, secrets among them hidden where that is asked for."""
-    parsed.pop("config", None)
-    tree = json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True))
-    tree = without_secrets(tree) if hide else tree
-    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -377,7 +368,7 @@ def _config(verb: str, parser: ArgumentParser, parsed: Namespace, why: str, own:
     Paths are those of this machine; their text stays as it was typed.
     """
     seed_libraries(int(parsed.seed), "options")  # what is instantiated may make layers
-    text, built = _yaml(parser, parsed, hide=True), _instantiate(parser, parsed)
+    text, built = config_text(parser, parsed, hide=True), _instantiate(parser, parsed)
 
     def group(name: str) -> dict[str, Any]:
         found = {key: value for key, value in vars(built.get(name, Namespace())).items() if key != "name"}

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup.batch import Batch
@@ -22,6 +23,8 @@ from semisup.classifier import Classifier, OptimizerOptions
 from semisup.cli import resume
 from semisup.cli.build import as_list, build_data, build_trainer, first_line
 from semisup.cli.config import Config
+from semisup.cli.config_file import left_out
+from semisup.cli.lightning_errors import Refused, lightning_errors
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.cli.same_data import Remap
 from semisup.cli.summary import Result, table
@@ -38,7 +41,9 @@ from semisup.runtime.launch import losing_ranks
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
+from semisup.training.added_callbacks import Watched, is_lightnings, prepare
 from semisup.training.checkpoints import Checkpoints
+from semisup.training.continue_loops import ContinueLoops
 
 
 def run(config: Config) -> None:
@@ -67,12 +72,12 @@ def _run(config: Config, held: ExitStack) -> None:
     stop = signals.Signals(signals.requeue_signals(as_list(config.trainer.get("plugins"))))
     exit_code = 1
     try:
-        with stop.handled(), losing_ranks(run_dir):
+        with stop.handled(), lightning_errors(), losing_ranks(run_dir):
             _train(config, module, data, run_dir, loggers, stop, bool(resumed))
         exit_code = 0
-    except (InputError, MisconfigurationException):  # the latter is Lightning's word for a wrong --trainer option
+    except InputError as error:
         if not resumed:
-            _remove(run_dir)
+            _remove(run_dir, begun=not isinstance(error, Refused))
         raise
     except signals.Stopped as stopped:
         exit_code = stopped.exit_code
@@ -99,7 +104,8 @@ def _train(
     """Fits and reports, or goes on with it; a run killed before its first checkpoint begins anew in its directory."""
     point, places = resume.checkpoint(config, run_dir, module, data) if resumed else (None, None)
     progress = Progress()
-    callbacks = [*([] if places is None else [Remap(places)]), *_callbacks(config, run_dir, progress, stop)]
+    callbacks = _callbacks(config, run_dir, module.strategy, progress, stop)
+    callbacks = [*([] if places is None else [Remap(places)]), *callbacks]
     # What Lightning leaves stays in the run.
     trainer = build_trainer(config, logger=loggers, callbacks=callbacks, default_root_dir=run_dir)
     if trainer.is_global_zero:
@@ -107,6 +113,8 @@ def _train(
             left.unlink(missing_ok=True)
         write_environment(run_dir, data.fingerprint.digest)
         write_atomically(run_dir / "config.yaml", with_places(config.yaml))
+        for line in left_out(config.yaml):
+            say(f"config.yaml: {line}")
     begins = ", which has saved nothing yet and begins anew" if resumed else ""
     say(f"run: {os.path.relpath(run_dir)}{f', from {point.name}' if point else begins}")
     with resume.restoring(point):
@@ -138,9 +146,13 @@ def _loggers(config: Config, run_dir: Path, data: DataModule) -> list[Any]:
     return [*ours, *(as_list(asked) if asked is not True else [])]
 
 
-def _callbacks(config: Config, run_dir: Path, progress: Progress, stop: signals.Signals) -> list[pl.Callback]:
+def _callbacks(
+    config: Config, run_dir: Path, strategy: Composition, progress: Progress, stop: signals.Signals
+) -> list[pl.Callback]:
     """The record first, then the user's, then the checkpoints."""
-    callbacks = [ContinueRecord(), progress, LogFigures(), *as_list(config.trainer.get("callbacks"))]
+    added = as_list(config.trainer.get("callbacks"))
+    prepare(added, run_dir, averages=bool(strategy.owner and strategy.owner.ema_decay))
+    callbacks = [ContinueLoops(), ContinueRecord(), progress, LogFigures(), Watched(added), *added]
     if config.trainer.get("enable_checkpointing") is not False:
         callbacks.append(Checkpoints(run_dir / "checkpoints", stop))
     return callbacks
@@ -192,6 +204,9 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
     """Scores the best and the last checkpoint on validation and test, and writes the best one's predictions."""
     progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))  # type: ignore[attr-defined]
     loggers, trainer.loggers = trainer.loggers, []  # what follows is logged once, below, under names of its own
+    # Lightning's own callbacks and profilers act on a training; what they would do here is not what they were asked.
+    here = [each for each in trainer.callbacks if isinstance(each, ProgressBar) or not is_lightnings(each)]  # type: ignore[attr-defined]
+    trainer.callbacks, trainer.profiler = here, PassThroughProfiler()  # type: ignore[attr-defined]
     # Before the best checkpoint restores its own:
     notes, cost = [part.summary() for part in module.strategy.parts.values()], progress.state_dict()
     results = {}
@@ -233,9 +248,14 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
 
 
 @rank_zero_only
-def _remove(run_dir: Path) -> None:
-    """Removes the directory of a run that never began, and the folders above it that are empty now."""
-    if not any(run_dir.glob("checkpoints/*")) and not (run_dir / METRICS_FILE).exists():
+def _remove(run_dir: Path, begun: bool) -> None:
+    """Removes the directory of a run that never began, and the folders above it that are empty now.
+
+    Args:
+        run_dir: the directory; it stays where it holds a checkpoint.
+        begun: it also stays where metrics were logged.
+    """
+    if not any(run_dir.glob("checkpoints/*")) and not (begun and (run_dir / METRICS_FILE).exists()):
         shutil.rmtree(run_dir, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else stays
             for folder in run_dir.parents[:3]:  # strategy, data, root

@@ -89,18 +89,15 @@ def _work(verb: str, argv: list[str]) -> None:
         topic = next((a for a in argv[asked + 1 : asked + 2] if not a.startswith("-")), None)
         print(help.of_verb(verb, argv[:asked] + argv[asked + 1 + (topic is not None) :], topic), end="")
         return
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
     from semisup.cli import config
+    from semisup.cli.lightning_errors import lightning_errors
 
-    try:
+    with lightning_errors():
         parsed = config.parse(verb, [argument for argument in argv if argument != "--print_config"])
         if "--print_config" in argv:
             print(parsed.yaml, end="")
         else:
             import_module(f"semisup.cli.{_MODULES[verb]}").run(parsed)
-    except MisconfigurationException as error:  # Lightning's word for a user's mistake, such as an absent accelerator
-        raise InputError(str(error)) from error
 
 
 class _Parser(argparse.ArgumentParser):

@@ -68,7 +68,8 @@ def with_places(text: str) -> str:
     if not isinstance(typed, str) or is_hidden(typed) or place(typed) == typed or not os.path.exists(place(typed)):
         return text
     tree["data"]["root"] = place(typed)
-    lines = yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True).splitlines(keepends=True)
+    comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
+    lines = [*comments, *yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True).splitlines(keepends=True)]
     here = next(k for k in range(lines.index("data:\n"), len(lines)) if lines[k].startswith("  root: "))
     return "".join([*lines[:here], f"  # typed as {json.dumps(typed)}\n", *lines[here:]])
 

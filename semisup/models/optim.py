@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semisup.errors import InputError, did_you_mean, require
 
@@ -32,7 +32,8 @@ def build_optimizer(
             with at most one dimension (biases), by a second parameter group with `weight_decay` 0.
 
     Raises:
-        InputError: there is no such optimiser or option, an option's value is refused, or nothing is trainable.
+        InputError: there is no such optimiser or option, nothing is trainable, or the optimiser can't train this: it
+            refuses a value, or wants gradients, parameters or a device of another kind.
     """
     known = {
         member.__name__.lower(): member
@@ -54,11 +55,44 @@ def build_optimizer(
         ]
     else:
         groups = [{"params": decay}, {"params": no_decay, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if cls is torch.optim.LBFGS:  # it views every gradient as a vector, which one in channels-last order can't be
+        module.to(memory_format=torch.contiguous_format)
     try:
-        optimizer: torch.optim.Optimizer = cls([group for group in groups if group["params"]], **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"the optimizer {cls.__name__} refuses its options {options}: {error}") from error
+        optimizer: torch.optim.Optimizer = cls(groups, **options)
+        _try_a_step(cls, groups, options)
+    except Exception as error:  # optimisers refuse parameters, gradients, devices and options in many ways
+        words = str(error) or type(error).__name__
+        raise InputError(
+            f"the optimizer {cls.__name__} can't train this network: {words}; type another --optimizer, or other "
+            f"options than {options}"
+        ) from error
     return optimizer
+
+
+def _try_a_step(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]) -> None:
+    """Takes a step of small parameters of the same kinds: most optimisers refuse what they can't do in a step only."""
+    kinds = [{(p.ndim, p.dtype, p.device, _order(p)): p for p in group["params"]} for group in groups]
+    small = [[nn.Parameter(_small(p)) for p in kind.values()] for kind in kinds]
+    optimizer = cls([{**group, "params": like} for group, like in zip(groups, small, strict=True)], **options)
+
+    def closure() -> Tensor:
+        for parameter in (p for like in small for p in like):
+            parameter.grad = torch.ones_like(parameter)
+        return torch.ones(())
+
+    optimizer.step(closure)
+
+
+def _small(parameter: Tensor) -> Tensor:
+    ones = torch.ones([2] * parameter.ndim, dtype=parameter.dtype, device=parameter.device)
+    return ones.contiguous(memory_format=_order(parameter))
+
+
+def _order(parameter: Tensor) -> torch.memory_format:
+    """The order in memory of a parameter's axes, of those orders that a network's parameters have."""
+    last = parameter.ndim == 4 and not parameter.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

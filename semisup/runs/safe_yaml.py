@@ -132,8 +132,8 @@ def _check(text: str) -> None:
 def _only_plain(value: Any) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"the key {key!r}, which is not text; put it in quotes")
+            if isinstance(key, bool) or not isinstance(key, str | int | float):
+                raise ValueError(f"the key {key!r}, which is neither text nor a number; put it in quotes")
             _only_plain(inner)
     elif isinstance(value, list):
         for inner in value:

@@ -17,22 +17,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 
 from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.runs import run_files
-from semisup.runs.directory import writing
+from semisup.runs.directory import replacing, writing
 from semisup.runtime.console import say
 from semisup.runtime.signals import Signals, Stopped
 
 SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
+_ASIDE = ".aside"  # ends the name of a checkpoint that is not in place yet
 _DUE = 0.5  # less than the number of any signal
 
 
@@ -49,7 +51,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
 
     def __init__(self, folder: Path, signals: Signals | None = None) -> None:
         self.folder, self.signals = Path(folder), signals or Signals()
-        self.best = float("-inf")
+        self.best = self._accuracy = float("-inf")  # the latter of the last validation
         self._aside: tuple[str, ...] = ()  # names of the checkpoints that are written and not yet in place
         self._stop = 0  # number of the signal that the ranks have agreed to end on
         self._saved = time.monotonic()
@@ -63,7 +65,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._clear()
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = _Direct()
+            trainer.strategy.checkpoint_io = _Direct(self.folder.parent)
         self.signals.deferred, self._saved = True, time.monotonic()
 
     # ---- when
@@ -78,10 +80,13 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         """Writes a checkpoint where one is due or a signal asks for it.
 
         Not between two batches that one step accumulates, and not at the end of an epoch, where `on_train_epoch_end`
-        writes one: resumed from here, a run would take the epoch for complete before its last hooks were called.
+        writes one: resumed from here, a run would take the epoch for complete before its last hooks were called. Nor in
+        the epoch in which Lightning's weight averaging takes no step and only counts what batch normalisation sees: it
+        does not save its count.
         """
         done = batch_idx + 1
         within = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        within = within and not trainer.fit_loop._skip_backward
         if within and self._asked(trainer):
             self._write(trainer, "last")
 
@@ -91,13 +96,23 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         """The metrics of the last step have been logged now."""
         self._settle(trainer)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remembers the accuracy: the epoch may end in a process that was resumed after this.
+
+        A checkpoint of the step before is written anew, since it was to be in place after this validation: it would not
+        be run a second time, and who watches it would have missed it.
+        """
+        if not trainer.sanity_checking:
+            self._accuracy = float(trainer.callback_metrics.get("val/accuracy", float("-inf")))
+            if self._aside:
+                self._write(trainer, *self._aside)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the last checkpoint, and the best one where this is it."""
         self._asked(trainer)
-        accuracy = float(trainer.callback_metrics.get("val/accuracy", float("-inf")))
-        best = accuracy > self.best
+        best = self._accuracy > self.best
         if best:
-            self.best = accuracy
+            self.best = self._accuracy
         self._write(trainer, *(["best", "last"] if best else ["last"]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -105,7 +120,10 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         self._settle(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The same after the last one."""
+        """The same after the last one; Lightning's weight averaging may have just put its average in place."""
+        if any(isinstance(each, StochasticWeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
+            self._settle(trainer)
+            self._write(trainer, "last")
         self._settle(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -146,7 +164,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         module.finite.check(module)
         with self._to_disk():
             for name in names:
-                path = self.folder / f"{name}.aside"
+                path = self.folder / f"{name}{_ASIDE}"
                 trainer.save_checkpoint(path)
                 if trainer.is_global_zero:
                     _flush(path)
@@ -161,7 +179,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                         path = self.folder / f"{name}.ckpt"
                         if name == "last" and path.exists():
                             os.replace(path, self.folder / "previous.ckpt")
-                        os.replace(path.with_suffix(".aside"), path)
+                        os.replace(path.with_suffix(_ASIDE), path)
                     _flush(self.folder)
             self._aside, self._saved = (), time.monotonic()
         if self._stop:
@@ -179,16 +197,16 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                 raise
 
     def _clear(self) -> None:
-        for left in self.folder.glob("*.aside"):
+        for left in self.folder.glob(f"*{_ASIDE}"):
             left.unlink()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next checkpoint must beat to be the best one."""
-        return {"best": self.best}
+        """What the next checkpoint must beat to be the best one, and what it comes with."""
+        return {"best": self.best, "accuracy": self._accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
-        self.best = state_dict["best"]
+        self.best, self._accuracy = state_dict["best"], state_dict.get("accuracy", float("-inf"))
 
 
 def pause(trainer: pl.Trainer, save: bool = False) -> None:
@@ -204,19 +222,34 @@ def pause(trainer: pl.Trainer, save: bool = False) -> None:
 
 
 class _Direct(TorchCheckpointIO):
-    """Writes where it is told to: Lightning's goes by the folder for temporary files, where a kill leaves them.
+    """Writes beside where a checkpoint is to lie: Lightning's goes by the folder for temporary files.
 
-    Into a file that Python has opened, since torch's own writer does not say what the disk said.
+    Into a file that Python has opened, since torch's own writer does not say what the disk said. What `Checkpoints`
+    writes aside lies beside already; a `ModelCheckpoint` of the user's writes into a folder that may not be there yet.
+
+    Args:
+        run: the run directory.
     """
 
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        try:
-            with open(path, "wb") as file:
-                torch.save(checkpoint, file)
-        except RuntimeError as error:  # torch's, on closing what it could not write
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+        path = Path(path)
+        with writing(path, self.run):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with nullcontext(path) if path.suffix == _ASIDE else replacing(path) as aside:
+                _save(checkpoint, aside)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    try:
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)
+    except RuntimeError as error:  # torch's, on closing what it could not write
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _flush(path: Path) -> None:
