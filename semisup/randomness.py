@@ -49,7 +49,7 @@ def seed_layers(device: torch.device, *parts: int | str) -> None:
     later: milliseconds in every step.
     """
     seed = key(*parts)
-    if device.type in ("cpu", "cuda", "meta"):  # tensors on the last have no values, and nothing draws there
+    if device.type in ("cpu", "cuda"):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             torch.cuda.manual_seed(seed)
