@@ -343,15 +343,20 @@ class Classifier(pl.LightningModule):
         `Trainer.estimated_stepping_batches` would build the training loader before a resumed run has restored its
         place in it, which would then be lost.
         """
-        trainer, batches = self.trainer, self.datamodule.steps
-        limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        trainer = self.trainer
         ends = [trainer.max_steps] if trainer.max_steps > 0 else []
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
+            ends.append(trainer.max_epochs * self.steps_per_epoch)
         if not ends:
             raise InputError("the learning rate's schedule needs an end; type --trainer.max_epochs N")
         return max(1, min(ends))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch, by how many of its batches are to be trained on and how many make a step."""
+        batches, limit = self.datamodule.steps, self.trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return -(-batches // self.trainer.accumulate_grad_batches)
 
     # ---- checkpoints
 

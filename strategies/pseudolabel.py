@@ -19,7 +19,7 @@ The loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
+from semisup.data.loader import TrainLoader
 from semisup.errors import require
 from semisup.losses import cross_entropy, linear_ramp
 from semisup.predict import predict
@@ -88,6 +89,7 @@ class PseudoLabel(LossStrategy):
         self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
         self.rows_ = torch.empty(0, dtype=torch.int64)
         self.targets_ = torch.empty(0, dtype=torch.int64)
+        self.trained_ = torch.empty(0, dtype=torch.int64)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
@@ -103,7 +105,7 @@ class PseudoLabel(LossStrategy):
         return supervised + alpha * pseudo, {"loss_labeled": supervised, "loss_pseudo": pseudo}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuses a top_k that the pool can't fill."""
+        """Refuses a top_k that the pool can't fill, and says where the training ends before its first pseudo-label."""
         assert isinstance(pl_module, Classifier)
         pool = pl_module.datamodule.pools.without_label
         if stage == "fit" and pool and self.rule.startswith("top_k"):
@@ -111,6 +113,12 @@ class PseudoLabel(LossStrategy):
                 self.top_k <= len(pool),
                 f"pseudolabel.top_k is {self.top_k:,}, but the unlabeled pool has {len(pool):,} images; "
                 f"type --pseudolabel.top_k N with N up to that",
+            )
+        if stage == "fit" and pl_module.total_steps <= self.warmup_epochs * pl_module.steps_per_epoch:
+            say(
+                f"pseudolabel: the training ends with its warm-up of {self.warmup_epochs} epochs, so that no "
+                f"pseudo-label will ever be trained on; type --trainer.max_epochs N with N over that, or a smaller "
+                f"--pseudolabel.warmup_epochs"
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -124,10 +132,16 @@ class PseudoLabel(LossStrategy):
         rows = places.to(self.rows_.device)[self.rows_]
         there = (rows >= 0) & (rows < (len(pool) if pool else 0))
         self.rows_, self.targets_ = rows[there], self.targets_[there]
+        trained = places.to(self.trained_.device)[self.trained_]
+        self.trained_ = trained[trained >= 0]
         say(f"pseudolabel: {len(self.rows_):,} of {then:,} pseudo-labels are of images that are still there")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A round, where one is due."""
+        """Counts what the epoch trained on, and a round, where one is due."""
+        loader = trainer.train_dataloader
+        assert isinstance(loader, TrainLoader)
+        served = loader.relabeled_rows(trainer.fit_loop.batch_idx + 1)
+        self.trained_ = torch.cat([self.trained_.cpu(), served]).unique()
         rounds, rest = divmod(trainer.current_epoch + 1 - self.warmup_epochs, self.every_n_epochs)
         if rounds >= 0 and rest == 0:
             assert isinstance(pl_module, Classifier)
@@ -200,5 +214,10 @@ class PseudoLabel(LossStrategy):
         module.log_dict({f"pseudolabel/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     def summary(self) -> str:
-        """How many pseudo-labels the last round gave."""
-        return f"{len(self.rows_):,} unlabeled images have a pseudo-label after the last round"
+        """How many images were trained on by a pseudo-label, and how many have one now."""
+        trained = f"{len(self.trained_):,} unlabeled images were trained on by a pseudo-label"
+        return f"{trained}, {len(self.rows_):,} have one after the last round"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what the run that is resumed had learned; what it had trained on was not always counted."""
+        super().load_state_dict({"trained": torch.empty(0, dtype=torch.int64), **state_dict})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from helpers import Blobs, classifier, trainer
 
-from semisup.batch import UNLABELED
+from semisup.batch import UNLABELED, Batch
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader, order
 from semisup.data.pool import Pool
+from strategies.fixmatch import FixMatch
 
 
 def pool(count: int, labels: bool = True) -> Pool:
@@ -134,3 +139,26 @@ def test_a_transposed_memory_map_serves_the_same_pixels(tmp_path: pytest.TempPat
     served.make_resident(torch.device("cpu"))
     assert torch.equal(served.gather(torch.tensor([1, 0])), expected)
     assert served.nbytes == 2 * 3 * 5 * 5 and served.name(0) == "4"
+
+
+@pytest.mark.parametrize(("batches", "count"), [(1, 1), (3, 3), (0.5, 2)])
+def test_overfitting_trains_on_the_same_batches_in_every_epoch(batches: float, count: int) -> None:
+    class Seen(pl.Callback):
+        """The images of every step, by epoch."""
+
+        def __init__(self) -> None:
+            self.epochs: dict[int, list[list[int]]] = {}
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
+            assert batch.unlabeled is not None
+            rows = [*batch.labeled.index.tolist(), *batch.unlabeled.index.tolist()]
+            self.epochs.setdefault(trainer.current_epoch, []).append(rows)
+
+    data, seen = Blobs(batch_size=4), Seen()
+    module = classifier(data, FixMatch(ratio=2, ema_decay=0.0))
+    trainer(3, callbacks=[seen], overfit_batches=batches).fit(module, data)
+    first, *others = seen.epochs.values()
+    assert len(first) == count and others == [first, first]
+    other, data = Seen(), Blobs(batch_size=4)
+    trainer(2, callbacks=[other]).fit(classifier(data, FixMatch(ratio=2, ema_decay=0.0)), data)
+    assert other.epochs[0][:count] == first and other.epochs[1] != other.epochs[0]

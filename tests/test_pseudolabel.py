@@ -172,3 +172,33 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
 def test_a_top_k_beyond_the_pool_is_refused_before_the_first_step() -> None:
     with pytest.raises(InputError, match="top_k is 91, but the unlabeled pool has 90 images"):
         fitted(rule="top_k_overall", top_k=91)
+
+
+def test_the_table_counts_the_pseudo_labels_that_were_trained_on() -> None:
+    class Seen(pl.Callback):
+        """Collects the rows that steps were really taken on."""
+
+        def __init__(self) -> None:
+            self.rows: set[int] = set()
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
+            if batch.unlabeled is not None:
+                self.rows |= set(batch.unlabeled.index.tolist())
+
+    for options in ({}, {"limit_train_batches": 3}, {"max_steps": 9}, {"accumulate_grad_batches": 2}):
+        data, seen = Blobs(), Seen()
+        strategy = PseudoLabel(threshold=0.0, warmup_epochs=1, every_n_epochs=1)
+        trainer(3, callbacks=[seen], **options).fit(classifier(data, strategy), data)
+        assert seen.rows and set(strategy.trained_.tolist()) == seen.rows
+        assert strategy.summary().startswith(f"{len(seen.rows)} unlabeled images were trained on by a pseudo-label, ")
+
+
+@pytest.mark.parametrize(("epochs", "steps", "told"), [(2, -1, True), (3, -1, False), (9, 8, True), (9, 9, False)])
+def test_a_training_that_ends_with_its_warm_up_says_so(
+    epochs: int, steps: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, strategy = Blobs(), PseudoLabel(threshold=0.0, warmup_epochs=2)
+    trainer(epochs, max_steps=steps).fit(classifier(data, strategy), data)
+    said = capsys.readouterr().out
+    assert ("no pseudo-label will ever be trained on" in said) is told
+    assert (len(strategy.trained_) == 0) is told

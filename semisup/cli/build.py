@@ -95,6 +95,7 @@ def _quieten() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*The number of training batches .* is smaller than the logging interval.*",
         r".*module\(s\) in eval mode at the start of training.*",  # the moving average
+        ".*You requested to overfit but enabled train dataloader shuffling.*",  # the loader has its own way to
         ".*Trying to infer the `batch_size`.*",
         ".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
     ):

@@ -226,6 +226,7 @@ class DataModule(pl.LightningDataModule, ABC):
             self.relabeled if needs.unlabeled == "relabeled" else None,
             *self.rank,
             self.device,
+            always_the_same=bool(self.trainer and self.trainer.overfit_batches),  # type: ignore[attr-defined]
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:

@@ -75,6 +75,7 @@ class TrainLoader:
         rank: which slice of the global batch to serve.
         world: in how many slices the global batch is cut.
         device: where batches are wanted.
+        always_the_same: every epoch serves the images of the first.
     """
 
     def __init__(
@@ -89,10 +90,11 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
         device: torch.device = CPU,
+        always_the_same: bool = False,
     ) -> None:
         self.labeled, self.unlabeled, self.ratio, self.relabeled = labeled, unlabeled, ratio, relabeled
         self.batch_size, self.steps, self.seed, self.rank, self.world = batch_size, steps, seed, rank, world
-        self.device, self.epoch = device, 0
+        self.device, self.epoch, self.always_the_same = device, 0, always_the_same
         self._next = 0  # step of the epoch to serve next
 
     def __len__(self) -> int:
@@ -121,6 +123,19 @@ class TrainLoader:
             self._next += 1
             yield batch
 
+    def relabeled_rows(self, batches: int) -> Tensor:
+        """Rows (n,) of the unlabeled pool, each once, that so many batches of this epoch serve by their targets.
+
+        Those of all ranks; none where the whole pool is served.
+        """
+        if self.relabeled is None or not len(self.relabeled):
+            return torch.empty(0, dtype=torch.int64)
+        served = min(batches * self.ratio * self.batch_size, len(self.relabeled))  # a pass serves each of them once
+        return self.relabeled.rows[self._order("unlabeled", len(self.relabeled), 0, served)]
+
+    def _order(self, stream: str, count: int, first: int, size: int) -> Tensor:
+        return order(self.seed, stream, 0 if self.always_the_same else self.epoch, count, first, size)
+
     def _batch(self, step: int) -> Batch:
         labeled = self._samples("labeled", self.labeled, step, self.batch_size, None)
         unlabeled = None
@@ -134,7 +149,7 @@ class TrainLoader:
         local = size // self.world
         place = torch.arange(self.rank * local, (self.rank + 1) * local)
         count = len(pool) if relabeled is None else len(relabeled)
-        chosen = order(self.seed, stream, self.epoch, count, step * size, size)[place]
+        chosen = self._order(stream, count, step * size, size)[place]
         index = chosen if relabeled is None else relabeled.rows[chosen]
         target = pool.labels[chosen] if relabeled is None else relabeled.targets[chosen]
         return Samples(index, place, pool.gather(index), target)
