@@ -125,7 +125,7 @@ def test_the_verb_writes_where_it_is_told_and_with_one_c_chooses_none(
     monkeypatch.chdir(tmp_path)
     options = ["--data", "digits", "--centroids", "9", "--patch", "3", "--c", "0.5", "--out", "here"]
     assert main(["kmeans-features", *options]) == 0
-    assert {path.name for path in Path("here").iterdir()} == {"centroids.png", "centroids.pdf", "scores.csv"}
+    assert {path.name for path in Path("here").glob("[!.]*")} == {"centroids.png", "centroids.pdf", "scores.csv"}
     assert Path("here/scores.csv").read_text().splitlines()[1].startswith("0.5,")
     assert not Path("runs").exists()
 

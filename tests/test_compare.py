@@ -375,7 +375,7 @@ def test_the_verb_writes_everything(
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys\nfrom semisup.__main__ import main\ntry: main(['compare', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom semisup.cli.front import main\ntry: main(['compare', '--help'])\nexcept SystemExit: pass\n"
     code += "print({'torch', 'numpy', 'scipy', 'yaml', 'pytorch_lightning'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert "--may_differ OPTION" in done.stdout and done.stdout.endswith("set()\n"), done.stderr

@@ -38,6 +38,8 @@ def test_an_experiment_trains(path: Path, strategy: str, tmp_path: Path, monkeyp
     written = yaml.safe_load((run / "config.yaml").read_text())
     for group, options in yaml.safe_load(path.read_text()).items():
         asked = {name: value for name, value in options.items() if f"--{group}.{name}" not in [*short, *local]}
+        if "root" in asked:  # where the data lies, from any working directory
+            asked["root"] = str(tmp_path / asked["root"])
         assert asked.items() <= written[group].items()
     assert read_metrics(run)[-1]["step"] == 1
 

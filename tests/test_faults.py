@@ -236,17 +236,21 @@ def test_a_folder_that_is_read_only_is_an_error(tmp_path: Path) -> None:
 def test_the_script_tells_faults_that_behaved_from_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
-    import faults
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    from experiments.faults import training
+    from experiments.faults.__main__ import SUBJECTS, row
+    from experiments.faults.runs import Ended, fit
 
-    assert faults.fit(tmp_path / "whole").code == 0
-    for fault in (faults.infinite_loss, faults.checkpoint_cut_short, faults.clock_goes_back):
-        assert faults.row(fault.__name__, fault, tmp_path / fault.__name__, tmp_path / "whole"), capsys.readouterr().out
+    named = {fault.__name__: fault for subject in SUBJECTS for fault in subject.FAULTS}
+    assert fit(tmp_path / "whole").code == 0
+    for name in ("infinite_loss", "checkpoint_cut_short", "clock_goes_back"):
+        (tmp_path / name).mkdir()
+        assert row(name, named[name], tmp_path / name, tmp_path / "whole"), capsys.readouterr().out
     assert capsys.readouterr().out.startswith(
         "| infinite loss | Biases become 3e38 and -3e38 before step 4. | exit code 2: the loss is inf at step 4 of"
     )
-    monkeypatch.setattr(faults, "fit", lambda *_, **__: faults.Ended(0, "as if nothing were wrong", 1.0))
-    assert not faults.row("nan_loss", faults.nan_loss, tmp_path / "deaf", tmp_path / "whole")
+    monkeypatch.setattr(training, "fit", lambda *_, **__: Ended(0, "as if nothing were wrong", 1.0))
+    assert not row("nan_loss", named["nan_loss"], tmp_path / "deaf", tmp_path / "whole")
     assert "**misbehaved: exit code 2, says 'the loss is nan at step 4 of epoch 1', says" in capsys.readouterr().out
 
 

@@ -61,8 +61,9 @@ def material(path: Path, data: DataModule) -> Material:
 
 def names(folder: Path) -> set[str]:
     """The figures in a folder; each is there as a whole PNG and as a whole PDF."""
-    stems = {path.stem for path in folder.iterdir()}
-    assert {path.name for path in folder.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+    found = {path.name for path in folder.glob("[!.]*")}  # without the list of what semisup wrote
+    stems = {Path(name).stem for name in found}
+    assert found == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
     for stem in stems:
         with Image.open(folder / f"{stem}.png") as image:
             image.load()

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import HANG
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semisup import __version__
 from semisup.cli import front, listing
 from semisup.cli.config import Config
+from semisup.cli.lightning_errors import Refused
 from semisup.errors import InputError
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "jsonargparse", "numpy", "yaml", "sklearn", "wandb")
@@ -211,7 +211,7 @@ def test_a_mistyped_backbone() -> None:
     assert done.stderr == "semisup: error: there is no backbone 'smal'; did you mean 'small'?\n"
 
 
-@pytest.mark.parametrize("error", [InputError("two\nlines"), MisconfigurationException("two\nlines")])
+@pytest.mark.parametrize("error", [InputError("two\nlines"), Refused("two\nlines")])
 def test_an_error_while_a_verb_runs(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -190,7 +190,7 @@ def test_every_strategy_uses_the_loss_that_the_model_names(name: LabeledLoss) ->
         module._trainer = None
         batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
         with torch.no_grad():
-            loss = module.eval()._loss(batch)[0]
+            loss = module.strategy.loss(module.eval(), batch)[0]
             logits = module(batch.labeled.views["weak"])
         assert loss.item() == pytest.approx(LABELED[name](logits, batch.labeled.target).item(), rel=1e-5)
 

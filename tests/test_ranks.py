@@ -141,4 +141,4 @@ def test_two_processes_do_what_one_does(name: str, folder: Path) -> None:
     together, expected = read_metrics(folder / name), read_metrics(folder / f"{name} alone")
     assert sum("train/loss" in row for row in expected) >= 12
     for ours, theirs in zip(together, expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-6)
+        assert ours == pytest.approx(theirs, rel=1e-6, nan_ok=True)  # the precision of no target

@@ -312,13 +312,19 @@ def test_the_same_pictures_in_another_place(here: Path, capsys: pytest.CaptureFi
     assert "1 edited" in auto  # which looks for runs on what is in this place
 
 
+def saved_over(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Saves a checkpoint in the place of the one that it was read from, which its tensors are still mapped to."""
+    torch.save(checkpoint, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
 def of_before(run: str) -> None:
     """Makes a checkpoint what it was before it had a fingerprint."""
     for path in (Path(run) / "checkpoints").iterdir():
         kept = checkpoint_file.read_sealed(path)
         kept["semisup"].pop("data", None)
         checkpoint_file.seal(kept)
-        torch.save(kept, path)
+        saved_over(path, kept)
 
 
 def test_a_checkpoint_without_a_fingerprint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,7 +345,7 @@ def test_a_damaged_fingerprint_is_one_error(damage: Any, here: Path, capsys: pyt
     path = Path(run_in(here)) / "checkpoints" / "best.ckpt"
     kept = checkpoint_file.read_sealed(path)
     kept["semisup"]["data"] = damage
-    torch.save(kept, path)
+    saved_over(path, kept)
     line = failure(capsys, "test", "--ckpt_path", str(path))
     assert "best.ckpt contradicts itself: its fingerprint of the data is damaged" in line
 

@@ -72,7 +72,7 @@ def arms() -> dict[str, Arm]:
 def photographs(data_dir: str | None) -> Pool:
     """STL-10's unlabeled images in a folder, or 96x96 crops of scikit-learn's two photographs, 16 pixels apart."""
     if data_dir:
-        unlabeled = STL10(data_dir).pools.unlabeled
+        unlabeled = STL10(data_dir).pools.without_label
         assert unlabeled is not None
         return unlabeled
     windows = [

@@ -42,7 +42,7 @@ class Unchecked(Torchvision):
 
 def semisup(root: str) -> tuple[int, Any, Any]:
     """Opens the pools: number of images, number of unlabeled ones, and how to gather these."""
-    pools = STL10(root).pools
+    pools = STL10(root, labeled_in_unlabeled=False).pools
     assert pools.unlabeled and pools.val and pools.test
     count = sum(len(pool) for pool in (pools.labeled, pools.unlabeled, pools.val, pools.test))
     return count, len(pools.unlabeled), pools.unlabeled.gather

@@ -59,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_noise(Path(folder) / "images.bin", arguments.images + 1, arguments.side)
         data = Noise(map_noise(Path(folder) / "images.bin", arguments.side), labeled=1)
-        pool, size = data.pools.unlabeled, arguments.batch
+        pool, size = data.pools.without_label, arguments.batch
         assert pool is not None
         module = Classifier(data.spec, model=ModelOptions(arguments.backbone)).to(device())
         rows = torch.arange(len(pool)).split(size)

@@ -25,7 +25,6 @@ import yaml
 from semisup.cli.config import parse
 from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, arguments_of, find, wanted
-from semisup.compare.processes import alone
 from semisup.compare.record import Run
 from semisup.compare.statistics import spread, t_interval
 from semisup.compare.train import train
@@ -47,8 +46,7 @@ def main() -> None:
     arguments = parser.parse_args(sys.argv[1:split])
     extra, out = sys.argv[split + 1 :], arguments.out
     jobs = [job(rung, seed, extra) for seed in range(arguments.seeds) for rung in sorted({*arguments.rungs})]
-    with alone(out) as lock:
-        failures = train(jobs, out, arguments.jobs, lock)
+    failures = train(jobs, out, arguments.jobs)
     runs: dict[str, dict[int, Run]] = {RUNGS[rung - 1].stem: {} for rung in sorted({*arguments.rungs})}
     for each in jobs:
         directory, finished = find(each, out / "runs")

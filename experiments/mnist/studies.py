@@ -91,7 +91,7 @@ def table(runs: dict[str, Accuracies]) -> list[str]:
     return lines
 
 
-@styled
+@styled()
 def curves(runs: dict[str, Accuracies]) -> Figure:
     """Training and test accuracy by epoch, an arm a line."""
     drawn = figure(2.9)

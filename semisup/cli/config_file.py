@@ -45,7 +45,7 @@ def config_text(parser: ArgumentParser, parsed: Namespace, hide: bool = False) -
         warnings.filterwarnings("ignore", rf"\s*{_FAILED}")
         dumped = parser.dump(parsed, format="plain", skip_unset=False, skip_validation=True)
     left_out: list[str] = []
-    tree = _writable(yaml.load(dumped, yaml.CSafeLoader), parsed.as_dict(), "", left_out)
+    tree = _writable(yaml.safe_load(dumped), parsed.as_dict(), "", left_out)
     tree = without_secrets(tree) if hide else tree
     return "".join(left_out) + yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 

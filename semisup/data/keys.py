@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from semisup.data.cache import user_cache
+from semisup.errors import InputError
 from semisup.runs.directory import replacing
 
 _CHUNK = 1 << 24  # bytes hashed at once: bounds the memory that hashing takes
@@ -47,7 +48,7 @@ def image_keys(images: np.ndarray) -> np.ndarray:
             with replacing(place) as aside:
                 aside.write_bytes(_sealed(keys, state))
             break
-        except OSError:  # not writable, or full: the next place, and at last none at all
+        except (OSError, InputError):  # not writable, full, or no file: the next place, and at last none at all
             continue
     return keys
 

@@ -236,7 +236,7 @@ class _Direct(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        with writing(path, self.run):
+        with writing(path.parent if path.suffix == _ASIDE else path, self.run):
             path.parent.mkdir(parents=True, exist_ok=True)
             with nullcontext(path) if path.suffix == _ASIDE else replacing(path) as aside:
                 _save(checkpoint, aside)

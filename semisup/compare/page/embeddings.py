@@ -10,7 +10,6 @@ from pathlib import Path
 from semisup.compare.record import Comparison, Run
 from semisup.errors import InputError
 from semisup.runs import run_files
-from semisup.runtime.console import say
 
 _WIDTH = 900  # pixels; two of them stand beside each other
 _QUALITY = 80
@@ -49,6 +48,8 @@ def embeddings(comparison: Comparison, folder: Path) -> list[Embedding]:
             try:
                 shown.append(Embedding(run, _small(path)))
             except InputError as error:
+                from semisup.runtime.console import say  # which needs torch
+
                 say(f"left out a picture: {error}")
     return shown
 
