@@ -41,8 +41,8 @@ How methods say themselves:
 
     Mean Teacher   `{"weak": "weak", "weak_2": "weak"}`, ema_decay; targets from module.teacher(weak_2)
     MixMatch       the same two draws; one draw of Beta and one permutation mix both streams with the gathered batch
-    FlexMatch      `learned_ = full((len(pool),), -1)` made in `setup`; written at the gathered batch.unlabeled.index
-    CoMatch        modules={"projection": ...}, two strong views, a memory bank `bank_` of gathered probabilities
+    FlexMatch      `status_ = full((len(pool),), -1)` made in `setup`; written at the gathered batch.unlabeled.index
+    CoMatch        modules={"projection": ...}, two strong views, memory banks `bank_p_`, `bank_z_` of gathered rows
     SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image; keys from module.teacher
     ABC            a `TermStrategy` with modules={"balanced_head": ...} that reads the owner's features and mask
     curriculum     relabels in `on_train_epoch_end`, and restarts the weights there
