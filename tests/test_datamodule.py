@@ -34,7 +34,10 @@ def test_where_images_are_kept_changes_nothing() -> None:
 def test_resident_images_are_gathered_where_they_are() -> None:
     data = Blobs(residency="device")
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        strategy=SimpleNamespace(root_device=torch.device("cpu")), global_rank=0, world_size=1
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        global_rank=0,
+        world_size=1,
+        overfit_batches=0,
     )
     before = data.pools.labeled.gather(torch.arange(12))
     data.train_dataloader()
