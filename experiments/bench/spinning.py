@@ -2,8 +2,8 @@
 
     python experiments/bench/spinning.py
 
-Training at several threads with libgomp's own bound of 300,000 looks, with 10,000 (what `semisup` asks for) and with
-1,000, alone and beside as many processes that keep a core busy as there are threads. `small`: FixMatch on the digits,
+Training at several threads with libgomp's own bound of 300,000 looks, with 10,000 and with 1,000 (what `semisup` asks
+for), alone and beside as many processes that keep a core busy as there are threads. `small`: FixMatch on the digits,
 whose operations are so short that threads meet thousands of times a second. `large`: `solution` on random pictures of
 48 pixels. Every arm is a new process, since the bound is read when torch is imported; it trains each network for some
 seconds after its first steps. With the defaults it takes less than five minutes.

@@ -3,7 +3,7 @@
 A thread that is done with its share of an operation looks for the others' end again and again before it sleeps,
 300,000 times unless it is told otherwise. Where another process has the core that the last of them needs, the waiting
 takes the time that the work should have: two threads beside two busy processes train 20 times slower than one does.
-A bound of 10,000 costs a few percent of an idle machine's speed (experiments/bench/spinning.py).
+A bound of 1,000 costs a few percent of an idle machine's speed (experiments/bench/spinning.py).
 
 GNU's OpenMP (libgomp, which PyTorch and scikit-learn bring along on Linux) reads its environment once, when torch is
 imported: whoever wants the bound asks for it before. Processes that are started from here on inherit it. Standard
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 
-SPINS = 10_000  # looks at what is waited for, some tens of microseconds
+SPINS = 1_000  # looks at what is waited for, some microseconds
 _VARIABLE = "GOMP_SPINCOUNT"
 _THEIRS = (_VARIABLE, "OMP_WAIT_POLICY")  # by which a user says how to wait
 
