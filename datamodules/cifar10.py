@@ -24,7 +24,7 @@ class CIFAR10(DataModule):
 
     The 10,000 test images are the test set; of the 50,000 others, 5,000 validate, stratified and the same for every
     seed. Of the remaining 45,000, `labels_per_class` per class are labeled, chosen by the seed, and the rest is the
-    unlabeled pool, with the truth known for the audit. Without `labels_per_class` all are labeled and none unlabeled.
+    unlabeled pool, whose labels are hidden. Without `labels_per_class` all are labeled and none unlabeled.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, in the "python version" of
     https://www.cs.toronto.edu/~kriz/cifar.html.
 
@@ -63,7 +63,7 @@ class CIFAR10(DataModule):
             val=Pool(images, labels[val], val),
             test=Pool(test_images, test_labels),
             train_size=len(train),
-            truth=labels[unlabeled] if len(unlabeled) else None,
+            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
         )
 
     def _check(self) -> None:

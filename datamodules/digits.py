@@ -18,7 +18,7 @@ class Digits(DataModule):
     """1,797 real handwritten digits of 8x8 pixels, embedded: no download, seconds to train.
 
     360 images are the test set and 180 validate, the same for every seed; of the other 1,257, `labels_per_class` per
-    class are labeled, chosen by the seed, and the rest is the unlabeled pool, with the truth known for the audit.
+    class are labeled, chosen by the seed, and the rest is the unlabeled pool, whose labels are hidden.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, as scikit-learn ships it.
 
     Args:
@@ -55,5 +55,5 @@ class Digits(DataModule):
             val=Pool(images, labels[val], val),
             test=Pool(images, labels[test], test),
             train_size=len(train),
-            truth=labels[unlabeled] if len(unlabeled) else None,
+            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
         )

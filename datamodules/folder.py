@@ -31,8 +31,8 @@ class Folder(DataModule):
     will do; hidden files are ignored. Links are followed, and what they lead to a second time is left out. `training`,
     `unlabelled`, `valid`, `validation`, `testing`, and capital letters, are understood as well; what else lies in ROOT
     is named. Without `val/` a fifth of `train/` validates, stratified and the same for every seed. With
-    `labels_per_class`, the rest of `train/` joins the unlabeled pool, behind the pictures of `unlabeled/`; the audit
-    knows the truth only where `unlabeled/` is empty.
+    `labels_per_class`, the rest of `train/` joins the unlabeled pool, behind the pictures of `unlabeled/`; its hidden
+    labels are known only where `unlabeled/` is empty.
 
     Pictures are turned as their EXIF orientation says, put before the background, made RGB (or grey: `channels`),
     resized so that the shorter side fits, and cut to the middle: once, into ROOT/.semisup-cache (~/.cache/semisup where
@@ -138,7 +138,7 @@ class Folder(DataModule):
             val=pool(val) if len(val) else None,
             test=pool(test) if len(test) else None,
             train_size=len(train),
-            truth=labels[unlabeled] if len(unlabeled) and not len(loose) else None,
+            hidden_labels=labels[unlabeled] if len(unlabeled) and not len(loose) else None,
         )
 
     @property

@@ -37,7 +37,7 @@ class MNIST(DataModule):
 
     The 10,000 test images are the test set; a tenth of the 60,000 others validates, stratified and the same for every
     seed. Of the rest, `labels_per_class` per class are labeled, chosen by the seed, and what is left is the unlabeled
-    pool, with the truth known for the audit. Without `labels_per_class` all are labeled and none unlabeled.
+    pool, whose labels are hidden. Without `labels_per_class` all are labeled and none unlabeled.
     Source: http://yann.lecun.com/exdb/mnist; the files are read as they are published, unpacked or not.
 
     Args:
@@ -83,7 +83,7 @@ class MNIST(DataModule):
             val=val,
             test=test,
             train_size=len(train),
-            truth=labels[unlabeled] if len(unlabeled) else None,
+            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
         )
 
     def _load(self, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -31,11 +31,11 @@ class STL10(DataModule):
 
     The files are mapped into memory, not loaded, and give the images that torchvision's reader gives. Unlabeled images
     that are test or validation images too are left out, and counted in the log. `unlabeled_y.npy` beside the files,
-    where it is there, holds the true classes of the unlabeled images (1 to 10, as in train_y.bin) and serves the audit
-    alone. Published figures train on all images of train without their labels as well, whatever few labels are given
-    (FixMatch's create_unlabeled.py, TorchSSL and USB): with `labeled_in_unlabeled` those that `labels_per_class`, or
-    the fold, leaves out join the unlabeled images too, and without it none does. Images of train are called
-    `train/ROW`.
+    where it is there, holds the true classes of the unlabeled images (1 to 10, as in train_y.bin), which are hidden
+    labels: measured with, and never trained on. Published figures train on all images of train without their labels as
+    well, whatever few labels are given (FixMatch's create_unlabeled.py, TorchSSL and USB): with `labeled_in_unlabeled`
+    those that `labels_per_class`, or the fold, leaves out join the unlabeled images too, and without it none does.
+    Images of train are called `train/ROW`.
 
     Args:
         root: the folder that holds stl10_binary.
@@ -104,7 +104,7 @@ class STL10(DataModule):
         rows = self._trainable(folder, len(images["unlabeled"]), spec.image_size, val)
         unlabeled = Pool(images["unlabeled"], rows=rows) if len(rows) else None
         path = folder / "unlabeled_y.npy"
-        truth = _truth(path, len(images["unlabeled"]), classes)[rows] if path.exists() else None
+        hidden = _hidden_labels(path, len(images["unlabeled"]), classes)[rows] if path.exists() else None
 
         def of_train(rows: np.ndarray) -> Pool:
             return Pool(images["train"], labels["train"][rows], rows, [f"train/{row}" for row in rows])
@@ -112,14 +112,14 @@ class STL10(DataModule):
         rest = np.setdiff1d(np.arange(len(labels["train"])), np.concatenate([labeled, val]))
         if unlabeled and self.labeled_in_unlabeled and len(rest):
             unlabeled = unlabeled.followed_by(of_train(rest))
-            truth = None if truth is None else np.concatenate([truth, labels["train"][rest]])
+            hidden = None if hidden is None else np.concatenate([hidden, labels["train"][rest]])
         return Pools(
             labeled=of_train(labeled),
             unlabeled=unlabeled,
             val=Pool(images["train"], labels["train"][val], val) if len(val) else None,
             test=Pool(images["test"], labels["test"]),
             train_size=len(train),
-            truth=truth,
+            hidden_labels=hidden,
             left_out=len(images["unlabeled"]) - len(rows),
         )
 
@@ -180,7 +180,7 @@ def _labels(path: Path, classes: int) -> np.ndarray:
     return _from_one(np.fromfile(path, np.uint8), path, classes)
 
 
-def _truth(path: Path, count: int, classes: int) -> np.ndarray:
+def _hidden_labels(path: Path, count: int, classes: int) -> np.ndarray:
     """(N,) int64 from 0: the true classes of the unlabeled images."""
     try:
         stored = np.load(path, allow_pickle=False)

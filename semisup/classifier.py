@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Samples
-from semisup.data.audit import target_quality
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.data.fingerprint import Fingerprint
+from semisup.data.hidden_labels import target_quality
 from semisup.errors import InputError, require
 from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
@@ -190,8 +190,8 @@ class Classifier(pl.LightningModule):
         """What the step's targets are worth, to be looked at; empty where the strategy hands none over."""
         if batch.unlabeled is None or not {"target", "mask"} <= outputs.keys():
             return {}
-        audit, rows, classes = self.datamodule.audit, batch.unlabeled.index, len(self.spec.class_names)
-        return target_quality(audit, rows, outputs["target"], outputs["mask"], classes)
+        hidden, rows, classes = self.datamodule.hidden_labels, batch.unlabeled.index, len(self.spec.class_names)
+        return target_quality(hidden, rows, outputs["target"], outputs["mask"], classes)
 
     def _is_logged(self) -> bool:
         """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""

@@ -181,7 +181,7 @@ class PseudoLabel(LossStrategy):
                 return lambda c: selection.top_overall(c.confidence, k)
 
     def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, predicted: Tensor) -> None:
-        """Logs a round: how many images, which classes, how confident, and how right where the truth is known.
+        """Logs a round: how many images, which classes, how confident, and how right where the hidden labels are known.
 
         `balance` is the entropy of the selected images' classes over its greatest value: 1 where all are selected as
         often, 0 where one alone is, or none.
@@ -193,7 +193,7 @@ class PseudoLabel(LossStrategy):
             confidence: (bins,) share of the pool in each bin of confidence.
             predicted: (n,) classes of the selected images.
         """
-        names, audit = module.spec.class_names, module.datamodule.audit
+        names, hidden = module.spec.class_names, module.datamodule.hidden_labels
         counts = predicted.bincount(minlength=len(names))
         p = counts[counts > 0] / max(1, len(predicted))
         balance = float((p * (1 / p).log()).sum()) / math.log(max(2, len(names)))
@@ -201,8 +201,8 @@ class PseudoLabel(LossStrategy):
         metrics |= {f"count/{name}": float(count) for name, count in zip(names, counts, strict=True)}
         metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(confidence)}
         line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {size:,} images"
-        if audit and len(predicted):
-            precision, per_class = audit.precision(self.rows_, self.targets_)
+        if hidden and len(predicted):
+            precision, per_class = hidden.precision(self.rows_, self.targets_)
             metrics |= {"precision": precision}
             metrics |= {f"precision/{n}": v for n, v, c in zip(names, per_class, counts, strict=True) if c}
             line += f", {100 * precision:.1f} % of them rightly"

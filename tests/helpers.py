@@ -61,7 +61,7 @@ class Blobs(DataModule):
             val=Pool(images, labels[102:132], rows[102:132]),
             test=Pool(images, labels[132:], rows[132:]),
             train_size=12,
-            truth=truth,
+            hidden_labels=truth,
         )
 
 

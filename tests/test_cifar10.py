@@ -56,10 +56,13 @@ def test_pixels_and_labels_equal_torchvision(root: Path) -> None:
     data = CIFAR10(str(root), labels_per_class=3)
     pools = data.pools
     assert (
-        pools.without_label is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+        pools.without_label is not None
+        and pools.val is not None
+        and pools.test is not None
+        and pools.hidden_labels is not None
     )
     assert data.spec.class_names == tuple(Source(root).classes) and pools.test.shape == (3, 32, 32)
-    given = [pools.labeled.labels, torch.as_tensor(pools.truth), pools.val.labels, pools.test.labels]
+    given = [pools.labeled.labels, torch.as_tensor(pools.hidden_labels), pools.val.labels, pools.test.labels]
     pairs = zip((pools.labeled, pools.without_label, pools.val, pools.test), given, strict=True)
     for pool, labels in pairs:
         source = Source(root, train=pool is not pools.test)
@@ -88,7 +91,11 @@ def test_the_splits_are_stratified_and_only_the_labeled_images_depend_on_the_see
 
 def test_without_labels_per_class_everything_is_labeled(root: Path) -> None:
     for pools in (CIFAR10(str(root)).pools, CIFAR10(str(root), labels_per_class=18).pools):
-        assert len(pools.labeled) == pools.train_size == 180 and pools.without_label is None and pools.truth is None
+        assert (
+            len(pools.labeled) == pools.train_size == 180
+            and pools.without_label is None
+            and pools.hidden_labels is None
+        )
 
 
 class Trap:

@@ -351,5 +351,5 @@ def test_two_comparisons_share_a_grid(tmp_path: Path) -> None:
 
 def test_the_oracles_data_has_every_label() -> None:
     pools = Digits(labels_per_class=None).pools
-    assert len(pools.labeled) == pools.train_size == 1257 and pools.unlabeled is None and pools.truth is None
+    assert len(pools.labeled) == pools.train_size == 1257 and pools.unlabeled is None and pools.hidden_labels is None
     assert len(Digits().pools.labeled) == 40

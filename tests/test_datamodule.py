@@ -77,8 +77,8 @@ def test_the_digits_are_split_without_overlap_and_truth_belongs_to_its_images() 
     parts = [pools.labeled, pools.without_label, pools.val, pools.test]
     assert [len(part) for part in parts] == [40, 1217, 180, 360]
     assert sorted(row for part in parts for row in part.rows) == list(range(1797))
-    assert pools.truth is not None
-    assert pools.truth.tolist() == load_digits().target[pools.without_label.rows].tolist()
+    assert pools.hidden_labels is not None
+    assert pools.hidden_labels.tolist() == load_digits().target[pools.without_label.rows].tolist()
     assert pools.labeled.labels.bincount().tolist() == [4] * 10
     assert Digits(seed=4).pools.labeled.rows.tolist() != pools.labeled.rows.tolist()
 
@@ -115,12 +115,12 @@ def test_labeled_images_are_served_among_the_unlabeled_ones_too(residency: Any) 
 
 def test_precision_is_of_images_without_a_label() -> None:
     data = Blobs()
-    audit, truth = data.audit, torch.as_tensor(data.pools.truth)
-    assert data.pools.unlabeled is not None and audit is None
-    audit = data.audit
-    assert audit is not None and len(truth) == 90 and len(data.pools.unlabeled) == 102
+    hidden, truth = data.hidden_labels, torch.as_tensor(data.pools.hidden_labels)
+    assert data.pools.unlabeled is not None and hidden is None
+    hidden = data.hidden_labels
+    assert hidden is not None and len(truth) == 90 and len(data.pools.unlabeled) == 102
     rows, wrong = torch.tensor([3, 4, 5, 6, 90, 101]), torch.tensor([0, 0, 0, 1, 1, 1])
-    assert audit.precision(rows, (truth[rows.clamp(max=89)] + wrong) % 3)[0] == 0.75
+    assert hidden.precision(rows, (truth[rows.clamp(max=89)] + wrong) % 3)[0] == 0.75
 
 
 @pytest.mark.parametrize("among", [True, False])

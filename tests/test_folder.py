@@ -42,20 +42,22 @@ def test_unlabeled_pictures_at_any_depth_come_before_the_rest_of_train(root: Pat
     assert all(name.startswith("train/") for name in pools.without_label.names[4:])
     assert (len(pools.labeled), len(pools.without_label), len(pools.val), pools.train_size) == (6, 4 + 10, 4, 16)
     assert pools.labeled.labels.tolist() == [0, 0, 0, 1, 1, 1] and (pools.without_label.labels == -1).all()
-    assert pools.truth is None and data.audit is None  # nobody knows the classes of unlabeled/
+    assert pools.hidden_labels is None and data.hidden_labels is None  # nobody knows the classes of unlabeled/
     everything = [*pools.labeled.names, *pools.without_label.names[4:], *pools.val.names]  # type: ignore[misc]
     assert sorted(everything) == sorted(f"train/{c}/{c}{k}.png" for c in ("cat", "dog") for k in range(10))
     assert_equals_pillow(pools.without_label, root)
     pools = folder(root).pools
-    assert pools.without_label is not None and pools.without_label.names == loose and pools.truth is None
+    assert pools.without_label is not None and pools.without_label.names == loose and pools.hidden_labels is None
 
 
 def test_the_truth_is_known_where_all_unlabeled_pictures_come_from_train(root: Path) -> None:
     pools = folder(root, labels_per_class=3).pools
-    assert pools.without_label is not None and pools.without_label.names is not None and pools.truth is not None
-    assert [("cat", "dog")[k] for k in pools.truth] == [name.split("/")[1] for name in pools.without_label.names]
+    assert pools.without_label is not None and pools.without_label.names is not None and pools.hidden_labels is not None
+    assert [("cat", "dog")[k] for k in pools.hidden_labels] == [
+        name.split("/")[1] for name in pools.without_label.names
+    ]
     pools = folder(root).pools
-    assert pools.without_label is None and pools.truth is None and len(pools.labeled) == 16
+    assert pools.without_label is None and pools.hidden_labels is None and len(pools.labeled) == 16
 
 
 def test_without_val_a_fifth_of_train_validates_whatever_the_seed(root: Path) -> None:

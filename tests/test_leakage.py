@@ -130,11 +130,13 @@ def test_the_labels_of_unlabeled_images_are_refused_in_their_pool() -> None:
     class Careless(Blobs):
         def read(self) -> Pools:
             pools = super().read()
-            assert pools.unlabeled is not None and pools.truth is not None
-            pools.unlabeled.labels[5] = int(pools.truth[5])
+            assert pools.unlabeled is not None and pools.hidden_labels is not None
+            pools.unlabeled.labels[5] = int(pools.hidden_labels[5])
             return pools
 
-    with pytest.raises(InputError, match=r"Careless gives labels to its unlabeled images.* give them as Pools\.truth"):
+    with pytest.raises(
+        InputError, match=r"Careless gives labels to its unlabeled images.* give them as Pools\.hidden_labels"
+    ):
         _ = Careless().pools
 
 
@@ -150,7 +152,7 @@ def test_no_batch_holds_the_truth() -> None:
 
     data = Blobs()
     trainer(1, callbacks=[Watch()]).fit(classifier(data, make("fixmatch")), data)
-    assert data.audit is not None and len(targets) == 4
+    assert data.hidden_labels is not None and len(targets) == 4
     assert torch.cat(targets).unique().tolist() == [UNLABELED]
     assert (torch.cat(index) >= 90).any()  # some of the twelve labeled ones
 

@@ -69,9 +69,12 @@ def root(tmp_path: Path) -> Path:
 def test_pixels_and_labels_equal_torchvision(root: Path) -> None:
     pools = MNIST(str(root), labels_per_class=3).pools
     assert (
-        pools.without_label is not None and pools.val is not None and pools.test is not None and pools.truth is not None
+        pools.without_label is not None
+        and pools.val is not None
+        and pools.test is not None
+        and pools.hidden_labels is not None
     )
-    given = [pools.labeled.labels, torch.as_tensor(pools.truth), pools.val.labels, pools.test.labels]
+    given = [pools.labeled.labels, torch.as_tensor(pools.hidden_labels), pools.val.labels, pools.test.labels]
     for pool, labels in zip((pools.labeled, pools.without_label, pools.val, pools.test), given, strict=True):
         source = Source(root, train=pool is not pools.test)
         images = pool.gather(torch.arange(len(pool)))

@@ -94,7 +94,7 @@ def test_the_truth_about_unlabeled_images_does_not_reach_training() -> None:
     results = []
     for truth in ("right", "permuted", "unknown"):
         _, module, data = fitted(truth=truth, threshold=0.4)
-        assert (data.audit is None) == (truth == "unknown")
+        assert (data.hidden_labels is None) == (truth == "unknown")
         results.append(weights(module))
     assert same(results[0], results[1]) and same(results[0], results[2])
 
@@ -121,7 +121,7 @@ def test_a_round_logs_counts_and_precision(capsys: pytest.CaptureFixture[str]) -
     module, fit = classifier(data, strategy), trainer(4)
     fit.fit(module, data)
     logged = {k.removeprefix("pseudolabel/"): float(v) for k, v in fit.callback_metrics.items() if "pseudo" in k}
-    truth = torch.as_tensor(data.pools.truth)
+    truth = torch.as_tensor(data.pools.hidden_labels)
     predicted = strategy.targets_
     assert logged["count"] == 90 and logged["utilisation"] == 1
     share = predicted.bincount(minlength=3).double() / 90

@@ -116,7 +116,7 @@ def test_all_images_of_train_are_among_the_unlabeled_ones_but_those_that_validat
 ) -> None:
     """As in TorchSSL's and USB's pool: the unlabeled images, and those of train."""
     pools = STL10(str(root), seed=5, **options).pools
-    assert pools.unlabeled is not None and pools.without_label is not None and pools.truth is not None
+    assert pools.unlabeled is not None and pools.without_label is not None and pools.hidden_labels is not None
     val = [] if pools.val is None else pools.val.rows.tolist()
     labeled = pools.labeled.rows.tolist()
     rest = [row for row in range(50) if row not in {*labeled, *val}]
@@ -129,7 +129,9 @@ def test_all_images_of_train_are_among_the_unlabeled_ones_but_those_that_validat
         *map(str, loose),
         *(f"train/{row}" for row in (*rest, *labeled)),
     ]
-    assert pools.truth.tolist() == [row % 10 for row in (*loose, *rest)] and pools.labeled_in_unlabeled == len(labeled)
+    assert pools.hidden_labels.tolist() == [row % 10 for row in (*loose, *rest)] and pools.labeled_in_unlabeled == len(
+        labeled
+    )
     assert len(pools.without_label) == len(loose) + len(rest)
 
 
@@ -168,8 +170,8 @@ def test_test_images_are_left_out_of_the_unlabeled_ones(root: Path, capsys: pyte
     kept = STL10(str(root), keep_test_duplicates=True).pools
     assert kept.without_label is not None and len(kept.without_label) == 30
     # The truth stays with its images.
-    assert pools.truth is not None
-    assert pools.truth.tolist() == [row % 10 for row in range(30) if row not in (3, 17)]
+    assert pools.hidden_labels is not None
+    assert pools.hidden_labels.tolist() == [row % 10 for row in range(30) if row not in (3, 17)]
 
 
 @pytest.mark.parametrize("size", [27, 48])  # hashed by bytes and by words

@@ -105,7 +105,7 @@ def test_unlabeled_images_that_are_not_there_are_asked_for() -> None:
     class Bare(Blobs):
         def read(self):  # type: ignore[no-untyped-def]
             pools = super().read()
-            pools.unlabeled = pools.truth = None
+            pools.unlabeled = pools.hidden_labels = None
             return pools
 
     data = Bare()

@@ -31,7 +31,7 @@ class Round:
     Attributes:
         epoch: epochs done by then.
         images: class -> unlabeled images that were given this label.
-        precision: share of all these labels that is right; None where the truth is unknown or none was given.
+        precision: share of all these labels that is right; None where the hidden labels are unknown or none was given.
         class_precision: class -> share of its labels that is right, where known.
         confidence: share of the unlabeled pool in each bin of confidence, bins of equal width from 0 to 1.
     """
@@ -61,7 +61,7 @@ class Run:
         curves: one value for each epoch under each name, None where nothing was logged: `epoch` (epochs done), `step`
             (optimiser steps done), `val/accuracy`, `val/ece`, and every `train/...`, the mean of what was logged in the
             epoch. Six significant digits.
-        rounds: the audit of pseudo-labels; empty where the strategy logs none.
+        rounds: of pseudo-labels, what was selected and how right it was; empty where the strategy logs none.
         steps: optimiser steps.
         images: training images seen, labeled and unlabeled, each counted once a step, whatever views of it were made.
         seconds: of training, validation included.

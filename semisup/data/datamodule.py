@@ -13,8 +13,8 @@ import torch
 
 from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
-from semisup.data.audit import Audit
 from semisup.data.fingerprint import Fingerprint
+from semisup.data.hidden_labels import HiddenLabels
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
 from semisup.errors import require
@@ -55,7 +55,7 @@ class Pools:
         test: to report on.
         train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
             few labels and with many take the same number of steps.
-        truth: true classes of `without_label`, where known; for the audit alone.
+        hidden_labels: true classes of `without_label`, where known; to measure with, never to train on.
         left_out: unlabeled images that were left out because they are validation or test images too.
         labeled_in_unlabeled: how many images at the end of `unlabeled` are those of `labeled`, in the same order.
     """
@@ -65,7 +65,7 @@ class Pools:
     val: Pool | None
     test: Pool | None
     train_size: int
-    truth: np.ndarray | None = None
+    hidden_labels: np.ndarray | None = None
     left_out: int = 0
     labeled_in_unlabeled: int = 0
 
@@ -128,7 +128,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.residency, self.labeled_in_unlabeled, self.seed = residency, labeled_in_unlabeled, seed
         self._needs = Needs()
         self.relabeled = Relabeled()
-        self.audit: Audit | None = None
+        self.hidden_labels: HiddenLabels | None = None
         self._pools: Pools | None = None
 
     @property
@@ -153,13 +153,13 @@ class DataModule(pl.LightningDataModule, ABC):
         """The dataset's images, opened when first asked for."""
         if self._pools is None:
             self._pools = self.read()
-            unlabeled, truth = self._pools.unlabeled, self._pools.truth
+            unlabeled, hidden = self._pools.unlabeled, self._pools.hidden_labels
             require(
                 unlabeled is None or not bool((unlabeled.labels != UNLABELED).any()),
                 f"{type(self).__name__} gives labels to its unlabeled images, where a loss would see them; give them "
-                f"as Pools.truth, which serves the audit alone",
+                f"as Pools.hidden_labels, which are only measured with",
             )
-            self.audit = None if truth is None else Audit(truth, len(self.spec.class_names))
+            self.hidden_labels = None if hidden is None else HiddenLabels(hidden, len(self.spec.class_names))
             if unlabeled and self.labeled_in_unlabeled:
                 self._pools.unlabeled = unlabeled.followed_by(self._pools.labeled)
                 self._pools.labeled_in_unlabeled = len(self._pools.labeled)

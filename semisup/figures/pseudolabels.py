@@ -22,7 +22,7 @@ class Round(NamedTuple):
 
     Attributes:
         images: class -> images that were given this label.
-        precision: share of all labels that is right; None where the truth is unknown or nothing was selected.
+        precision: share of all labels that is right; None where the hidden labels are unknown or nothing was selected.
         class_precision: class -> share of its labels that is right, where known.
     """
 
@@ -52,7 +52,7 @@ def _under(prefix: str, row: dict[str, float]) -> dict[str, float]:
 
 @styled()
 def pseudolabels(found: list[Round]) -> Figure:
-    """Above, the images of every round by the label they were given; below, the precision, where the truth is known.
+    """Above, the images of every round by the label they were given; below, the precision, where it is known.
 
     With more classes than colours, those that were given most often are drawn, and the others as one.
 
