@@ -75,14 +75,14 @@ class Samples:
 
     Attributes:
         index: (B,) int64, rows of the pool that the images come from.
-        place: (B,) int64, each sample's place in the global batch, over all ranks.
+        position: (B,) int64, each sample's position in the global batch, over all ranks.
         image: (B, C, H, W) uint8, as stored.
         target: (B,) int64 classes, or (B, classes) float32 probabilities; `UNLABELED` where there is none.
         views: label -> (B, C, H, W) float32 in [0, 1], the augmented images.
     """
 
     index: Tensor
-    place: Tensor
+    position: Tensor
     image: Tensor
     target: Tensor
     views: dict[str, Tensor] = field(default_factory=dict)
@@ -92,12 +92,12 @@ class Samples:
 
     def to(self, device: torch.device) -> Samples:
         """The same samples on `device`, without waiting for the copy."""
-        index, place, image, target = (move(x, device) for x in (self.index, self.place, self.image, self.target))
-        return Samples(index, place, image, target, {name: move(view, device) for name, view in self.views.items()})
+        index, position, image, target = (move(x, device) for x in (self.index, self.position, self.image, self.target))
+        return Samples(index, position, image, target, {name: move(view, device) for name, view in self.views.items()})
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keeps the samples' memory until what `stream` has been given so far is done."""
-        for x in (self.index, self.place, self.image, self.target, *self.views.values()):
+        for x in (self.index, self.position, self.image, self.target, *self.views.values()):
             x.record_stream(stream)
 
 

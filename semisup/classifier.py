@@ -170,8 +170,8 @@ class Classifier(pl.LightningModule):
         return frozen_batchnorm(self.network)
 
     def draw(self, samples: Samples, batch: Batch, name: str) -> Draw:
-        """Where a strategy draws random numbers for a stream's samples, a function of seed, step, name and place."""
-        return Draw(self.seed, batch.step, name, samples.place, len(samples) * self.trainer.world_size)
+        """Where a strategy draws random numbers for a stream's samples, a function of seed, step, name and position."""
+        return Draw(self.seed, batch.step, name, samples.position, len(samples) * self.trainer.world_size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""

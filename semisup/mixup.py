@@ -40,8 +40,8 @@ def mixup_streams(
     everyone, theirs = (torch.cat([gather(x) for x in parts]) for parts in (images, targets))
     mixed_images, mixed_targets, first = [], [], 0
     for x, y, draw in zip(images, targets, draws, strict=True):
-        placed = draw.among(first, len(everyone))  # its place in the batch of all streams, one after the other
-        share, partners = placed.beta("share", alpha), placed.permutation("partners")[placed.place]
+        placed = draw.among(first, len(everyone))  # its position in the batch of all streams, one after the other
+        share, partners = placed.beta("share", alpha), placed.permutation("partners")[placed.position]
         share = torch.maximum(share, 1 - share)
         mixed_images.append(mix(x, everyone[partners], share))
         mixed_targets.append(mix(y, theirs[partners], share))

@@ -1,6 +1,6 @@
 """Randomness as a function: every draw is computed from what it is for, and no generator keeps a state.
 
-Sample order is a function of (seed, stream, epoch), augmentation of (seed, stream, step, place in the global batch),
+Sample order is a function of (seed, stream, epoch), augmentation of (seed, stream, step, position in the global batch),
 dropout of (seed, step, rank). So a run that is stopped and resumed draws what it would have drawn, and one process and
 two draw the same for the same samples.
 
@@ -95,32 +95,32 @@ class Draw:
         seed: the run's seed.
         step: global step, counted from 0.
         stream: name of the stream and view, such as `"labeled/weak"`.
-        place: (B,) int64, each sample's place in the global batch (over all ranks).
+        position: (B,) int64, each sample's position in the global batch (over all ranks).
         size: number of samples in the global batch.
     """
 
     seed: int
     step: int
     stream: str
-    place: Tensor
+    position: Tensor
     size: int
 
-    def _bits(self, what: str, place: Tensor, count: int) -> Tensor:
-        columns = torch.arange(count, device=place.device)
-        counter = place[:, None] * count + columns  # (B, count)
+    def _bits(self, what: str, position: Tensor, count: int) -> Tensor:
+        columns = torch.arange(count, device=position.device)
+        counter = position[:, None] * count + columns  # (B, count)
         return bits(key(self.seed, self.stream, self.step, what), counter)
 
     def uniform(self, what: str, count: int = 1, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """(B, count) float32, uniform from `low` to `high`, on the device of `place`; `what` names the purpose.
+        """(B, count) float32, uniform from `low` to `high`, on the device of `position`; `what` names the purpose.
 
         0 to 1 is [0, 1) in steps of 2^-24; with other bounds the rounding to float32 may reach `high` itself. The same
         purpose gives the same numbers, whatever they are used for: give two things two names.
         """
-        unit = _shift(self._bits(what, self.place, count), 40).float() * 2.0**-24
+        unit = _shift(self._bits(what, self.position, count), 40).float() * 2.0**-24
         return low + (high - low) * unit
 
     def normal(self, what: str, count: int = 1) -> Tensor:
-        """(B, count) float32, standard normal, on the device of `place`: the transform of Box & Muller (1958).
+        """(B, count) float32, standard normal, on the device of `position`: the transform of Box & Muller (1958).
 
         At most 5.8 in size, which is as far as steps of 2^-24 reach.
         """
@@ -128,23 +128,23 @@ class Draw:
         return radius * torch.cos(2 * math.pi * self.uniform(f"{what}/angle", count))
 
     def integers(self, what: str, high: int, count: int = 1) -> Tensor:
-        """(B, count) int64, uniform in 0..high-1, on the device of `place`."""
-        return _shift(self._bits(what, self.place, count), 33) * high >> 31
+        """(B, count) int64, uniform in 0..high-1, on the device of `position`."""
+        return _shift(self._bits(what, self.position, count), 33) * high >> 31
 
     def half(self, what: str) -> Tensor:
         """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
-        return self.permutation(what)[self.place] < self.size // 2  # of a random permutation, exactly so many values
+        return self.permutation(what)[self.position] < self.size // 2  # of a random permutation, exactly so many values
 
     def among(self, offset: int, size: int) -> Draw:
-        """The same samples where they lie in a larger batch: `offset` places further on, of `size`."""
-        return replace(self, place=self.place + offset, size=size)
+        """The same samples where they lie in a larger batch: `offset` positions further on, of `size`."""
+        return replace(self, position=self.position + offset, size=size)
 
     def permutation(self, what: str) -> Tensor:
-        """(size,) int64, a permutation of the places in the global batch, the same on every rank."""
-        everyone = torch.arange(self.size, device=self.place.device)
+        """(size,) int64, a permutation of the positions in the global batch, the same on every rank."""
+        everyone = torch.arange(self.size, device=self.position.device)
         return self._bits(what, everyone, 1)[:, 0].argsort(stable=True)
 
     def beta(self, what: str, alpha: float) -> Tensor:
-        """(B,) float32, each from the symmetric distribution Beta(alpha, alpha), on the device of `place`."""
+        """(B,) float32, each from the symmetric distribution Beta(alpha, alpha), on the device of `position`."""
         everyone = np.random.default_rng(key(self.seed, self.stream, self.step, what)).beta(alpha, alpha, self.size)
-        return move(torch.from_numpy(everyone.astype(np.float32)), self.place.device)[self.place]
+        return move(torch.from_numpy(everyone.astype(np.float32)), self.position.device)[self.position]

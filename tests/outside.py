@@ -63,7 +63,7 @@ class Everything(LossStrategy):
 
         draw = module.draw(unlabeled, batch, "mix")
         share = draw.beta("share", 0.5).view(-1, 1, 1, 1)
-        partners = draw.permutation("partners")[unlabeled.place]
+        partners = draw.permutation("partners")[unlabeled.position]
         mixed = share * unlabeled.views["weak"] + (1 - share) * gather(unlabeled.views["weak_2"])[partners]
         with module.frozen_batchnorm():
             smooth = module(mixed).square().mean()

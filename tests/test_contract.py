@@ -89,7 +89,7 @@ def test_two_labels_of_a_view_are_two_draws_of_it() -> None:
 
     for batch in witness.batches:
         for label, images in batch.labeled.views.items():
-            draw = Draw(3, batch.step, f"labeled/{label}", batch.labeled.place, 12)
+            draw = Draw(3, batch.step, f"labeled/{label}", batch.labeled.position, 12)
             assert torch.equal(images, weak(batch.labeled.image, draw))
         assert not torch.equal(batch.labeled.views["one"], batch.labeled.views["two"])
 

@@ -53,7 +53,7 @@ def test_weak_and_strong_are_what_suits_the_pictures(augmentation: Any, views: t
     data.needs = Needs(labeled_views=("weak", "strong"))
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     for name, view in zip(("weak", "strong"), views, strict=True):
-        draw = Draw(4, 0, f"labeled/{name}", batch.labeled.place, 12)
+        draw = Draw(4, 0, f"labeled/{name}", batch.labeled.position, 12)
         assert torch.equal(batch.labeled.views[name], find_view(view)(batch.labeled.image, draw))
 
 

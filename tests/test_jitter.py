@@ -111,7 +111,7 @@ def test_all_orders_are_drawn_alike_and_depend_on_step_and_stream_alone() -> Non
     found = Counter(order(draw(1, step=step)) for step in range(24_000))
     assert len(found) == 24 and all(sorted(each) == [0, 1, 2, 3] for each in found)
     assert all(abs(count - 1000) < 5 * (1000 * 23 / 24) ** 0.5 for count in found.values())
-    other_rank = replace(draw(8), place=torch.arange(4, 8))
+    other_rank = replace(draw(8), position=torch.arange(4, 8))
     assert order(other_rank) == order(draw(8))
     assert any(order(draw(1, step=i)) != order(draw(1, step=i, stream="unlabeled/test")) for i in range(9))
 
@@ -120,8 +120,10 @@ def test_all_orders_are_drawn_alike_and_depend_on_step_and_stream_alone() -> Non
 def test_a_batch_equals_its_samples_bit_for_bit(side: int) -> None:
     images, everyone = patches(side), draw(12)
     whole = color_jitter(images, everyone, **STRENGTH)
-    for place in (*torch.arange(12).split(1), *torch.arange(12).split(5)):
-        assert torch.equal(color_jitter(images[place], replace(everyone, place=place), **STRENGTH), whole[place])
+    for positions in (*torch.arange(12).split(1), *torch.arange(12).split(5)):
+        assert torch.equal(
+            color_jitter(images[positions], replace(everyone, position=positions), **STRENGTH), whole[positions]
+        )
 
 
 def test_without_strength_nothing_changes() -> None:
@@ -144,7 +146,7 @@ def test_no_images_give_no_images() -> None:
 def test_nothing_reads_a_value(channels: int) -> None:
     """On the meta device reading one raises."""
     images = torch.empty(4, channels, 8, 8, dtype=torch.uint8, device="meta")
-    found = color_jitter(images, replace(draw(4), place=torch.arange(4, device="meta")), **STRENGTH)
+    found = color_jitter(images, replace(draw(4), position=torch.arange(4, device="meta")), **STRENGTH)
     assert found.shape == images.shape and found.dtype == torch.uint8
 
 
@@ -157,7 +159,7 @@ def test_strengths_out_of_range_are_refused() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_colours_are_the_same_and_nothing_waits() -> None:
-    images, where = patches(32).cuda(), replace(draw(12), place=torch.arange(12).cuda())
+    images, where = patches(32).cuda(), replace(draw(12), position=torch.arange(12).cuda())
     torch.cuda.set_sync_debug_mode("error")
     try:
         found = color_jitter(images, where, **STRENGTH)

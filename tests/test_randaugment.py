@@ -129,8 +129,8 @@ def test_a_batch_equals_its_parts_bit_for_bit(photographs: Tensor) -> None:
     images, everyone = photographs.repeat(4, 1, 1, 1), draw(48)
     whole = rand_augment(images, everyone)
     two_ranks = (torch.arange(0, 48, 2), torch.arange(1, 48, 2))
-    for place in (*torch.arange(48).split(1), *torch.arange(48).split(24), *two_ranks):
-        assert torch.equal(rand_augment(images[place], replace(everyone, place=place)), whole[place])
+    for positions in (*torch.arange(48).split(1), *torch.arange(48).split(24), *two_ranks):
+        assert torch.equal(rand_augment(images[positions], replace(everyone, position=positions)), whole[positions])
 
 
 def test_the_same_step_gives_the_same_view(photographs: Tensor) -> None:
@@ -178,7 +178,7 @@ def test_all_operations_are_drawn_equally_often_in_every_layer() -> None:
 
 def test_without_the_values_at_hand() -> None:
     """On the meta device nothing can be read back, so what works there never waits for a GPU to tell a number."""
-    where = replace(draw(8), place=torch.arange(8, device="meta"))
+    where = replace(draw(8), position=torch.arange(8, device="meta"))
     found = rand_augment(torch.zeros(8, 3, 32, 32, dtype=torch.uint8, device="meta"), where)
     assert found.shape == (8, 3, 32, 32) and found.dtype == torch.uint8
 
@@ -206,4 +206,4 @@ def test_cutout_is_a_square_up_to_half_of_the_width() -> None:
 
 def test_no_images_give_no_images() -> None:
     none = torch.zeros(0, 3, 32, 32, dtype=torch.uint8)
-    assert rand_augment(none, replace(draw(8), place=torch.arange(0))).shape == none.shape
+    assert rand_augment(none, replace(draw(8), position=torch.arange(0))).shape == none.shape

@@ -109,7 +109,7 @@ def test_normal_numbers_have_the_distribution_and_belong_to_the_place() -> None:
     assert stats.kstest(values.flatten().double().numpy(), "norm").pvalue > 0.001
     assert abs(np.corrcoef(values[:, 0], values[:, 1])[0, 1]) < 5 / 1000**0.5
     some = torch.tensor([3, 11, 5])
-    assert torch.equal(replace(whole, place=some).normal("x", 20), values[some])
+    assert torch.equal(replace(whole, position=some).normal("x", 20), values[some])
     assert not torch.equal(replace(whole, step=1).normal("x", 20), values)
 
 
@@ -130,14 +130,14 @@ def test_half_of_the_global_batch_is_split_over_the_ranks() -> None:
     whole = draw(11)
     for parts in ([torch.arange(4), torch.arange(4, 11)], [torch.arange(0, 11, 2), torch.arange(1, 11, 2)]):
         found = torch.empty(11, dtype=torch.bool)
-        for place in parts:
-            found[place] = replace(whole, place=place).half("flip")
+        for positions in parts:
+            found[positions] = replace(whole, position=positions).half("flip")
         assert torch.equal(found, whole.half("flip"))
 
 
 def test_draws_belong_to_the_place_and_not_to_the_batch() -> None:
     whole, some = draw(16), torch.tensor([3, 11, 5])
-    part = replace(whole, place=some)
+    part = replace(whole, position=some)
     assert torch.equal(part.uniform("x", 3), whole.uniform("x", 3)[some])
     assert torch.equal(part.integers("x", 1000, 3), whole.integers("x", 1000, 3)[some])
 

@@ -66,7 +66,12 @@ class Witness(pl.Callback):
         seen = {}
         for stream, samples in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
             if samples is not None:
-                parts = {"index": samples.index, "place": samples.place, "target": samples.target, **samples.views}
+                parts = {
+                    "index": samples.index,
+                    "position": samples.position,
+                    "target": samples.target,
+                    **samples.views,
+                }
                 seen |= {f"{stream}/{name}": x.clone() for name, x in parts.items()}
         self.steps.append(seen)
 

@@ -84,7 +84,7 @@ def test_a_patch_of_the_whole_image_lies_in_its_middle(by: By) -> None:
 def test_a_batch_equals_its_samples_and_the_seed_decides(by: By) -> None:
     images, everyone = patches(96), draw(12)
     whole = seed_patches(images, 32, everyone, by)
-    parts = [seed_patches(images[i], 32, replace(everyone, place=i), by) for i in torch.arange(12).split(1)]
+    parts = [seed_patches(images[i], 32, replace(everyone, position=i), by) for i in torch.arange(12).split(1)]
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(seed_patches(images, 32, draw(12, seed=1), by), whole)
 
@@ -92,7 +92,7 @@ def test_a_batch_equals_its_samples_and_the_seed_decides(by: By) -> None:
 @pytest.mark.parametrize("by", BOTH)
 def test_nothing_reads_a_value(by: By) -> None:
     """On the meta device reading one raises."""
-    where = replace(draw(4), place=torch.arange(4, device="meta"))
+    where = replace(draw(4), position=torch.arange(4, device="meta"))
     assert seed_patches(torch.empty(4, 3, 96, 96, dtype=torch.uint8, device="meta"), 32, where, by).shape == (4, 2)
 
 
@@ -103,7 +103,7 @@ def test_patches_larger_than_the_images_are_refused() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_patches_are_the_same_and_nothing_waits() -> None:
-    images, where = patches(96).cuda(), replace(draw(12), place=torch.arange(12).cuda())
+    images, where = patches(96).cuda(), replace(draw(12), position=torch.arange(12).cuda())
     torch.cuda.set_sync_debug_mode("error")
     try:
         found = seed_patches(images, 32, where)

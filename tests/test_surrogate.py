@@ -228,11 +228,11 @@ def test_a_batch_equals_its_samples_bit_for_bit(ranges: Ranges, size: int, compo
     everyone, middles = draw(12), centres(12, 0, 95)
     whole = surrogate_crops(patches(), middles, everyone, ranges, components, size)
     assert whole.dtype == torch.float32 and whole.min() >= 0 and 0.9 < whole.max() <= 1
-    for place in (*torch.arange(12).split(1), *torch.arange(12).split(5)):
+    for positions in (*torch.arange(12).split(1), *torch.arange(12).split(5)):
         part = surrogate_crops(
-            patches()[place], middles[place], replace(everyone, place=place), ranges, components, size
+            patches()[positions], middles[positions], replace(everyone, position=positions), ranges, components, size
         )
-        assert torch.equal(part, whole[place])
+        assert torch.equal(part, whole[positions])
 
 
 def test_a_sample_is_a_function_of_seed_and_step(components: Components) -> None:
@@ -247,7 +247,7 @@ def test_a_sample_is_a_function_of_seed_and_step(components: Components) -> None
 def test_nothing_reads_a_value(channels: int) -> None:
     """On the meta device reading one raises."""
     images = torch.empty(4, channels, 96, 96, dtype=torch.uint8, device="meta")
-    where = replace(draw(4), place=torch.arange(4, device="meta"))
+    where = replace(draw(4), position=torch.arange(4, device="meta"))
     components = Components(torch.empty(channels, device="meta"), torch.empty(channels, channels, device="meta"))
     ranges = replace(PAPER, flip=True)
     found = surrogate_crops(images, torch.empty(4, 2, device="meta"), where, ranges, components)
@@ -274,7 +274,7 @@ def test_what_is_missing_is_said() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_samples_are_the_same_and_nothing_waits(components: Components) -> None:
     images, middles = patches().cuda(), centres(12, 0, 95).cuda()
-    where, there = replace(draw(12), place=torch.arange(12).cuda()), Components(*(x.cuda() for x in components))
+    where, there = replace(draw(12), position=torch.arange(12).cuda()), Components(*(x.cuda() for x in components))
     torch.cuda.set_sync_debug_mode("error")
     try:
         found = surrogate_crops(images, middles, where, PAPER, there)

@@ -41,7 +41,7 @@ def ramps(count: int, size: int = 96) -> Tensor:
 def measured(view: views.View, where: Draw, size: int = 96) -> dict[str, Tensor]:
     """What a view did to the ramps, read from slopes near their centre: (B,) each, translation in pixels."""
     middle, reach = (size - 1) / 2, 10
-    found = view(ramps(len(where.place), size), where) * 127.5 - middle  # input pixels from the centre
+    found = view(ramps(len(where.position), size), where) * 127.5 - middle  # input pixels from the centre
     low, high = size // 2 - 1 - reach, size // 2 + reach
     corners = found[:, :, [low, low, high], [low, high, low]].double()  # (B, xy, 3)
     origin, right, down = corners.unbind(2)
@@ -92,14 +92,14 @@ def test_a_batch_equals_its_parts_bit_for_bit(name: str, size: int, photographs:
     images, view, everyone = photographs[..., :size, :size], views.find_view(name), draw(8)
     whole = view(images, everyone)
     for parts in (torch.arange(8).split(1), torch.arange(8).split(4), torch.arange(8).split(3)):
-        pieces = [view(images[place], replace(everyone, place=place)) for place in parts]
+        pieces = [view(images[positions], replace(everyone, position=positions)) for positions in parts]
         assert torch.equal(torch.cat(pieces), whole)
 
 
 @pytest.mark.parametrize("name", sorted(views.VIEWS))
 def test_no_images_give_no_images(name: str, photographs: Tensor) -> None:
     """As on a rank whose share of the last batch is empty."""
-    found = views.find_view(name)(photographs[:0], replace(draw(8), place=torch.arange(0)))
+    found = views.find_view(name)(photographs[:0], replace(draw(8), position=torch.arange(0)))
     assert found.shape == (0, 3, 96, 96) and found.dtype == torch.float32
 
 
@@ -293,7 +293,7 @@ def test_floats_are_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", sorted(views.VIEWS))
 def test_on_a_gpu_a_view_is_the_same_and_never_waits(name: str, photographs: Tensor) -> None:
-    images, where = photographs.cuda(), replace(draw(8), place=torch.arange(8).cuda())
+    images, where = photographs.cuda(), replace(draw(8), position=torch.arange(8).cuda())
     torch.cuda.set_sync_debug_mode("error")
     try:
         found = views.find_view(name)(images, where)

@@ -107,14 +107,14 @@ def cost(data: Noise, half: bool) -> tuple[int, int]:
 def views(images: Tensor, where: torch.device, repeats: int) -> Run:
     """Weak and strong views of a batch that lies on a device already."""
     images = images.to(where)
-    place = torch.arange(len(images), device=where)
+    position = torch.arange(len(images), device=where)
     start = 0.0
     for step in range(repeats + 1):
         if step == 1:
             synchronize()
             start = time.perf_counter()
         for name in ("weak", "strong"):
-            find_view(name)(images, Draw(0, step, name, place, len(images)))
+            find_view(name)(images, Draw(0, step, name, position, len(images)))
     synchronize()
     count = repeats * len(images)
     return Run(count, {"images/s": count / (time.perf_counter() - start)})

@@ -178,7 +178,7 @@ def _shifted(images: Tensor, draw: Draw) -> Tensor:
 
 
 def _zeros(draw: Draw) -> Tensor:
-    return torch.zeros(len(draw.place), device=draw.place.device)
+    return torch.zeros(len(draw.position), device=draw.position.device)
 
 
 def _angle(draw: Draw) -> Tensor:

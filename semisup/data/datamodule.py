@@ -284,5 +284,5 @@ class DataModule(pl.LightningDataModule, ABC):
         else:
             samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
         for label, name in views.items():
-            draw = Draw(self.seed, step, f"{stream}/{label}", samples.place, size)
+            draw = Draw(self.seed, step, f"{stream}/{label}", samples.position, size)
             samples.views[label] = find_view(meant.get(name, name))(samples.image, draw)

@@ -147,12 +147,12 @@ class TrainLoader:
     def _samples(self, stream: str, pool: Pool, step: int, size: int, relabeled: Relabeled | None) -> Samples:
         """This rank's slice of a stream's global batch of `size` images."""
         local = size // self.world
-        place = torch.arange(self.rank * local, (self.rank + 1) * local)
+        position = torch.arange(self.rank * local, (self.rank + 1) * local)
         count = len(pool) if relabeled is None else len(relabeled)
-        chosen = self._order(stream, count, step * size, size)[place]
+        chosen = self._order(stream, count, step * size, size)[position]
         index = chosen if relabeled is None else relabeled.rows[chosen]
         target = pool.labels[chosen] if relabeled is None else relabeled.targets[chosen]
-        return Samples(index, place, pool.gather(index), target)
+        return Samples(index, position, pool.gather(index), target)
 
 
 class EvaluationLoader:

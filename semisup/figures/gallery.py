@@ -75,8 +75,8 @@ def views(data: DataModule) -> Named:
     """Every view of the same few labeled images."""
     pool, seed = data.pools.labeled, data.seed
     images = pool.gather(permutation(len(pool), seed, "figures", "augmentations")[:_COLUMNS]).contiguous()
-    place = torch.arange(len(images))
-    draws = {name: Draw(seed, 0, f"figures/{name}", place, len(images)) for name in VIEWS}
+    position = torch.arange(len(images))
+    draws = {name: Draw(seed, 0, f"figures/{name}", position, len(images)) for name in VIEWS}
     yield "augmentations", augmentations({name: view(images, draws[name]) for name, view in VIEWS.items()})
 
 

@@ -26,7 +26,7 @@ def mean(x: Tensor) -> Tensor:
 def gather(x: Tensor) -> Tensor:
     """The rows of the global batch, (ranks * B, ...), of every rank's (B, ...), without gradient.
 
-    They come in the order of the ranks, and so in that of `Samples.place`.
+    They come in the order of the ranks, and so in that of `Samples.position`.
     """
     x = x.detach()
     if not _distributed():
