@@ -281,7 +281,7 @@ class Classifier(pl.LightningModule):
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
             if self.options.compile:
                 self._compiled = torch.compile(self.network.features)
-            self.follow(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
+            self.start_ema(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
             by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
@@ -304,7 +304,7 @@ class Classifier(pl.LightningModule):
         devices = f"{world} devices" if world > 1 else "1 device"
         return f"{devices} ({name}), {trainer.precision}, batch {batch}, learning rate {rate}"
 
-    def follow(self, decay: float) -> None:
+    def start_ema(self, decay: float) -> None:
         """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
         self.ema = EMA(self.network, decay) if decay else None
 
@@ -403,7 +403,7 @@ class Classifier(pl.LightningModule):
             spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
             with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
                 module = cls(spec, model=ModelOptions(**known["model"]))
-                module.follow(known["ema_decay"])
+                module.start_ema(known["ema_decay"])
                 module.on_load_checkpoint(checkpoint)
             weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
             for name in weights.keys() - module.state_dict().keys():

@@ -234,7 +234,7 @@ def test_a_network_that_is_larger_than_its_weights_is_not_built(
 def test_what_a_network_takes_is_within_its_bounds(backbone: str, saved: dict[str, Any], tmp_path: Path) -> None:
     spec = DataSpec("many", tuple(map(str, range(300))), channels=3, image_size=40)
     module = Classifier(spec, model=ModelOptions(backbone=backbone))
-    module.follow(0.9)
+    module.start_ema(0.9)
     known = {**saved["semisup"], "spec": {**asdict(spec), "class_names": [*spec.class_names]}, "ema_decay": 0.9}
     known = {**known, "model": {**known["model"], "backbone": backbone}, "data": None}
     torch.save({**saved, "semisup": known, "state_dict": module.state_dict()}, tmp_path / "x.ckpt")

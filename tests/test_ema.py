@@ -134,7 +134,7 @@ def test_the_average_moves_once_for_every_step_of_the_optimiser() -> None:
             super().update(network)
 
     class Averaged(Classifier):
-        def follow(self, decay: float) -> None:
+        def start_ema(self, decay: float) -> None:
             self.ema = Counting(self.network, decay)
 
     data = Blobs(steps_per_epoch=6)

@@ -209,13 +209,13 @@ def test_features_are_taken_after_every_stage(backbone: str, expected: list[str]
 
 def test_the_weights_that_evaluate_are_drawn() -> None:
     module = classifier(Digits(), model=ModelOptions(normalization="none"))
-    module.follow(0.9)
+    module.start_ema(0.9)
     before = first_filters(module).clone()
     with torch.no_grad():
         for parameter in module.network.parameters():
             parameter.add_(1)
     assert torch.equal(first_filters(module), before)
-    module.follow(0)
+    module.start_ema(0)
     assert torch.allclose(first_filters(module), before + 1)
 
 
