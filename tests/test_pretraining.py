@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers import Blobs, Photographs, classifier, trainer
 from torch import Tensor, nn
 
-from semisup.augment.seeds import seed_patches
+from semisup.augment.patch_sampling import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, fit_components, surrogate_crops
 from semisup.classifier import Classifier
 from semisup.data.loader import order

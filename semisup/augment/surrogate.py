@@ -103,7 +103,7 @@ def surrogate_crops(
 
     Args:
         images: (B, C, H, W) uint8, the full images; 1 or 3 channels where colours change.
-        centres: (B, 2) float32, (x, y) in pixels, of the patches, as `seeds.seed_patches` chooses them.
+        centres: (B, 2) float32, (x, y) in pixels, of the patches, as `patch_sampling.seed_patches` chooses them.
         draw: where the random numbers come from.
         ranges: what may happen to a patch, such as `COURSE` or `PAPER`.
         components: of the dataset's colours (`fit_components`), on the images' device; needed where colours change.

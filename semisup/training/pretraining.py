@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semisup.augment.seeds import seed_patches
+from semisup.augment.patch_sampling import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, Ranges, fit_components, surrogate_crops
 from semisup.batch import move
 from semisup.classifier import Classifier

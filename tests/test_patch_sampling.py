@@ -12,7 +12,7 @@ from helpers import patches
 from torch import Tensor
 
 from semisup.augment.color import grey
-from semisup.augment.seeds import gradient_energy, seed_patches
+from semisup.augment.patch_sampling import gradient_energy, seed_patches
 from semisup.errors import InputError
 from semisup.randomness import Draw
 

@@ -1,4 +1,4 @@
-"""Seed patches: where in each image lies the patch from which a surrogate class is made (`surrogate`)."""
+"""Sampling of seed patches: where in each image lies the patch that a surrogate class is made of (`surrogate`)."""
 
 from __future__ import annotations
 
