@@ -32,7 +32,7 @@ from semisup.randomness import Draw, key, seed_layers
 from semisup.runs import checkpoint_file
 from semisup.runtime.allocation import Bounded
 from semisup.runtime.console import say
-from semisup.runtime.finite import Finite
+from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
 from semisup.runtime.seeding import Seeding
@@ -119,7 +119,7 @@ class Classifier(pl.LightningModule):
             {stage: Evaluation(spec.class_names, areas=stage == "test", loss=loss) for stage in ("val", "test")}
         )
         self.scores: dict[str, Scores] = {}
-        self.finite = Finite()
+        self.finite = StopOnNonFinite()
         self.trained_on: Fingerprint | None = None  # of a model that was restored
 
     # ---- the step
@@ -264,7 +264,7 @@ class Classifier(pl.LightningModule):
             part.move_state(self.device)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Who looks that the loss is finite, and the strategy's parts, in their order, each of them seeded."""
+        """What stops on a non-finite loss, and the strategy's parts, in their order, each of them seeded."""
         parts = [x for name, part in self.strategy.parts.items() for x in (Seeding(self.seed, name), part)]
         return [self.finite, *parts, Seeding(self.seed, "training")]
 

@@ -26,7 +26,7 @@ from semisup.cli.front import main
 from semisup.errors import InputError
 from semisup.runs.directory import WriteError, new_run_dir, write_atomically
 from semisup.runs.reading import read_metrics
-from semisup.runtime.finite import Diverged, Finite
+from semisup.runtime.finite import Diverged, StopOnNonFinite
 from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.strategy import Loss, LossStrategy
 from semisup.tracking.record import MetricsCSV
@@ -111,7 +111,7 @@ def test_weights_that_a_finite_loss_broke_are_not_saved(tmp_path: Path, monkeypa
 
 def test_a_loss_is_not_waited_for_until_somebody_reads(tmp_path: Path) -> None:
     """Tensors on the device `meta` have no values: whoever reads one fails."""
-    watch, data = Finite(), Blobs()
+    watch, data = StopOnNonFinite(), Blobs()
     module = classifier(data)
     fitter = trainer(1)
     batch = Batch(0, Samples(*(torch.arange(2) for _ in range(4))))

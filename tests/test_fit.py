@@ -265,7 +265,7 @@ def test_two_processes_average_what_one_averages(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_strangers_package_arrives_by_the_same_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_party_package_loads_as_a_built_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     (package / "stranger").mkdir(parents=True)
     (package / "stranger" / "__init__.py").touch()

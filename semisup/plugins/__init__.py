@@ -1,4 +1,4 @@
-"""Finds strategies, datamodules and backbones through their entry points, ours by the same door as a stranger's.
+"""Finds strategies, datamodules and backbones through their entry points: built-in and third-party ones load alike.
 
 A plugin is one class and one line in its distribution's `pyproject.toml`:
 

@@ -1,6 +1,6 @@
 """What a class's source says of it, read without importing it: its summary, and its parameters with their help.
 
-The command line lists and explains plugins this way, so that neither torch nor a stranger's package is loaded for it.
+The command line lists and explains plugins this way, so that neither torch nor a third-party package is loaded for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ends a training whose loss is not finite any more, and says at which step, in which part of it, and on which images.
+"""Stops a training on a non-finite loss, and says at which step, in which part of it, and on which images.
 
 The loss lies on the device, and whoever reads it waits for the device. So a step only keeps its own, and all that were
 kept are read where somebody waits anyway: as often as the loggers do, at the end of an epoch, and before a checkpoint
@@ -19,7 +19,7 @@ from semisup.batch import Batch
 from semisup.errors import InputError
 from semisup.runtime.ranks import gather_rows
 
-_MOST = 50  # steps whose losses are kept unread, however rarely loggers look
+_MAX_UNREAD_STEPS = 50  # whose losses are kept, however rarely loggers look
 _ADVICE = (
     "no checkpoint holds it; begin another run with a smaller learning rate (--optimizer.lr), or with "
     "--trainer.gradient_clip_val 1"
@@ -38,8 +38,8 @@ class _Step:
     rows: dict[str, Tensor]  # stream -> this rank's rows of the pool
 
 
-class Finite(pl.Callback):
-    """Looks whether losses and weights are finite; all ranks come to the same, since they see the same means."""
+class StopOnNonFinite(pl.Callback):
+    """Stops on a non-finite loss or weight; all ranks come to the same, since they see the same means."""
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
@@ -54,15 +54,15 @@ class Finite(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Reads the losses where the loggers are about to, and looks at everything before what follows an epoch."""
-        every = min(trainer.log_every_n_steps or _MOST, _MOST)  # type: ignore[attr-defined]
+        """Reads the losses where the loggers are about to, and checks the weights too before what follows an epoch."""
+        every = min(trainer.log_every_n_steps or _MAX_UNREAD_STEPS, _MAX_UNREAD_STEPS)  # type: ignore[attr-defined]
         if batch_idx + 1 >= trainer.num_training_batches:
             self.check(pl_module)
         elif trainer.global_step % every == 0:
             self._read()
 
     def check(self, module: nn.Module) -> None:
-        """Reads the losses of the steps since it was last done, and looks at the weights of a module.
+        """Reads the losses of the steps since it was last done, and checks the weights of a module.
 
         Raises:
             Diverged: some are infinite or not a number.
@@ -82,8 +82,8 @@ class Finite(pl.Callback):
 
 def _finite(tensors: Iterable[Tensor]) -> list[bool]:
     """Whether each of some tensors is finite throughout; waits for the device once."""
-    found = [x.detach().isfinite().all() for x in tensors]
-    return torch.stack(found).tolist() if found else []
+    finite = [x.detach().isfinite().all() for x in tensors]
+    return torch.stack(finite).tolist() if finite else []
 
 
 def _words(step: _Step) -> str:

@@ -1,4 +1,4 @@
-"""Who started this process: nobody but the user, rank 0 of the run, or a launcher such as torchrun or SLURM's srun.
+"""Launcher detection: a process is started by the user, by rank 0 of the run, or by torchrun, SLURM's srun or the like.
 
     semisup fit --trainer.devices 2 --trainer.strategy ddp                      rank 0 starts the other one
     torchrun --nproc_per_node 2 -m semisup fit                                  torchrun starts both
