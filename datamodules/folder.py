@@ -21,7 +21,7 @@ from semisup.errors import InputError, did_you_mean, require
 from semisup.runtime.console import say
 
 _SMALLEST, _LARGEST = 8, 4096  # pixels
-_MOST = 100_000  # megapixels, or megabytes
+_MAX_LIMIT = 100_000  # megapixels, or megabytes
 
 
 class Folder(DataModule):
@@ -87,7 +87,9 @@ class Folder(DataModule):
             f"data.black is {black}, but must be less than data.white, which is {white}",
         )
         for name, limit in {"max_megapixels": max_megapixels, "max_metadata_mb": max_metadata_mb}.items():
-            require(0 < limit <= _MOST, f"data.{name} is {limit}, but must be more than 0, and at most {_MOST:,}")
+            require(
+                0 < limit <= _MAX_LIMIT, f"data.{name} is {limit}, but must be more than 0, and at most {_MAX_LIMIT:,}"
+            )
         self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
         self.how = How(image_size, channels, _colour(background), black, white, max_megapixels, max_metadata_mb)
 

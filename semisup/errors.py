@@ -82,10 +82,10 @@ def unknown_option(key: str, valid: Iterable[str], dashes: str = "") -> str:
 
 def wrong_value(report: str) -> tuple[str, str]:
     """The option that jsonargparse reports a wrong value of ("" where it names none), and the report on one line."""
-    found = re.match(r'(?:Parser key "([^"]+)":|argument --([\w.]+):)\s*(.*)', report, flags=re.DOTALL)
-    if not found:
+    match = re.match(r'(?:Parser key "([^"]+)":|argument --([\w.]+):)\s*(.*)', report, flags=re.DOTALL)
+    if not match:
         return "", " ".join(report.split())
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", found[3]).replace("NoneType", "None")
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", match[3]).replace("NoneType", "None")
     text = re.sub(r"Literal\[(.*?)\]", r"one of \1", text)
     union = re.search(r"Subtypes: [\[(](.*?),?[\])]\n", text)
     value = re.search(r"(?:Got value|Given value): (.*)", text)
@@ -96,4 +96,4 @@ def wrong_value(report: str) -> tuple[str, str]:
         text = f"expected {' or '.join(kind for kind in kinds if kind != 'Tensor')}, got {value[1]!r}"
     elif expected := re.match(r"Expected an? (.*)\. Got value: (.*)", text):
         text = f"expected {expected[1]}, got {expected[2]!r}"
-    return found[1] or found[2], " ".join(text.split())
+    return match[1] or match[2], " ".join(text.split())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-_LEAST = 8192  # candidates that are collected before the first selection among them
+_MIN_COLLECTED = 8192  # candidates that are collected before the first selection among them
 
 
 def by_confidence(confidence: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class Selection:
         """Takes a part, whose rows come after those of the parts before."""
         if self._room is None or self._count + len(candidates) > len(self._room):
             kept = self.selected() if self._room else candidates.map(lambda x: x[:0])
-            size = max(_LEAST, 2 * len(kept)) + len(candidates)
+            size = max(_MIN_COLLECTED, 2 * len(kept)) + len(candidates)
             self._room, self._count = kept.map(lambda x: x.new_empty(size, *x.shape[1:])), 0
             self._write(kept)
         self._write(candidates)

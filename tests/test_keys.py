@@ -15,7 +15,7 @@ from semisup.data.keys import image_keys
 def test_a_key_is_the_sum_of_words_times_odd_numbers(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, *shape), dtype=np.uint8)
     whole = image_keys(images)
-    monkeypatch.setattr(keys, "_CHUNK", 7 * images[0].size)
+    monkeypatch.setattr(keys, "_BYTES_AT_ONCE", 7 * images[0].size)
     assert np.array_equal(image_keys(images), whole)
     assert np.array_equal(image_keys(images[[4, 9]]), whole[[4, 9]])
     for place in (0, images[0].size - 1):  # one byte differs in one image

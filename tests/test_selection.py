@@ -49,7 +49,7 @@ RULES: dict[str, Rule] = {
 @pytest.mark.parametrize("size", [1, 7, 64, 500])
 def test_a_stream_is_selected_from_as_the_whole_is(rule: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ties, in parts of any size, and never holding more than twice what is selected and one part."""
-    monkeypatch.setattr(selection, "_LEAST", 20)
+    monkeypatch.setattr(selection, "_MIN_COLLECTED", 20)
     everyone = Candidates(torch.arange(500), CONFIDENCE, PREDICTED, torch.stack([CONFIDENCE, 1 - CONFIDENCE], 1))
     best = Selection(RULES[rule])
     for places in torch.arange(500).split(size):

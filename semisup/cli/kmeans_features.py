@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from semisup.features.dictionary import Dictionary
 
 _GROUPS = ("data", "seed", "config", "trust")  # of the options of `semisup fit`, those that mean something here
-_LEAST = {"centroids": 2, "patch": 2}  # one centroid is as near as the mean of all; a pixel has no contrast
+_MINIMUM = {"centroids": 2, "patch": 2}  # one centroid is as near as the mean of all; a pixel has no contrast
 _NAME = "kmeans-features"
 _DRAWN = 1600  # centroids that a page has room for
 
@@ -54,7 +54,7 @@ def run(request: Namespace, argv: list[str]) -> None:
     c = request.c
     require(c is None or (c > 0 and math.isfinite(c)), f"--c is {c}, but must be more than 0, and finite")
     for name in ("centroids", "patch", "images", "patches_per_image"):
-        value, least = getattr(request, name), _LEAST.get(name, 1)
+        value, least = getattr(request, name), _MINIMUM.get(name, 1)
         require(value >= least, f"--{name} is {value}, but must be at least {least}")
     for argument in argv:
         option = argument.removeprefix("--").partition("=")[0]

@@ -13,7 +13,7 @@ from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import nearby, shell
 
-_MOST = 200  # commands of a grid: more were hardly meant
+_MAX_COMMANDS = 200  # commands of a grid: more were hardly meant
 _EPILOG = """\
 examples:
   semisup sweep --strategy fixmatch --data cifar10                 # writes sweep-fixmatch.yaml, for `wandb sweep`
@@ -62,7 +62,7 @@ def run(request: Namespace, rest: list[str]) -> None:
     if request.grid:
         size = sweep.size(options)
         narrower = f"type --over with some of {','.join(options)}"
-        require(size <= _MOST, f"the grid has {size:,} commands, and may have {_MOST:,}; {narrower}")
+        require(size <= _MAX_COMMANDS, f"the grid has {size:,} commands, and may have {_MAX_COMMANDS:,}; {narrower}")
         commands = [typed("fit", *words) for words in sweep.grid(options, fixed, takes)]
         print("\n".join(commands))
         return

@@ -22,7 +22,7 @@ from semisup.randomness import Draw
 from semisup.runtime.console import say
 
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
-_MOST = 1_000_000  # images in a batch: more fit into no memory
+_MAX_BATCH_SIZE = 1_000_000  # images in a batch: more fit into no memory
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
 
 
@@ -121,7 +121,7 @@ class DataModule(pl.LightningDataModule, ABC):
         for name, value in {**counts, "steps_per_epoch": steps_per_epoch}.items():
             require(value is None or value >= 1, f"data.{name} is {value}, but must be at least 1")
         for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            require(value <= _MOST, f"data.{name} is {value}, but must be at most {_MOST:,}")
+            require(value <= _MAX_BATCH_SIZE, f"data.{name} is {value}, but must be at most {_MAX_BATCH_SIZE:,}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation

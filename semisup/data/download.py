@@ -73,13 +73,13 @@ def fetch(url: str, path: Path, size: int, md5: str, opener: urllib.request.Open
                     f"{url} broke off after {have:,} of {size:,} bytes ({error}); what arrived is kept, type the same "
                     f"command to go on"
                 ) from error
-    found, checksum = part.stat().st_size, file_md5(part)
-    if found < size:
-        raise InputError(f"{url} broke off after {found:,} of {size:,} bytes; type the same command to go on")
-    if (found, checksum) != (size, md5):
+    came, checksum = part.stat().st_size, file_md5(part)
+    if came < size:
+        raise InputError(f"{url} broke off after {came:,} of {size:,} bytes; type the same command to go on")
+    if (came, checksum) != (size, md5):
         part.unlink()
         raise InputError(
-            f"{url} brought {found:,} bytes with md5 {checksum}, not {size:,} with {md5}; they were removed, type the "
+            f"{url} brought {came:,} bytes with md5 {checksum}, not {size:,} with {md5}; they were removed, type the "
             f"same command to fetch it anew"
         )
     os.replace(part, path)
@@ -143,7 +143,7 @@ def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000
                 content.left = _HEADERS
             while content.read(_BLOCK):  # to the end, where gzip has its checksum
                 pass
-        for file in [found for found in aside.rglob("*") if found.is_file()]:
+        for file in [entry for entry in aside.rglob("*") if entry.is_file()]:
             target = into / file.relative_to(aside)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)

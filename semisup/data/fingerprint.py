@@ -58,9 +58,9 @@ class Fingerprint:
     @classmethod
     def of(cls, pools: Pools) -> Fingerprint:
         """The fingerprint of pools; every array of images is read once, and large files only once for all runs."""
-        found = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
+        parts = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
         keys: dict[int, np.ndarray] = {}
-        return cls({name: pool.pictures(keys) for name, pool in found.items() if pool})
+        return cls({name: pool.pictures(keys) for name, pool in parts.items() if pool})
 
     def __eq__(self, other: object) -> bool:
         """Whether these are the same images, with the same names and labels, in the same order."""

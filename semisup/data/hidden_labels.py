@@ -74,8 +74,8 @@ def target_quality(
     right, known = hidden.right(rows, target) if hidden else (unknown, unknown)
     sums = torch.stack([weight.mean(), (weight * right).sum(), (weight * known).sum()])
     counts = weight.new_zeros(classes).index_add_(0, predicted, weight)
-    found = mean(torch.cat([sums, counts])).double()
-    utilisation, hits, judged = found[:3]
-    p = found[3:] / found[3:].sum().clamp_min(1e-12)
+    means = mean(torch.cat([sums, counts])).double()
+    utilisation, hits, judged = means[:3]
+    p = means[3:] / means[3:].sum().clamp_min(1e-12)
     balance = -(p * p.clamp_min(1e-12).log()).sum() / math.log(max(2, classes))
     return {"utilisation": utilisation, "balance": balance} | ({"precision": hits / judged} if hidden else {})

@@ -14,7 +14,7 @@ from semisup.data.cache import user_cache
 from semisup.errors import InputError
 from semisup.runs.directory import replacing
 
-_CHUNK = 1 << 24  # bytes hashed at once: bounds the memory that hashing takes
+_BYTES_AT_ONCE = 1 << 24  # bytes hashed at once: bounds the memory that hashing takes
 _LARGE = 1 << 26  # bytes of a file whose keys are kept: smaller ones take less than a tenth of a second
 
 
@@ -64,7 +64,7 @@ def _sums(images: np.ndarray) -> np.ndarray:
     words, rest = divmod(size, 8)
     weights = np.frombuffer(hashlib.shake_256(b"image keys").digest(8 * (words + rest)), "<u8") | np.uint64(1)
     keys = np.empty(len(images), dtype=np.uint64)
-    step = max(1, _CHUNK // max(1, size))
+    step = max(1, _BYTES_AT_ONCE // max(1, size))
     for start in range(0, len(images), step):
         chunk = np.ascontiguousarray(images[start : start + step]).reshape(-1, size)
         head = np.ascontiguousarray(chunk[:, : 8 * words]).view("<u8")

@@ -32,12 +32,12 @@ class Stack:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Images (B, C, H, W) uint8 of `rows` (B,) int64, in the first array's order in memory."""
-        found = np.empty_like(self.parts[0][:1], subok=False, shape=(len(rows), *self.shape[1:]))
+        images_of_rows = np.empty_like(self.parts[0][:1], subok=False, shape=(len(rows), *self.shape[1:]))
         part = np.searchsorted(self._ends, rows, side="right")
         for number, images in enumerate(self.parts):
             here = part == number
-            found[here] = images[rows[here] - (self._ends[number] - len(images))]
-        return found
+            images_of_rows[here] = images[rows[here] - (self._ends[number] - len(images))]
+        return images_of_rows
 
 
 class Pool:

@@ -66,13 +66,13 @@ class Store:
         keep apart, has rows in common with them.
         """
         there = self._size() // self._row
-        found = [block for block in self._described() if block.start + block.count <= there]
+        readable = [block for block in self._described() if block.start + block.count <= there]
         owner = np.full(there, -1)
-        for number, block in enumerate(found):
+        for number, block in enumerate(readable):
             owner[block.start : block.start + block.count] = number
         return [
             block
-            for number, block in enumerate(found)
+            for number, block in enumerate(readable)
             if (owner[block.start : block.start + block.count] == number).all()
         ]
 

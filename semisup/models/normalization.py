@@ -19,7 +19,7 @@ from semisup.errors import require
 Kind = Literal["none", "channel", "yuv", "local7", "local15", "bytes"]
 
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))  # rows Y, U, V over R, G, B
-_CHUNK = 256  # images that are float64 at one time
+_IMAGES_AT_ONCE = 256  # images that are float64 at one time
 _WINDOWS = {"local7": 7, "local15": 15}  # pixels
 _CONSTANT = 1e-6  # a standard deviation below this is that of a constant channel, and rounding
 
@@ -106,7 +106,7 @@ class Normalization(nn.Module):
                 f"normalization needs uint8 images of shape (B, {self.in_channels}, H, W), "
                 f"got {batch.dtype} of {tuple(batch.shape)}",
             )
-            for chunk in torch.split(batch, _CHUNK):
+            for chunk in torch.split(batch, _IMAGES_AT_ONCE):
                 x = chunk.double() / 255  # (b, C, H, W)
                 if self.kind == "yuv":
                     x = rgb_to_yuv(x)[:, 1:]

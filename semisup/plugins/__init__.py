@@ -34,9 +34,9 @@ def installed(group: str) -> dict[str, EntryPoint]:
     Raises:
         InputError: two distributions bring the same name, or a strategy's name can't be that of a group of options.
     """
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
-        other = found.setdefault(point.name, point)
+        other = points.setdefault(point.name, point)
         # The same line seen twice is one distribution found through two folders of the path, not a clash.
         if (other.value, _distribution(other)) != (point.value, _distribution(point)):
             raise InputError(
@@ -48,7 +48,7 @@ def installed(group: str) -> dict[str, EntryPoint]:
             f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must be "
             f"letters, digits and underscores, and none of {', '.join((*_TAKEN, *COMPOSITIONS))}",
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(points.items()))
 
 
 def find(group: str, name: str) -> EntryPoint:

@@ -42,11 +42,11 @@ def describe(target: str) -> Description:
     """
     module, _, name = target.partition(":")
     try:
-        found = _locate(module, name, frozenset())
-        if found is None:
+        cls = _locate(module, name, frozenset())
+        if cls is None:
             return Description(f"(its source, {target}, can't be read)", ())
-        docstring = ast.get_docstring(found.definition) or ""
-        return Description(docstring.partition("\n")[0], tuple(_parameters(found).values()))
+        docstring = ast.get_docstring(cls.definition) or ""
+        return Description(docstring.partition("\n")[0], tuple(_parameters(cls).values()))
     except (ImportError, SyntaxError, ValueError, KeyError) as error:  # no plugin's fault may break a list of all
         return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
 
@@ -102,17 +102,17 @@ def _locate(module: str, name: str, seen: frozenset[tuple[str, str]]) -> _Class 
 
 def _imports(tree: ast.Module, package: str, dotted: str) -> list[tuple[str, str]]:
     """Module and name of what a name such as `Base` or `module.Base` means by the imports of a file."""
-    found = []
+    imports = []
     head, _, rest = dotted.partition(".")
     for node in tree.body:
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
             shown = alias.asname or alias.name
             if isinstance(node, ast.ImportFrom) and shown == head:
                 origin = resolve_name("." * node.level + (node.module or ""), package)
-                found.append((f"{origin}.{alias.name}", rest) if rest else (origin, alias.name))
+                imports.append((f"{origin}.{alias.name}", rest) if rest else (origin, alias.name))
             elif isinstance(node, ast.Import) and dotted.startswith(f"{shown}."):
-                found.append((alias.name, dotted.removeprefix(f"{shown}.")))
-    return found
+                imports.append((alias.name, dotted.removeprefix(f"{shown}.")))
+    return imports
 
 
 def _parameters(cls: _Class) -> dict[str, Option]:
@@ -130,12 +130,12 @@ def _parameters(cls: _Class) -> dict[str, Option]:
         fixed = {k.arg for keywords in calls if any(k.arg is None for k in keywords) for k in keywords}
     elif is_dataclass:
         options = _fields(body, text, cls)
-    found = {option.name: option for option in options}
+    by_name = {option.name: option for option in options}
     for base in cls.definition.bases:
         for name, option in _inherited(cls, ast.unparse(base)).items():
             if name not in fixed:
-                found.setdefault(name, option)
-    return found
+                by_name.setdefault(name, option)
+    return by_name
 
 
 def _inherited(cls: _Class, base: str) -> dict[str, Option]:
@@ -143,8 +143,8 @@ def _inherited(cls: _Class, base: str) -> dict[str, Option]:
     module, name = imported[0] if imported else (cls.module, base)
     if _foreign(module):
         return {}
-    found = _locate(module, name, frozenset())
-    return _parameters(found) if found and found.definition is not cls.definition else {}
+    other = _locate(module, name, frozenset())
+    return _parameters(other) if other and other.definition is not cls.definition else {}
 
 
 def _foreign(module: str) -> bool:
@@ -222,5 +222,5 @@ def _alias(name: str, tree: ast.Module, package: str) -> str:
 
 def _help(docstring: str, parameter: str) -> str:
     """What a Google-style docstring says of a parameter, on one line."""
-    found = re.search(rf"^( +){parameter}(?: \([^)]*\))?: (.*(?:\n\1 +.*)*)", docstring, flags=re.MULTILINE)
-    return " ".join(found[2].split()) if found else ""
+    described = re.search(rf"^( +){parameter}(?: \([^)]*\))?: (.*(?:\n\1 +.*)*)", docstring, flags=re.MULTILINE)
+    return " ".join(described[2].split()) if described else ""

@@ -68,11 +68,11 @@ def launcher() -> tuple[str, ClusterEnvironment] | None:
 
 def fill_in(flags: dict[str, Any]) -> dict[str, Any]:
     """The Trainer's flags with the launcher's number of devices and nodes where none was asked for."""
-    if (found := launcher()) and (here := _on_this_node()):
+    if (launched := launcher()) and (here := _on_this_node()):
         if flags.get("devices", "auto") == "auto":
             flags = {**flags, "devices": here}
         if flags.get("num_nodes", 1) == 1:
-            flags = {**flags, "num_nodes": max(1, found[1].world_size() // here)}
+            flags = {**flags, "num_nodes": max(1, launched[1].world_size() // here)}
     return flags
 
 
@@ -87,8 +87,8 @@ def check(devices: int, nodes: int) -> None:
         InputError: other numbers were launched, or nobody launched several nodes.
     """
     asked = f"--trainer.devices {devices} and --trainer.num_nodes {nodes}"
-    if found := launcher():
-        name, started = found[0], found[1].world_size()
+    if launched := launcher():
+        name, started = launched[0], launched[1].world_size()
         here = _on_this_node() or devices
         require(
             started == devices * nodes and here == devices,
@@ -105,8 +105,8 @@ def check(devices: int, nodes: int) -> None:
 
 def _on_this_node() -> int:
     """How many processes the launcher started on this node; 0 where it doesn't say."""
-    found = launcher()
-    return int(os.environ.get(_ON_THIS_NODE.get(found[0], ""), 0)) if found else 0
+    launched = launcher()
+    return int(os.environ.get(_ON_THIS_NODE.get(launched[0], ""), 0)) if launched else 0
 
 
 def from_rank_zero(make: Callable[[], str]) -> str:
@@ -119,9 +119,9 @@ def from_rank_zero(make: Callable[[], str]) -> str:
     Raises:
         InputError: this process is another rank, and rank 0 can't be asked or ended without an answer.
     """
-    if found := launcher():
+    if launched := launcher():
         with _meeting() as (store, key):
-            if found[1].global_rank() == 0:
+            if launched[1].global_rank() == 0:
                 store.set(key, make())
             return store.get(key).decode()
     if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -144,14 +144,14 @@ def on_every_rank(condition: bool) -> bool:
     Raises:
         InputError: rank 0 ended before that.
     """
-    if (found := launcher()) is None:
+    if (launched := launcher()) is None:
         return condition
     with _meeting() as (store, key):
         store.add(f"{key}/held", int(condition))
-        if store.add(f"{key}/asked", 1) == found[1].world_size():
+        if store.add(f"{key}/asked", 1) == launched[1].world_size():
             store.set(f"{key}/done", "")
         store.wait([f"{key}/done"])
-        return store.add(f"{key}/held", 0) == found[1].world_size()
+        return store.add(f"{key}/held", 0) == launched[1].world_size()
 
 
 @contextmanager
@@ -165,9 +165,9 @@ def _meeting() -> Iterator[tuple[Store, str]]:
 
 @cache  # kept open: where rank 0 serves it, the process group meets in the same one
 def _store() -> Store:
-    found = launcher()
-    assert found is not None
-    environment = found[1]
+    launched = launcher()
+    assert launched is not None
+    environment = launched[1]
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     store, _, _ = next(rendezvous("env://", environment.global_rank(), environment.world_size()))
     return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)

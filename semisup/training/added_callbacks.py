@@ -71,7 +71,7 @@ def _place(callback: ModelCheckpoint, run_dir: Path) -> None:
         callback.dirpath = str(run_dir / FOLDER)
     if callback.auto_insert_metric_name and callback.filename:
         callback.filename = re.sub(
-            r"\{([^:}]*)", lambda found: f"{found[1].replace('/', '_')}={found[0]}", callback.filename
+            r"\{([^:}]*)", lambda field: f"{field[1].replace('/', '_')}={field[0]}", callback.filename
         )
         callback.auto_insert_metric_name = False
 

@@ -270,8 +270,8 @@ def newest(run_dir: Path) -> Path | None:
     Raises:
         InputError: there are some, and none of them can be restored.
     """
-    found = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")]
-    there, errors = [path for path in found if run_files.is_there(path)], []
+    saved = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")]
+    there, errors = [path for path in saved if run_files.is_there(path)], []
     for path in there:
         try:
             Classifier.saved(path, sealed=True)

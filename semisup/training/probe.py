@@ -23,7 +23,7 @@ from semisup.models.network import Network
 from semisup.predict import predict
 from semisup.runtime.ranks import gather_rows, synchronize_buffers
 
-_CHUNK = 1024  # images that are compared with all labeled ones at once
+_IMAGES_AT_ONCE = 1024  # images that are compared with all labeled ones at once
 
 
 def knn(
@@ -43,7 +43,7 @@ def knn(
         temperature: the lower, the more the nearest ones decide.
     """
     bank, votes = F.normalize(bank), []
-    for part in F.normalize(features).split(_CHUNK):
+    for part in F.normalize(features).split(_IMAGES_AT_ONCE):
         cosine, nearest = (part @ bank.T).topk(min(k, len(bank)))
         weights = (cosine / temperature).softmax(1)
         votes.append(part.new_zeros(len(part), classes).scatter_add(1, target[nearest], weights))
@@ -111,11 +111,11 @@ class LinearProbe(pl.Callback):
         if trainer.is_global_zero:
             scores = linear_svm(x["train"], y["train"], x["val"], y["val"], x["test"], y["test"], seed=module.seed)
             assert scores.val_accuracy is not None
-            found = {"val/linear_accuracy": scores.val_accuracy}
+            accuracies = {"val/linear_accuracy": scores.val_accuracy}
             if pools["test"] is not val:
-                found["test/linear_accuracy"] = scores.test_accuracy
+                accuracies["test/linear_accuracy"] = scores.test_accuracy
             for logger in trainer.loggers:
-                logger.log_metrics(found, step=trainer.global_step)
+                logger.log_metrics(accuracies, step=trainer.global_step)
 
 
 def pool_features(module: Classifier, pool: Pool, title: str) -> tuple[Tensor, Tensor]:
