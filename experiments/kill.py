@@ -2,14 +2,17 @@
 
     python experiments/kill.py                                  # every strategy, 20 runs each
     python experiments/kill.py --runs 5 fixmatch exemplar
+    python experiments/kill.py --flags "SWA" "64-true"           # of two sets of flags alone
+
+Each run of a strategy has another set of flags, drawn from those of `tests/killed_runs.py` (`nothing` is one of them);
+where the command line refuses one, another is drawn. Refusals and differences are printed to stderr as they are found.
 
 A run is killed by SIGKILL before something that it does to its files: opening, renaming or removing one, or writing the
 second half of a checkpoint. The undisturbed run counts these moments, one of them is drawn, and the run waits there to
 be killed, so that how fast the machine is makes no difference. It is continued by the same command with `--resume
 auto`, killed again up to two times, and then left to end. So that few steps hold everything that there is to interrupt,
-runs are short and write a checkpoint after every step. What must be identical to the bit: the last and the best
-checkpoint with weights, optimiser, pseudo-labels and the choice of the best, metrics.csv, and the predictions; all but
-seconds.
+runs are short and write a checkpoint after every step. What must be identical to the bit: every checkpoint with
+weights, optimiser, pseudo-labels and the choice of the best, metrics.csv, and the predictions; all but seconds.
 
 Every run is forked from this process, which has imported everything, and is thus as alone as one that was started.
 """
@@ -23,6 +26,7 @@ import json
 import multiprocessing
 import os
 import random
+import shlex
 import shutil
 import signal
 import sys
@@ -35,23 +39,18 @@ from typing import Any
 
 import torch
 
-from semisup.cli import fit
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import methods
+from killed_runs import FLAGS, differences
+
 from semisup.cli.front import main as semisup
 from semisup.training import checkpoints
 
-_PSEUDO = ["--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "1", "--pseudolabel.threshold", "0.5"]
-_EXEMPLAR = ["--exemplar.images", "40", "--exemplar.samples_per_class", "16", "--exemplar.epochs", "4"]
-STRATEGIES = {
-    "supervised": [],
-    "pseudolabel": _PSEUDO,
-    "fixmatch": ["--fixmatch.threshold", "0.5", "--fixmatch.ratio", "2", "--fixmatch.ema_decay", "0.9"],
-    "kmeans": ["--kmeans.images", "200"],
-    "exemplar": [*_EXEMPLAR, "--exemplar.batch_size", "32"],
-    "combined": [*_PSEUDO, "--kmeans.images", "200"],
-}
+STRATEGIES = [*methods.NAMES, "kmeans+pseudolabel"]
 SHORT = [
-    *("--data", "digits", "--data.steps_per_epoch", "12", "--trainer.max_epochs", "4"),
-    *("--trainer.log_every_n_steps", "3", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+    *("--data", "digits", "--data.steps_per_epoch", "4", "--data.eval_batch_size", "64", "--trainer.max_epochs", "3"),
+    *("--trainer.log_every_n_steps", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
     *("--tracking.mode", "disabled", "--trainer.enable_progress_bar", "false"),
 ]
 _KILLS = 3  # of a run, at most
@@ -59,61 +58,91 @@ _DOES = ("open", "os.rename", "os.remove", "os.mkdir")  # to files, as Python's 
 _HERE, _ENDED = b"h", b"e"
 
 
+class Refused(Exception):
+    """The command line refuses a strategy with some flags, and in which words."""
+
+
 def main() -> None:
-    """Prints a table of how many runs ended as the undisturbed one did, and a JSON line."""
+    """Prints a table of how many runs ended as the undisturbed one did, and a JSON line; exits with 1 where not all."""
     torch.set_num_threads(1)  # of one number of threads results are the same to the bit; and forked threads are lost
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("strategies", nargs="*", default=STRATEGIES)
     parser.add_argument("--runs", type=int, default=20, help="of each strategy (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of flags and moments (default: %(default)s)")
+    parser.add_argument(
+        "--flags",
+        nargs="+",
+        default=list(FLAGS),
+        choices=list(FLAGS),
+        metavar="NAME",
+        help="to draw from (default: all)",
+    )
     request = parser.parse_args()
     results = {}
     print("| strategy | identical | kills | of them while a checkpoint was written |\n|---|---|---|---|", flush=True)
     for strategy in request.strategies:
         with tempfile.TemporaryDirectory() as folder:
-            results[strategy] = found = trial(strategy, request.runs, request.seed, Path(folder))
+            results[strategy] = found = trial(strategy, request.flags, request.runs, request.seed, Path(folder))
         cells = [f"{found['identical']}/{request.runs}", str(found["kills"]), str(found["writing"])]
         print(f"| {' | '.join([strategy, *cells])} |", flush=True)
-        for difference in found["differences"]:
-            print(difference, flush=True)
     facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "runs": request.runs, "seed": request.seed}
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), **facts, "results": results}))
+    raise SystemExit(any(found["differences"] for found in results.values()))
 
 
-def trial(strategy: str, runs: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Runs a strategy undisturbed, then `runs` times killed and resumed.
+def trial(strategy: str, flags: list[str], runs: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Runs a strategy with sets of flags that are drawn: undisturbed, and killed and resumed.
 
     Returns:
-        `identical`: how many of them left what the undisturbed one did; `differences`: of the others; `kills` of all
-        of them together; and how many of those found a checkpoint half `writing`.
+        `identical`: how many of the killed ones left what the undisturbed one did; `differences`: of the others;
+        `kills` of all of them together; how many of those found a checkpoint half `writing`; and what the command line
+        `refused`.
     """
-    process, pipe = start_fit(strategy, folder / "whole")
-    moments, expected = ended(process, pipe, f"the undisturbed run of {strategy}"), remains(folder / "whole")
-    found: dict[str, Any] = {"identical": 0, "kills": 0, "writing": 0, "differences": []}
-    for number in range(runs):
-        draw, root = random.Random(f"{seed} {strategy} {number}"), folder / str(number)
-        left = moments  # at most; a run that goes on has fewer before it
-        for _ in range(draw.randint(1, _KILLS)):
-            moment = draw.randrange(left)
-            if not killed(*start_fit(strategy, root, moment)):
-                break
-            left = max(1, left - moment)
-            found["kills"] += 1
-            found["writing"] += any(root.rglob("*.aside"))
-        ended(*start_fit(strategy, root), f"run {number} of {strategy}")
-        differing = [name for name, same in compare(expected, remains(root)).items() if not same]
+    found: dict[str, Any] = {"identical": 0, "kills": 0, "writing": 0, "differences": [], "refused": []}
+    queue = random.Random(f"{seed} {strategy}").sample(flags, len(flags))
+    number = 0
+    while number < runs and queue:
+        name = queue.pop(0)
+        words = [*methods.typed(strategy), *shlex.split(FLAGS[name])]
+        draw, place = random.Random(f"{seed} {strategy} {name} {number // len(flags)}"), folder / str(number)
+        try:
+            differing = killed_run(words, draw, place, found)
+        except Refused as refused:
+            found["refused"].append(f"{name}: {refused}")
+            print(f"{strategy} with {found['refused'][-1]}", file=sys.stderr, flush=True)
+            continue
+        except RuntimeError as error:
+            differing = [str(error)]
         found["identical"] += not differing
         if differing:
-            found["differences"].append(f"run {number}: {', '.join(differing)}")
-        shutil.rmtree(root)
+            found["differences"].append(f"{name}: {'; '.join(differing[:5])}")
+            print(f"{strategy} with {found['differences'][-1]}", file=sys.stderr, flush=True)
+        shutil.rmtree(place, ignore_errors=True)
+        queue.append(name)
+        number += 1
     return found
 
 
-def start_fit(strategy: str, root: Path, moment: int | None = None) -> tuple[BaseProcess, int]:
+def killed_run(words: list[str], draw: random.Random, folder: Path, found: dict[str, Any]) -> list[str]:
+    """Where a run that is killed and goes on differs from the undisturbed one; counts its kills in `found`."""
+    whole, root = folder / "whole", folder / "killed"
+    left = ended(*start_fit(words, whole), whole)  # moments, at most; a run that goes on has fewer before it
+    for _ in range(draw.randint(1, _KILLS)):
+        moment = draw.randrange(left)
+        if not killed(*start_fit(words, root, moment)):
+            break
+        left = max(1, left - moment)
+        found["kills"] += 1
+        found["writing"] += any(root.rglob("*.aside"))
+    ended(*start_fit(words, root), root)
+    return list(differences(remains(whole), remains(root)))
+
+
+def start_fit(words: list[str], root: Path, moment: int | None = None) -> tuple[BaseProcess, int]:
     """A fit in a process of its own, which goes on with the run under `root` where there is one.
 
     Args:
-        strategy: by name.
+        words: strategy and flags, as they are typed.
         root: where its runs lie.
         moment: where it waits to be killed, counted from 0; None for nowhere.
 
@@ -153,8 +182,7 @@ def start_fit(strategy: str, root: Path, moment: int | None = None) -> tuple[Bas
         os.dup2(1, 2)
         torch.save = save_in_halves
         sys.addaudithook(does)
-        options = [*SHORT, *STRATEGIES[strategy], "--trainer.default_root_dir", place, "--resume", "auto"]
-        code = semisup(["fit", "--strategy", strategy, *options])
+        code = semisup(["fit", *SHORT, *words, "--trainer.default_root_dir", place, "--resume", "auto"])
         os.write(writing, _ENDED + str(next(seen)).encode())
         os._exit(code)
 
@@ -174,13 +202,15 @@ def killed(process: BaseProcess, pipe: int) -> bool:
     return told == _HERE
 
 
-def ended(process: BaseProcess, pipe: int, name: str) -> int:
+def ended(process: BaseProcess, pipe: int, root: Path) -> int:
     """Waits for a process that nobody kills; how many moments there were to kill it at."""
     told = os.read(pipe, 100)
     process.join()
     os.close(pipe)
     if process.exitcode:
-        raise RuntimeError(f"{name} ends with exit code {process.exitcode}")
+        last = root.with_suffix(".log").read_text().strip().rpartition("\n")[2]
+        refused = process.exitcode == 2 and not any(root.rglob("last.ckpt"))
+        raise (Refused if refused else RuntimeError)(f"exit code {process.exitcode} of the {root.name} run: {last}")
     return int(told.removeprefix(_ENDED))
 
 
@@ -191,25 +221,18 @@ def remains(root: Path) -> dict[str, Any]:
         metrics = [{name: cell for name, cell in row.items() if name != "seconds"} for row in csv.DictReader(file)]
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
     texts = {name: (run / name).read_text() for name in ("predictions.csv", "confusion.csv")}
-    saved = {name: torch.load(run / "checkpoints" / name, weights_only=True) for name in ("last.ckpt", "best.ckpt")}
-    for checkpoint in saved.values():
-        del checkpoint["callbacks"][fit.Progress.__qualname__]["seconds"], checkpoint["digest"]  # which is of all parts
-    return {"files": names, "metrics.csv": metrics, **texts, **saved}
+    saved = {path.name: torch.load(path, weights_only=True) for path in run.glob("checkpoints/*.ckpt")}
+    saved.pop("previous.ckpt", None)  # of a step that depends on when it was killed
+    return {"files": names, "metrics.csv": metrics, **texts, "checkpoints": _without(saved, str(run.absolute()))}
 
 
-def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, bool]:
-    """Of everything that two runs left, whether it is the same to the bit."""
-    return {name: _same(ours[name], theirs[name]) for name in ours}
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return type(one) is type(other) and bool(one == other)
+def _without(value: Any, place: str) -> Any:
+    """Nested values whose texts and keys name no place, which differs from run to run."""
+    if isinstance(value, dict):
+        return {_without(key, place): _without(inner, place) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(inner, place) for inner in value]
+    return value.replace(place, "") if isinstance(value, str) else value
 
 
 if __name__ == "__main__":

@@ -18,12 +18,22 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
+def settings(name: str) -> dict[str, Any]:
+    """The options of a strategy by the name that it is installed under."""
+    options = {**COMMON, **OWN.get(name, {})}
+    return {key: options[key] for key in signature(plugins.load(plugins.STRATEGIES, name)).parameters if key in options}
+
+
 def make(name: str) -> Strategy:
     """A strategy by the name that it is installed under."""
-    cls = plugins.load(plugins.STRATEGIES, name)
-    options = {**COMMON, **OWN.get(name, {})}
-    made: Strategy = cls(**{key: options[key] for key in signature(cls).parameters if key in options})
+    made: Strategy = plugins.load(plugins.STRATEGIES, name)(**settings(name))
     return made
+
+
+def typed(name: str) -> list[str]:
+    """A composition and its options as they are typed."""
+    options = {f"--{part}.{key}": str(value) for part in name.split("+") for key, value in settings(part).items()}
+    return ["--strategy", name, *(word for pair in options.items() for word in pair)]
 
 
 def parts(name: str) -> dict[str, Strategy]:

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,32 @@ def test_a_metric_in_the_name_of_an_own_checkpoint_makes_no_folders(capsys: pyte
     for name in left:
         assert Classifier.saved(run_dir() / "model_checkpoints" / name, sealed=True)["epochs"] in (1, 2)
     assert main(["test", "--ckpt_path", str(run_dir() / "model_checkpoints" / left[0])]) == 0
+
+
+@pytest.mark.parametrize("monitor", ["", " --trainer.callbacks.monitor train/loss"])
+def test_own_checkpoints_of_a_run_that_was_killed_are_those_of_one_that_was_not(
+    monitor: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed after the user's callback has written, and before the run has: it writes the same files again."""
+    own = f"{CALLBACK}ModelCheckpoint --trainer.callbacks.save_top_k -1 --trainer.callbacks.save_last true{monitor}"
+    saved = Checkpoints.on_train_epoch_end
+
+    def copies(self: Checkpoints, trainer: pl.Trainer, *rest: Any) -> None:
+        if trainer.current_epoch == 1:
+            shutil.copytree(self.folder.parent, "killed", dirs_exist_ok=True)
+            Path("killed/model_checkpoints/.last.ckpt.1.tmp").touch()
+            Path("killed/model_checkpoints/mine.ckpt").write_text("no checkpoint")
+        saved(self, trainer, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_epoch_end", copies)
+        assert fit(own, capsys)[0] == 0
+    run = run_dir()
+    expected = sorted(path.name for path in (run / "model_checkpoints").iterdir())
+    shutil.rmtree(run)
+    Path("killed").rename(run)
+    assert main(["fit", "--resume", str(run), "--trust"]) == 0
+    assert sorted(path.name for path in (run / "model_checkpoints").iterdir()) == [*expected, "mine.ckpt"]
 
 
 @pytest.mark.parametrize("where", ["", "there", "checkpoints"])

@@ -41,7 +41,7 @@ from semisup.runtime.launch import losing_ranks
 from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
-from semisup.training.added_callbacks import Watched, is_lightnings, prepare
+from semisup.training.added_callbacks import Rewind, Watched, is_lightnings, prepare
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.continue_loops import ContinueLoops
 
@@ -152,7 +152,7 @@ def _callbacks(
     """The record first, then the user's, then the checkpoints."""
     added = as_list(config.trainer.get("callbacks"))
     prepare(added, run_dir, averages=bool(strategy.owner and strategy.owner.ema_decay))
-    callbacks = [ContinueLoops(), ContinueRecord(), progress, LogFigures(), Watched(added), *added]
+    callbacks = [ContinueLoops(), ContinueRecord(), progress, LogFigures(), Rewind(run_dir), Watched(added), *added]
     if config.trainer.get("enable_checkpointing") is not False:
         callbacks.append(Checkpoints(run_dir / "checkpoints", stop))
     return callbacks

@@ -24,6 +24,7 @@ from pytorch_lightning.callbacks import (
 from semisup.classifier import Classifier
 from semisup.errors import InputError, did_you_mean, require
 from semisup.metrics import Evaluation
+from semisup.runs import checkpoint_file
 
 FOLDER = "model_checkpoints"  # in a run directory: those of the user's own ModelCheckpoint
 _REFUSED: dict[type[pl.Callback], str] = {
@@ -112,6 +113,43 @@ class Watched(pl.Callback):
         close = did_you_mean(name, there).partition("; there are:")[0]
         none = "" if pool else " (no image is validated)"
         raise InputError(f"{owner} watches {name!r}, which is not logged{none}{close}; there are: {', '.join(shown)}")
+
+
+class Rewind(pl.Callback):
+    """Removes what a killed process let a user's `ModelCheckpoint` write after the checkpoint that a run goes on from.
+
+    The run takes those steps again and writes the same files: Lightning would give them other names beside the ones
+    that are there. Only in the run's own folder: in another one the files may be those of other runs.
+
+    Args:
+        run_dir: the run directory.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.folder = run_dir / FOLDER
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Knows the step that was restored, and what the callbacks had written until then."""
+        if not trainer.is_global_zero:
+            return
+        known: set[str] = set()
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                known |= {*callback.best_k_models, callback.best_model_path, callback.last_model_path}
+        names = {Path(path).name for path in known}
+        for left in self.folder.glob(".*.tmp"):
+            left.unlink()
+        for path in self.folder.glob("*.ckpt"):
+            if path.name not in names and _step(path) >= trainer.global_step:
+                path.unlink()
+
+
+def _step(path: Path) -> int:
+    """The step that a checkpoint was written after; -1 where it is none that semisup has written."""
+    try:
+        return int(checkpoint_file.read(path)["global_step"])
+    except InputError:
+        return -1
 
 
 def is_lightnings(callback: pl.Callback) -> bool:
