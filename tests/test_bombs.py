@@ -96,10 +96,10 @@ PICKLES = {
 
 def rewritten(path: Path, change: Callable[[zipfile.ZipFile, zipfile.ZipFile], None]) -> Path:
     """The archive with other entries, in its place."""
-    aside = path.with_suffix(".aside")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(aside, "w") as new:
+    temporary = path.with_suffix(".aside")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w") as new:
         change(old, new)
-    aside.replace(path)
+    temporary.replace(path)
     return path
 
 

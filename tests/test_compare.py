@@ -16,7 +16,7 @@ from helpers import HANG
 
 from semisup.cli.front import main
 from semisup.compare.assemble import compare
-from semisup.compare.choose import Wish
+from semisup.compare.choose import CompareRequest
 from semisup.compare.collect import find_runs, read_run
 from semisup.compare.comparable import conditions, differences
 from semisup.compare.record import FILE, Comparison, Interval
@@ -27,10 +27,10 @@ from semisup.errors import InputError
 SEEDS = {0: 0.70, 1: 0.74, 2: 0.72}
 
 
-def compared(root: Path, given: dict[Path, bool] | None = None, **wish: Any) -> Comparison:
+def compared(root: Path, given: dict[Path, bool] | None = None, **options: Any) -> Comparison:
     """The comparison of runs in a folder, or of those given, whose data all has 1,257 labels and no checkpoint."""
-    wished = Wish("semisup compare", root / "out", **wish)
-    return compare(given or find_runs([root]), wished, lambda run: 1257, lambda run: None)
+    request = CompareRequest("semisup compare", root / "out", **options)
+    return compare(given or find_runs([root]), request, lambda run: 1257, lambda run: None)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from semisup.cli.front import main
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures import FIGURES, gallery
-from semisup.figures.material import Material, labeled_images
+from semisup.figures.artifacts import RunArtifacts, labeled_images
 from semisup.figures.mosaic import pixels
 from semisup.runs.reading import read_metrics
 from strategies.exemplar import Exemplar, SurrogateClasses
@@ -55,8 +55,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(tmp_path_factory.mktemp("user"), "--data", "digits")
 
 
-def material(path: Path, data: DataModule) -> Material:
-    return Material(path, lambda path: data, CPU)
+def material(path: Path, data: DataModule) -> RunArtifacts:
+    return RunArtifacts(path, lambda path: data, CPU)
 
 
 def names(folder: Path) -> set[str]:

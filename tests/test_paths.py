@@ -177,8 +177,8 @@ def test_what_is_no_file_is_never_replaced(special: tuple[Path, str]) -> None:
     path, kind = special
     if kind == "a link":
         return
-    with pytest.raises(InputError, match="is not a plain file"), replacing(path) as aside:
-        aside.write_text("x")
+    with pytest.raises(InputError, match="is not a plain file"), replacing(path) as temporary:
+        temporary.write_text("x")
     assert not path.is_file() and not [*path.parent.glob(".*.tmp")]
 
 

@@ -31,7 +31,7 @@ from semisup.cli.front import main
 from semisup.data.download import unpack_tar
 from semisup.errors import InputError
 from semisup.features import dictionary
-from semisup.figures.material import Material
+from semisup.figures.artifacts import RunArtifacts
 from semisup.runs import safe_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +90,7 @@ def test_a_checkpoints_other_readers_run_no_code(executed: Path, tmp_path: Path)
         raise InputError("no data")
 
     with pytest.raises(InputError, match="is not a checkpoint"):
-        Material(tmp_path, no_data, torch.device("cpu")).state("KMeans")
+        RunArtifacts(tmp_path, no_data, torch.device("cpu")).state("KMeans")
 
 
 def test_a_cache_of_centroids_runs_no_code(executed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from semisup.runs.redaction import redacted
 
 if TYPE_CHECKING:
     from semisup.cli.config import Config
-    from semisup.compare.choose import Wish
+    from semisup.compare.choose import CompareRequest
     from semisup.compare.grid import Job
     from semisup.compare.record import Comparison, Failure
 
@@ -82,7 +82,7 @@ def _collect(request: Namespace, rest: list[str]) -> None:
     from semisup.runs.paths import local
 
     with _output(request, _OUT / "collected") as out:
-        _compare(find_runs([local(path) for path in request.runs]), _wish(request, out))
+        _compare(find_runs([local(path) for path in request.runs]), _request(request, out))
 
 
 def _grid(request: Namespace, rest: list[str]) -> None:
@@ -107,7 +107,7 @@ def _grid(request: Namespace, rest: list[str]) -> None:
         failures = train(jobs, out, request.jobs)
         finished = {run: False for job in jobs for run, done in [find(job, out / "runs")] if run and done}
         if finished:
-            _compare(finished, _wish(request, out, [job.strategy for job in jobs], failures))
+            _compare(finished, _request(request, out, [job.strategy for job in jobs], failures))
     for failure in failures:
         print(f"FAILED {failure.name} (exit code {failure.exit_code}): {printable(failure.last_line)}", file=sys.stderr)
         print(f"       all that it said: {shell(nearby(out / failure.log))}", file=sys.stderr)
@@ -171,34 +171,36 @@ def _output(request: Namespace, usual: Path) -> AbstractContextManager[Path]:
     return output_folder(request.out or usual, names, request.force, asked=bool(request.out))
 
 
-def _wish(request: Namespace, out: Path, order: Sequence[str] = (), failures: Sequence[Failure] = ()) -> Wish:
-    from semisup.compare.choose import Wish
+def _request(
+    request: Namespace, out: Path, order: Sequence[str] = (), failures: Sequence[Failure] = ()
+) -> CompareRequest:
+    from semisup.compare.choose import CompareRequest
 
     may_differ = [name.strip().removeprefix("--") for name in request.may_differ.split(",") if name.strip()]
     words = shell(*redacted(["semisup", *sys.argv[1:]]))
-    return Wish(words, out, list(dict.fromkeys(order)), may_differ, failures)
+    return CompareRequest(words, out, list(dict.fromkeys(order)), may_differ, failures)
 
 
-def _compare(directories: Mapping[Path, bool], wish: Wish) -> Comparison:
+def _compare(directories: Mapping[Path, bool], request: CompareRequest) -> Comparison:
     """Compares runs, prints the tables and what else must be said, and writes all of it."""
     from semisup.compare import assemble, page, table, tables
     from semisup.compare.network import look_at
     from semisup.runtime.console import say
 
-    comparison = assemble.compare(directories, wish, _count_labels, look_at)
+    comparison = assemble.compare(directories, request, _count_labels, look_at)
     made = tables.tables(comparison)
-    wish.out.mkdir(parents=True, exist_ok=True)
-    comparison.write(wish.out)
-    table.write(made, wish.out)
-    page.write(comparison, wish.out)
+    request.out.mkdir(parents=True, exist_ok=True)
+    comparison.write(request.out)
+    table.write(made, request.out)
+    page.write(comparison, request.out)
     say("\n" + "\n\n".join(one.text() for one in made) + "\n")
     for note in comparison.notes:
         say(note)
     for left in comparison.left_out:
-        say(f"left out {os.path.relpath(wish.out / left.path)}: {left.reason}")
+        say(f"left out {os.path.relpath(request.out / left.path)}: {left.reason}")
     names = ", ".join(one.name for one in made)
     files = f"{page.FILE}, comparison.json, {table.ALL}, and as .csv and .tex: {names}"
-    say(f"written to {os.path.relpath(wish.out)}: {files}")
+    say(f"written to {os.path.relpath(request.out)}: {files}")
     return comparison
 
 

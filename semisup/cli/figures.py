@@ -54,11 +54,11 @@ def run(request: Namespace) -> None:
     import torch
 
     from semisup.figures import gallery
-    from semisup.figures.material import Material
+    from semisup.figures.artifacts import RunArtifacts
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paths = [local(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
-    runs = [Material(path, lambda path: open_data(path, request.root), device) for path in paths]
+    runs = [RunArtifacts(path, lambda path: open_data(path, request.root), device) for path in paths]
     drawn, names = (
         0,
         [

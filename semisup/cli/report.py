@@ -58,7 +58,7 @@ def run(request: Namespace) -> None:
     import torch
 
     from semisup.cli.figures import open_data, patterns
-    from semisup.figures.material import Material
+    from semisup.figures.artifacts import RunArtifacts
     from semisup.report import arms, runs
     from semisup.report.html import html
     from semisup.report.latex import latex
@@ -69,7 +69,7 @@ def run(request: Namespace) -> None:
     from semisup.runtime.console import say
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = [Material(local(path), lambda path: open_data(path, request.root), device) for path in request.runs]
+    found = [RunArtifacts(local(path), lambda path: open_data(path, request.root), device) for path in request.runs]
     for material in found:
         named = material.path.resolve()
         require(named == material.run.resolve(), f"{material.path} is a part of a run; type {shell(material.run)}")

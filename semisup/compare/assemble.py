@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from semisup.compare import statistics
-from semisup.compare.choose import REFERENCE, Wish, choose, in_words
+from semisup.compare.choose import REFERENCE, CompareRequest, choose, in_words
 from semisup.compare.collect import Found
 from semisup.compare.comparable import conditions
 from semisup.compare.record import Arm, Cell, Checkpoint, Comparison, Difference, Efficiency, Network
@@ -20,7 +20,7 @@ _VERSIONS = ("semisup", "torch", "git", "gpus")  # of the environment, that shou
 
 def compare(
     directories: Mapping[Path, bool],
-    wish: Wish,
+    request: CompareRequest,
     count_labels: Callable[[Path], int | None],
     look_at_network: Callable[[Path], Network | None],
 ) -> Comparison:
@@ -28,17 +28,17 @@ def compare(
 
     Args:
         directories: run directories, and whether each was named by the user; such a one is never left out in silence.
-        wish: what was asked for.
+        request: what was asked for.
         count_labels: the number of all labels of the data that a run was trained on, if the data is there.
         look_at_network: the network of a run, if a checkpoint is there.
 
     Raises:
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
-    kept, left_out = choose(directories, wish)
+    kept, left_out = choose(directories, request)
     totals = {run.directory: _labels(run, kept, count_labels) for run in kept}
     arms = _name_arms(kept)
-    order = {name: place for place, name in enumerate(wish.order)}
+    order = {name: place for place, name in enumerate(request.order)}
 
     def place(arm: Arm) -> tuple[bool, int, str]:
         return arm.strategy != REFERENCE, order.get(arm.strategy, len(order)), arm.name
@@ -46,7 +46,7 @@ def compare(
     runs = [
         replace(
             one.run,
-            path=os.path.relpath(one.directory, wish.out),
+            path=os.path.relpath(one.directory, request.out),
             arm=arms[one.directory].name,
             labels=totals[one.directory],
         )
@@ -61,7 +61,7 @@ def compare(
     shared = [conditions(one.config, one.gpus) for one in kept]
     comparison = Comparison(
         created=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        command=wish.command,
+        command=request.command,
         data=str(kept[0].config["data"].get("name")),
         class_names=kept[0].class_names,
         score=score,  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def compare(
         options={name: value for name, value in shared[0].items() if all(o.get(name) == value for o in shared)},
         network=next((network for one in kept if (network := look_at_network(one.directory))), None),
         left_out=left_out,
-        failures=list(wish.failures),
+        failures=list(request.failures),
         notes=[],
     )
     comparison = replace(comparison, cells=_cells(comparison))

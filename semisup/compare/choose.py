@@ -17,7 +17,7 @@ REFERENCE = "supervised"
 
 
 @dataclass(frozen=True)
-class Wish:
+class CompareRequest:
     """What the user asked for, besides the runs.
 
     Attributes:
@@ -35,22 +35,22 @@ class Wish:
     failures: Sequence[Failure] = ()
 
 
-def choose(directories: Mapping[Path, bool], wish: Wish) -> tuple[list[Found], list[LeftOut]]:
+def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[list[Found], list[LeftOut]]:
     """The runs to compare, one at least, and the others.
 
     Args:
         directories: run directories, and whether each was named by the user; such a one is never left out in silence.
-        wish: what was asked for.
+        request: what was asked for.
 
     Raises:
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
-    found, left_out = _read(directories, wish.out)
-    kept, more = _comparable(found, wish)
+    found, left_out = _read(directories, request.out)
+    kept, more = _comparable(found, request)
     left_out += more
-    kept, more = _newest(kept, wish.out)
+    kept, more = _newest(kept, request.out)
     left_out += more
-    _refuse(left_out, directories, wish.out)
+    _refuse(left_out, directories, request.out)
     require(bool(kept), _nothing(left_out))
     return kept, left_out
 
@@ -74,13 +74,13 @@ def _read(directories: Iterable[Path], out: Path) -> tuple[list[Found], list[Lef
     return found, left_out
 
 
-def _comparable(found: list[Found], wish: Wish) -> tuple[list[Found], list[LeftOut]]:
+def _comparable(found: list[Found], request: CompareRequest) -> tuple[list[Found], list[LeftOut]]:
     """The runs of the most common conditions, and the others. Options that may differ become part of the arm."""
     if not found:
         return [], []
     those = [
-        conditions(one.config, one.gpus, wish.may_differ)
-        | {name: value for name, value in one.splits.items() if name not in wish.may_differ}
+        conditions(one.config, one.gpus, request.may_differ)
+        | {name: value for name, value in one.splits.items() if name not in request.may_differ}
         for one in found
     ]
     settle_places(those, [one.data for one in found])
@@ -89,9 +89,9 @@ def _comparable(found: list[Found], wish: Wish) -> tuple[list[Found], list[LeftO
     for one, its in zip(found, those, strict=True):
         if differing := differences(its, most):
             reason = f"not comparable: {one.run.strategy} seed {one.run.seed} {_listed(differing)}"
-            left_out.append(LeftOut(os.path.relpath(one.directory, wish.out), reason, differing))
+            left_out.append(LeftOut(os.path.relpath(one.directory, request.out), reason, differing))
         else:
-            allowed = {name: value for name, value in flat(one.config).items() if name in wish.may_differ}
+            allowed = {name: value for name, value in flat(one.config).items() if name in request.may_differ}
             kept.append(replace(one, run=replace(one.run, options=one.run.options | allowed)))
     return kept, left_out
 

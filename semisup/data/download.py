@@ -125,26 +125,25 @@ def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000
     Raises:
         InputError: a member is a link or a device, or lies outside of the folder, or the archive is damaged or too big.
     """
-    aside = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
+    temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
     try:
         with _unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             total = 0
             for count, member in enumerate(archive, start=1):
-                target = aside / member.name
                 require(member.size >= 0, f"{path} holds {member.name!r} of {member.size:,} bytes; it is not unpacked")
                 total += member.size
-                inside = target.resolve().is_relative_to(aside.resolve())
+                inside = (temporary / member.name).resolve().is_relative_to(temporary.resolve())
                 require(inside, f"{path} holds {member.name!r}, which lies outside of its folder; it is not unpacked")
                 require(member.isreg() or member.isdir(), f"{path} holds {member.name!r}, which is not a plain file")
                 require(count <= most_members, f"{path} holds more than {most_members:,} files; it is not unpacked")
                 require(total <= most_bytes, f"{path} unpacks to more than {most_bytes:,} bytes; it is not unpacked")
                 content.left += member.size
-                _write_member(archive, member, target)
+                archive.extract(member, temporary, filter="data")
                 content.left = _HEADERS
             while content.read(_BLOCK):  # to the end, where gzip has its checksum
                 pass
-        for file in [entry for entry in aside.rglob("*") if entry.is_file()]:
-            target = into / file.relative_to(aside)
+        for file in [entry for entry in temporary.rglob("*") if entry.is_file()]:
+            target = into / file.relative_to(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)
     except InputError:
@@ -152,7 +151,7 @@ def unpack_tar(path: Path, into: Path, most_bytes: int, most_members: int = 1000
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise InputError(f"{path} can't be unpacked: {error}") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Rationed(io.RawIOBase):
@@ -179,14 +178,3 @@ def _unpacked(path: Path) -> _Rationed:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return _Rationed(cast(BinaryIO, gzip.open(path)) if packed else path.open("rb"))
-
-
-def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = archive.extractfile(member)
-    assert source is not None  # only links and devices have no content
-    with source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, _BLOCK)

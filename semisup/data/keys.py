@@ -45,8 +45,8 @@ def image_keys(images: np.ndarray) -> np.ndarray:
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(place) as aside:
-                aside.write_bytes(_sealed(keys, state))
+            with replacing(place) as temporary:
+                temporary.write_bytes(_sealed(keys, state))
             break
         except (OSError, InputError):  # not writable, full, or no file: the next place, and at last none at all
             continue

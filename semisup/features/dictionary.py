@@ -137,6 +137,6 @@ def _cached(
     found = compute()
     with suppress(OSError, RuntimeError):  # not writable, or full, which torch calls a RuntimeError: no cache then
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as aside:
-            torch.save({key: value.cpu() for key, value in found.items()}, aside)
+        with replacing(path) as temporary:
+            torch.save({key: value.cpu() for key, value in found.items()}, temporary)
     return found

@@ -89,10 +89,10 @@ def _once(module: pl.LightningModule) -> Named:
 
 
 def _network(module: pl.LightningModule, epochs: int) -> Named:
+    from semisup.figures.artifacts import predicted
     from semisup.figures.calibration import calibration
     from semisup.figures.confusion import confusion, counted
     from semisup.figures.filters import filters
-    from semisup.figures.material import predicted
     from semisup.figures.stages import first_filters
 
     assert isinstance(module, Classifier)

@@ -14,13 +14,13 @@ from semisup.augment.views import VIEWS
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
+from semisup.figures.artifacts import RunArtifacts, labeled_images
 from semisup.figures.augmentations import augmentations
 from semisup.figures.calibration import calibration
 from semisup.figures.confusion import confusion, counted
 from semisup.figures.curves import curves
 from semisup.figures.embedding import embedding
 from semisup.figures.filters import filters
-from semisup.figures.material import Material, labeled_images
 from semisup.figures.pseudolabels import pseudolabels, rounds
 from semisup.figures.stages import LAST, first_filters, stage_features
 from semisup.figures.surrogate import surrogate, whole_patches
@@ -35,7 +35,7 @@ _LEAST = 10  # images that t-SNE makes sense of
 Named = Iterator[tuple[str, Figure]]
 
 
-def _filters(run: Material) -> Named:
+def _filters(run: RunArtifacts) -> Named:
     epochs = f"after {run.epochs} epoch{'s' * (run.epochs != 1)}"
     yuv = run.module.network.normalization.kind == "yuv"
     panels = {f"{epochs} (Y, U, V shown as red, green, blue)" if yuv else epochs: first_filters(run.module)}
@@ -44,12 +44,12 @@ def _filters(run: Material) -> Named:
     yield "filters", filters(panels)
 
 
-def _centroids(run: Material) -> Named:
+def _centroids(run: RunArtifacts) -> Named:
     found = run.state("KMeans")["centroids"]
     yield "centroids", filters({f"{len(found):,} centroids": found})
 
 
-def _surrogate(run: Material) -> Named:
+def _surrogate(run: RunArtifacts) -> Named:
     state, options, pools = run.state("Exemplar"), run.options["exemplar"], run.data.pools
     rows, centres = state["rows"], state["centres"]
     pool, count, per_class = pools.without_label or pools.labeled, len(rows), options["samples_per_class"]
@@ -67,7 +67,7 @@ def _surrogate(run: Material) -> Named:
     yield "surrogate", surrogate(whole_patches(images, centres[chosen], size), samples)
 
 
-def _augmentations(run: Material) -> Named:
+def _augmentations(run: RunArtifacts) -> Named:
     yield from views(run.data)
 
 
@@ -80,7 +80,7 @@ def views(data: DataModule) -> Named:
     yield "augmentations", augmentations({name: view(images, draws[name]) for name, view in VIEWS.items()})
 
 
-def _embedding(run: Material) -> Named:
+def _embedding(run: RunArtifacts) -> Named:
     module, data = run.fitting
     images, target, what = _embedded(data)
     names = module.spec.class_names
@@ -114,22 +114,22 @@ def _refuse_diverged(features: Tensor) -> None:
     require(bool(features.isfinite().all()), "the network has diverged: its features are not finite")
 
 
-def _confusion(run: Material) -> Named:
+def _confusion(run: RunArtifacts) -> Named:
     p, target, what = run.predictions
     yield "confusion", confusion(counted(p, target), run.module.spec.class_names, what)
 
 
-def _calibration(run: Material) -> Named:
+def _calibration(run: RunArtifacts) -> Named:
     yield "calibration", calibration(*run.predictions)
 
 
-def _pseudolabels(run: Material) -> Named:
+def _pseudolabels(run: RunArtifacts) -> Named:
     found = rounds(run.metrics)
     require(bool(found), "the run logged no round of pseudo-labels")
     yield "pseudolabels", pseudolabels(found)
 
 
-OF_A_RUN: dict[str, Callable[[Material], Named]] = {
+OF_A_RUN: dict[str, Callable[[RunArtifacts], Named]] = {
     "filters": _filters,
     "centroids": _centroids,
     "surrogate": _surrogate,
@@ -141,7 +141,7 @@ OF_A_RUN: dict[str, Callable[[Material], Named]] = {
 }
 
 
-def of_all(runs: Sequence[Material]) -> Named:
+def of_all(runs: Sequence[RunArtifacts]) -> Named:
     """The curves of all runs in one figure.
 
     Raises:

@@ -73,7 +73,7 @@ def show(axes: Axes, image: np.ndarray, width: float) -> None:
 
 @styled()
 def save(drawn: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes `name.png` (200 dpi) and `name.pdf` aside and moves them into place.
+    """Writes `name.png` (200 dpi) and `name.pdf` to temporary files and moves them into place.
 
     The same figure gives the same bytes, so files carry no date.
 
@@ -86,8 +86,8 @@ def save(drawn: Figure, folder: Path, name: str) -> list[Path]:
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         path = folder / f"{name}.{kind}"
-        with replacing(path) as aside:
-            drawn.savefig(aside, format=kind, dpi=DPI, metadata=metadata)
+        with replacing(path) as temporary:
+            drawn.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
         paths.append(path)
     return paths
 

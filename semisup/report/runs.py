@@ -9,7 +9,7 @@ from typing import Any, Literal
 from semisup.compare.comparable import flat
 from semisup.errors import InputError, require
 from semisup.escape import shell
-from semisup.figures.material import Material
+from semisup.figures.artifacts import RunArtifacts
 from semisup.runs import run_files
 from semisup.runs.directory import Which
 from semisup.runs.redaction import redacted
@@ -28,7 +28,7 @@ class Run:
         environment: fact -> value, for every process that trained: more than one where the run was resumed.
     """
 
-    material: Material
+    material: RunArtifacts
     options: dict[str, Any]
     metrics: list[dict[str, float]]
     environment: list[dict[str, str]]
@@ -89,7 +89,7 @@ class Run:
         return next((row[name] for row in reversed(self.metrics) if name in row), None)
 
 
-def read(material: Material) -> Run:
+def read(material: RunArtifacts) -> Run:
     """Reads a run.
 
     Raises:

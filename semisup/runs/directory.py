@@ -167,8 +167,8 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         WriteError: the disk does not take it.
     """
-    with writing(path), replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8", newline="\n")
+    with writing(path), replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -176,12 +176,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that is moved to `path` when it is complete, and removed where it isn't."""
     path = Path(path)
     require(path.is_file() or not path.exists(), f"{path} is not a plain file, and is not replaced by one")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_environment(run_dir: Path, data: str = "") -> None:

@@ -122,8 +122,8 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         text = _lines(columns, [dict(zip(columns, map(csv_cell, columns), strict=True)), *rows])
-        with replacing(self.path) as aside:
-            aside.write_text(text, encoding="utf-8", newline="")
+        with replacing(self.path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
         self._columns, self._last = columns, rows[-1] if rows else {}
         self._last_offset = len(text.encode()) - (len(_lines(columns, rows[-1:]).encode()) if rows else 0)
 

@@ -31,12 +31,12 @@ from semisup.cli.config import parse
 from semisup.cli.resume import run_to_resume
 from semisup.cli.yaml_files import Dumper
 from semisup.compare.assemble import compare
-from semisup.compare.choose import Wish
+from semisup.compare.choose import CompareRequest
 from semisup.compare.collect import find_runs, read_config
 from semisup.compare.record import FILE, Comparison
 from semisup.compare.tables import tables
 from semisup.errors import InputError
-from semisup.figures.material import Material
+from semisup.figures.artifacts import RunArtifacts
 from semisup.report import runs
 from semisup.report.arms import arms
 from semisup.report.html import html
@@ -167,7 +167,7 @@ def check_comparison_of_runs(case: Case) -> None:
     """A run that can't be read is named, or left out with a reason; the comparison of the others can be written."""
     run, strategy = case.given
     read_config.cache_clear()
-    found = compare(find_runs([Path("runs")]), Wish("x", Path()), lambda path: None, lambda path: None)
+    found = compare(find_runs([Path("runs")]), CompareRequest("x", Path()), lambda path: None, lambda path: None)
     found.write(Path())
     assert Comparison.read(Path("comparison.json")) == found and all(table.text() for table in tables(found))
     scores = {one.path: one.scores["best/test_accuracy"] for one in found.runs if "best/test_accuracy" in one.scores}
@@ -188,7 +188,7 @@ def check_report_of_a_run(case: Case) -> None:
     def no_data(path: Path) -> Any:
         raise InputError("no data")
 
-    found = runs.read(Material(Path(run), no_data, CPU))
+    found = runs.read(RunArtifacts(Path(run), no_data, CPU))
     content = report(arms([found]), Pictures(None, {}, {}))
     assert latex(content) and html(content, Path()) and markdown(content)
     if case.valid:

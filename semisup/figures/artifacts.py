@@ -23,7 +23,7 @@ from semisup.runs.reading import read_metrics
 _EMBEDDED = 1000  # images
 
 
-class Material:
+class RunArtifacts:
     """A run's metrics, checkpoint and data, each opened when a figure first asks for it.
 
     Args:
