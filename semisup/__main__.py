@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 from semisup.cli import front
+from semisup.cli.verbs import VERBS
 from semisup.runtime import streams
 from semisup.runtime.openmp import bound_spinning
-
-_TRAIN = ("fit", "compare")  # what they print is said of files that they write
 
 
 def main() -> int:
@@ -19,8 +18,8 @@ def main() -> int:
     """
     streams.outlast()
     bound_spinning()
-    code = front.main()
-    return code or int(streams.was_full() and sys.argv[1:2] not in ([verb] for verb in _TRAIN))
+    code, verb = front.main(), VERBS.get("".join(sys.argv[1:2]))
+    return code or int(streams.was_full() and not (verb and not verb.prints))
 
 
 if __name__ == "__main__":

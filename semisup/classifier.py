@@ -23,7 +23,7 @@ from semisup.data.hidden_labels import target_quality
 from semisup.errors import InputError, require
 from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
-from semisup.models import backbones, optim
+from semisup.models import SGD_OPTIONS, backbones, optim
 from semisup.models.ema import EMA
 from semisup.models.modes import evaluation_mode, frozen_batchnorm
 from semisup.models.network import Network
@@ -72,7 +72,7 @@ class OptimizerOptions:
 
 
 _ROOM = 256 << 20  # bytes, for what is small beside any network
-SGD = OptimizerOptions("sgd", {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
+SGD = OptimizerOptions("sgd", SGD_OPTIONS)
 
 
 class Classifier(pl.LightningModule):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from semisup import __version__
 from semisup.cli import front, listing
 from semisup.cli.config import Config
 from semisup.cli.lightning_errors import Refused
+from semisup.cli.verbs import VERBS
 from semisup.errors import InputError
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "jsonargparse", "numpy", "yaml", "sklearn", "wandb")
@@ -155,6 +157,16 @@ def test_every_verb_that_works_has_help(capsys: pytest.CaptureFixture[str]) -> N
         assert front.main([verb, "-h"]) == 0
         text = capsys.readouterr().out
         assert text.startswith(f"usage: semisup {verb} ") and option in text
+
+
+def test_every_verb_of_the_table_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    front.main(["--help"])
+    overview = capsys.readouterr().out
+    for name, verb in VERBS.items():
+        with suppress(SystemExit):
+            front.main([name, "--help"])
+        assert verb.sentence in " ".join(capsys.readouterr().out.split()), name
+        assert f"  {name:17}{verb.help}\n" in overview
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

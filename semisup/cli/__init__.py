@@ -27,15 +27,6 @@ DEFAULTS: dict[str, Any] = {
     "trainer.default_root_dir": "runs",
     "trainer.log_every_n_steps": 10,
 }
-SGD: dict[str, Any] = {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-# What one invocation reads and writes; not part of the configuration.
-VERB_OPTIONS: dict[str, dict[str, str | bool | None]] = {
-    "fit": {"resume": None, "resume_data": "same"},
-    "validate": {"ckpt_path": None},
-    "test": {"ckpt_path": None},
-    "predict": {"ckpt_path": None, "out": None, "format": "csv", "on": "test", "force": False},
-}
-CHOICES = {"resume_data": ("same", "remap"), "format": ("csv", "kaggle"), "on": ("test", "val", "unlabeled")}
 ROOT = "./data"  # where datasets are looked for
 
 

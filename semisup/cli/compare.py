@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup.cli import add_output
+from semisup.cli.verbs import Parser
 from semisup.errors import InputError, require
 from semisup.escape import nearby, printable, shell
 from semisup.runs.redaction import redacted
@@ -39,9 +40,9 @@ work, the two share what is left. --dry_run prints the commands, one a line, for
 without it collects what they left."""
 
 
-def add_options(parser: ArgumentParser, argv: Sequence[str]) -> None:
+def add_options(parser: Parser) -> None:
     """The verb's options. Where runs are trained, what isn't an option here is one of `semisup fit`."""
-    if not any(argument.partition("=")[0] == "--strategies" for argument in argv):
+    if not any(argument.partition("=")[0] == "--strategies" for argument in parser.given):
         parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories, or folders that hold some")
     add = parser.add_argument
     add("--strategies", metavar="NAME,NAME", help="train these first, each with every seed and number of labels")

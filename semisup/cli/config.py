@@ -30,13 +30,15 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup import plugins
 from semisup.classifier import ModelOptions
-from semisup.cli import CHOICES, DEFAULTS, ROOT, SGD, SHORT, VERB_OPTIONS, expand, last, resolve_data, take
+from semisup.cli import DEFAULTS, ROOT, SHORT, expand, last, resolve_data, take
 from semisup.cli.config_file import config_text
 from semisup.cli.moved import follow_moves
 from semisup.cli.plain import imported, outside, plain
+from semisup.cli.verbs import VERBS
 from semisup.cli.yaml_files import Dumper, flatten, lookup, nest, read
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.escape import shell
+from semisup.models import SGD_OPTIONS
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.randomness import seed_libraries
 from semisup.runs import run_files
@@ -147,7 +149,15 @@ def parse(verb: str, argv: list[str]) -> Config:
         require(value != "--", f"--{key}: expected a value, got --")
         require(key != "ckpt_path", "--ckpt_path is not of fit; type --resume RUN to go on with a run")
         if argument.startswith("--") and not _exists(key, options):
-            valid = (*options, *SHORT, *VERB_OPTIONS[verb], "config", "trust", "print_config", "help")
+            valid = (
+                *options,
+                *SHORT,
+                *(option.name for option in VERBS[verb].options),
+                "config",
+                "trust",
+                "print_config",
+                "help",
+            )
             raise InputError(_unknown(key, valid, chosen[-1], "--"))
     merged = {key: found for key, found in _merge(files, chosen, options).items() if key not in given}
     _close(parser, merged, given, trust)
@@ -224,17 +234,17 @@ def _is_in_range(value: Any) -> bool:
 def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]]:
     """What this one invocation reads and writes, and the other arguments."""
     own: dict[str, Any] = {}
-    for option, default in VERB_OPTIONS[verb].items():
-        if isinstance(default, bool):
-            own[option], args = f"--{option}" in args, [argument for argument in args if argument != f"--{option}"]
+    for option in VERBS[verb].options:
+        name, choices = option.name, option.type.split("|") if option.type.islower() else ()
+        if not option.type:
+            own[name], args = f"--{name}" in args, [argument for argument in args if argument != f"--{name}"]
             continue
-        values, args = take(args, option)
-        own[option] = values[-1] if values else default
-        choices = CHOICES.get(option, (own[option],))
-        require(own[option] in choices, f"--{option}: expected {' or '.join(map(str, choices))}, got {own[option]!r}")
-    for option in ("resume", "ckpt_path", "out"):
-        if own.get(option) and own[option] != "auto":
-            own[option] = str(local(own[option]))
+        values, args = take(args, name)
+        own[name] = values[-1] if values else option.default if choices else None
+        require(not choices or own[name] in choices, f"--{name}: expected {' or '.join(choices)}, got {own[name]!r}")
+    for name in ("resume", "ckpt_path", "out"):
+        if own.get(name) and own[name] != "auto":
+            own[name] = str(local(own[name]))
     require(own.get("resume_data") != "remap" or own["resume"], "--resume_data remap goes with --resume RUN")
     require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} --ckpt_path PATH, of a run or a checkpoint")
     return own, args
@@ -284,7 +294,7 @@ def _parser(chosen: dict[str, str]) -> ArgumentParser:
     add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
     add("tracking", TrackingOptions)
     add("trainer", Trainer)
-    sgd = SGD if chosen["optimizer.name"] == "sgd" else {}
+    sgd = SGD_OPTIONS if chosen["optimizer.name"] == "sgd" else {}
     parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in sgd.items()})
     return parser
 

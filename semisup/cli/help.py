@@ -9,71 +9,20 @@ import textwrap
 from dataclasses import replace
 
 from semisup import plugins
-from semisup.cli import DEFAULTS, ROOT, SGD, last, resolve_data
+from semisup.cli import DEFAULTS, ROOT, last, resolve_data
+from semisup.cli.verbs import VERBS
 from semisup.errors import InputError, did_you_mean
+from semisup.models import SGD_OPTIONS
 from semisup.plugins import source
 from semisup.plugins.source import Option
 
-VERBS = {
-    "fit": "train a classifier",
-    "validate": "score a run on the validation images",
-    "test": "score a run on the test images",
-    "predict": "write a run's predictions to a file",
-    "figures": "draw the pictures of one or more runs",
-    "report": "write the report of one or more runs, as LaTeX, HTML and Markdown",
-    "compare": "train strategies over seeds and numbers of labels, or compare runs that are there",
-    "dashboard": "build a W&B workspace and a report of what runs logged",
-    "sweep": "vary the options of a strategy: a W&B sweep, or a plain list of commands",
-    "kmeans-features": "score k-means features with a linear SVM, without a network",
-    "list": "list the strategies, datamodules and backbones that are installed",
-    "data": "download a dataset, or remove old caches",
-}
-_EXAMPLES = {
-    "fit": (
-        "semisup fit",
-        "semisup fit --strategy pseudolabel --pseudolabel.threshold 0.9 --trainer.max_epochs 50",
-        "semisup fit --data stl10 --model torchvision:resnet18 --optimizer adamw --optimizer.lr 0.001 --seed 1",
-        "semisup fit --config mine.yaml --resume runs/digits/supervised/20250101-120000-s0",
-    ),
-    "validate": ("semisup validate --ckpt_path RUN",),
-    "test": ("semisup test --ckpt_path RUN", "semisup test --ckpt_path RUN/checkpoints/last.ckpt"),
-    "predict": ("semisup predict --ckpt_path RUN --out submission.csv --format kaggle",),
-}
-_CHECKPOINT = Option("ckpt_path", "RUN|FILE", "(required)", "a run directory or a checkpoint; its config.yaml is read")
-_OPTIONS = {
-    "fit": (
-        Option(
-            "resume",
-            "RUN|auto",
-            "None",
-            "the run to go on with, in its directory and with its options; auto: the newest one with the options that "
-            "are typed, and a new one where there is none",
-        ),
-        Option(
-            "resume_data",
-            "same|remap",
-            "same",
-            "of a resumed run: refuse other data than it began with, or go on with what is there; what is known of "
-            "single images, such as pseudo-labels, follows them by what they show and by their names",
-        ),
-    ),
-    "validate": (_CHECKPOINT,),
-    "test": (_CHECKPOINT,),
-    "predict": (
-        _CHECKPOINT,
-        Option("out", "FILE", "None", "where to write"),
-        Option("format", "csv|kaggle", "csv", "of the file"),
-        Option("on", "test|val|unlabeled", "test", "the images to predict"),
-        Option("force", "", "", "write over a file that isn't one of predictions as well"),
-    ),
-}
 _MAIN = (
     Option("strategy", "NAME[+NAME]", DEFAULTS["strategy"], "what to learn from unlabeled images (semisup list)"),
     Option("data", "NAME", f"stl10 where it is in {ROOT}, else digits", "the dataset (semisup list)"),
     Option("config", "FILE", "", "options from YAML; several files add up, and the command line beats them all"),
     Option("trust", "", "", "import the classes that files, also a run that goes on, name in their trainer group"),
     Option("print_config", "", "", "print all options as YAML, to give to --config, and do nothing else"),
-    Option("seed", "N", "0", "of every random draw; 0 or more"),
+    Option("seed", "N", str(DEFAULTS["seed"]), "of every random draw; 0 or more"),
 )
 _COLUMN = 42  # where an option's help begins
 _MOST_USED = (
@@ -85,7 +34,7 @@ _MOST_USED = (
 
 def overview() -> str:
     """What `semisup --help` prints."""
-    verbs = "\n".join(f"  {verb:17}{summary}" for verb, summary in VERBS.items())
+    verbs = "\n".join(f"  {name:17}{verb.help}" for name, verb in VERBS.items())
     return (
         "usage: semisup VERB [OPTION]...\n\nSemi-supervised image classification: few labels, many unlabeled pictures."
         f"\n\nverbs:\n{verbs}\n\n`semisup VERB --help` tells of one verb. An error is one line; with SEMISUP_DEBUG=1 "
@@ -108,9 +57,9 @@ def of_verb(verb: str, argv: list[str], topic: str | None) -> str:
         return _topic(topic, argv)
     usage = f"usage: semisup {verb} [--strategy NAME] [--data NAME] [--GROUP.OPTION VALUE]..."
     parts = [
-        f"{usage}\n\n{VERBS[verb].capitalize()}.",
-        "\n".join(["examples:", *(f"  {example}" for example in _EXAMPLES[verb])]),
-        _section("main options:", "", (*_OPTIONS[verb], *_MAIN)),
+        f"{usage}\n\n{VERBS[verb].sentence}",
+        "\n".join(["examples:", *(f"  {example}" for example in VERBS[verb].examples)]),
+        _section("main options:", "", (*VERBS[verb].options, *_MAIN)),
     ]
     for name in plugins.split_names(last(argv, "strategy") or DEFAULTS["strategy"]):
         parts.append(_plugin(plugins.STRATEGIES, name, name))
@@ -167,7 +116,7 @@ def _optimizer(name: str) -> str:
     classes = {cls.lower(): cls for cls in imported if cls[:1].isupper() and cls != "Optimizer"}
     if name.lower() not in classes:
         raise InputError(f"torch.optim has no optimizer {name!r}{did_you_mean(name.lower(), classes)}")
-    ours = SGD if name.lower() == "sgd" else {}
+    ours = SGD_OPTIONS if name.lower() == "sgd" else {}
     options = source.describe(f"torch.optim:{classes[name.lower()]}").options
     own = tuple(replace(o, default=str(ours.get(o.name, o.default))) for o in options if o.name != "params")
     return _section(f"optimizer {name} (--optimizer NAME takes any of torch.optim):", "optimizer.", own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from argparse import ArgumentParser, Namespace
 
 from semisup import plugins
 from semisup.errors import InputError, did_you_mean
@@ -16,6 +17,16 @@ _GROUPS = {
 }
 _COMPOSED = {"strategies": plugins.COMPOSITIONS.items()}
 _TORCHVISION = ("torchvision:NAME", "Any classification network of torchvision, such as torchvision:resnet18.")
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """What is to be listed."""
+    parser.add_argument("kind", nargs="?", help="strategies, datamodules or backbones; all of them by default")
+
+
+def run(request: Namespace) -> None:
+    """Prints what is installed."""
+    print("\n".join(lines(request.kind)))
 
 
 def lines(kind: str | None = None) -> list[str]:
