@@ -11,8 +11,9 @@ from torchvision.datasets.utils import check_integrity
 
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.download import download, unpack_tar
+from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
-from semisup.data.splits import holdout, pick
+from semisup.data.splits import holdout
 from semisup.errors import InputError
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -53,18 +54,8 @@ class CIFAR10(DataModule):
         images, labels = self._load(train=True)
         test_images, test_labels = self._load(train=False)
         train, val = holdout(labels, len(labels) // 10, "cifar10 val")
-        chosen = np.arange(len(train))
-        if self.labels_per_class is not None:
-            chosen = pick(labels[train], self.labels_per_class, _CLASSES, self.seed)
-        labeled, unlabeled = train[chosen], np.delete(train, chosen)
-        return Pools(
-            labeled=Pool(images, labels[labeled], labeled),
-            unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
-            val=Pool(images, labels[val], val),
-            test=Pool(test_images, test_labels),
-            train_size=len(train),
-            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
-        )
+        test = Pool(test_images, test_labels)
+        return few_labels(self, images, labels, train, Pool(images, labels[val], val), test)
 
     def _check(self) -> None:
         """The files are pickles, which can run any code when they are read: none is, before all have the right md5."""

@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
-from semisup.data.splits import holdout, pick
+from semisup.data.splits import holdout
 
 _TEST, _VAL = 360, 180  # about a fifth and a tenth
 
@@ -45,15 +46,5 @@ class Digits(DataModule):
         rest, test = holdout(labels, _TEST, "digits test")
         kept, held = holdout(labels[rest], _VAL, "digits val")
         train, val = rest[kept], rest[held]
-        chosen = np.arange(len(train))
-        if self.labels_per_class is not None:
-            chosen = pick(labels[train], self.labels_per_class, self.spec.class_names, self.seed)
-        labeled, unlabeled = train[chosen], np.delete(train, chosen)
-        return Pools(
-            labeled=Pool(images, labels[labeled], labeled),
-            unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
-            val=Pool(images, labels[val], val),
-            test=Pool(images, labels[test], test),
-            train_size=len(train),
-            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
-        )
+        held_out = (Pool(images, labels[rows], rows) for rows in (val, test))
+        return few_labels(self, images, labels, train, *held_out)

@@ -16,8 +16,9 @@ from torchvision.datasets import MNIST as Source
 
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.download import download, file_md5
+from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
-from semisup.data.splits import holdout, pick
+from semisup.data.splits import holdout
 from semisup.errors import InputError, require
 from semisup.escape import shell
 from semisup.runtime.console import say
@@ -73,18 +74,7 @@ class MNIST(DataModule):
         if self.split == "peek":
             say("data: the test images validate (--data.split peek), so nothing may be chosen by validation")
             val = test
-        chosen = np.arange(len(train))
-        if self.labels_per_class is not None:
-            chosen = pick(labels[train], self.labels_per_class, self.spec.class_names, self.seed)
-        labeled, unlabeled = train[chosen], np.delete(train, chosen)
-        return Pools(
-            labeled=Pool(images, labels[labeled], labeled),
-            unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
-            val=val,
-            test=test,
-            train_size=len(train),
-            hidden_labels=labels[unlabeled] if len(unlabeled) else None,
-        )
+        return few_labels(self, images, labels, train, val, test)
 
     def _load(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, 1, 28, 28) uint8 and labels (N,) int64 of `train` or `t10k`."""
