@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torchvision.datasets import CIFAR10 as Source
@@ -16,8 +16,7 @@ from semisup.data.pool import Pool
 from semisup.data.splits import holdout
 from semisup.errors import InputError
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_PACKED, _UNPACKED = 170_498_071, 200_000_000  # bytes of the archive, and a little more than those of its files
+_UNPACKED = 200_000_000  # a little more than the bytes of an archive's files
 
 
 class CIFAR10(DataModule):
@@ -35,14 +34,19 @@ class CIFAR10(DataModule):
         kwargs: see DataModule.
     """
 
+    source: ClassVar[type[Source]] = Source  # what reads the files, and knows their names, places and digests
+    spec = DataSpec(
+        "cifar10",
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        channels=3,
+        image_size=32,
+    )
+    title: ClassVar[str] = "CIFAR-10"
+    packed: ClassVar[int] = 170_498_071  # bytes of the archive
+
     def __init__(self, root: str = "data", download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root, self.download = Path(root).expanduser(), download
-
-    @property
-    def spec(self) -> DataSpec:
-        """Ten classes of 32x32 pixels in colour."""
-        return DataSpec("cifar10", _CLASSES, channels=3, image_size=32)
 
     def read(self) -> Pools:
         """Reads the files, downloading them first where that was asked for.
@@ -53,7 +57,7 @@ class CIFAR10(DataModule):
         self._check()
         images, labels = self._load(train=True)
         test_images, test_labels = self._load(train=False)
-        train, val = holdout(labels, len(labels) // 10, "cifar10 val")
+        train, val = holdout(labels, len(labels) // 10, f"{self.spec.name} val")
         test = Pool(test_images, test_labels)
         return few_labels(self, images, labels, train, Pool(images, labels[val], val), test)
 
@@ -62,27 +66,31 @@ class CIFAR10(DataModule):
         if self.download and self._wrong():
             self._fetch()
         if wrong := self._wrong():
-            folder = self.root / Source.base_folder
+            folder = self.root / self.source.base_folder
             damaged = [name for name in wrong if (folder / name).exists()]
             found = f"in {folder} a wrong md5: {', '.join(damaged)}" if damaged else f"no {folder}/{wrong[0]}"
             raise InputError(
-                f"CIFAR-10 is missing or damaged (found {found}); type --data.download true to download 170 MB to "
+                f"{self.title} is missing or damaged (found {found}); type --data.download true to download 170 MB to "
                 f"{self.root}, or --data.root FOLDER if it is elsewhere"
             )
 
     def _wrong(self) -> list[str]:
         """Names of the files that are missing or not what they should be."""
-        files = [*Source.train_list, *Source.test_list, (Source.meta["filename"], Source.meta["md5"])]
-        return [name for name, md5 in files if not check_integrity(self.root / Source.base_folder / name, md5)]
+        files = [
+            *self.source.train_list,
+            *self.source.test_list,
+            (self.source.meta["filename"], self.source.meta["md5"]),
+        ]
+        return [name for name, md5 in files if not check_integrity(self.root / self.source.base_folder / name, md5)]
 
     def _fetch(self) -> None:
         """Fetches the archive, unpacks it and removes it; what was there and differed is replaced."""
-        archive = self.root / Source.filename
-        download(Source.url, archive, _PACKED, Source.tgz_md5)
+        archive = self.root / self.source.filename
+        download(self.source.url, archive, self.packed, self.source.tgz_md5)
         unpack_tar(archive, self.root, _UNPACKED)
         archive.unlink()
 
     def _load(self, train: bool) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of the files, read by torchvision."""
-        source = Source(self.root, train=train)
+        source = self.source(self.root, train=train)
         return source.data.transpose(0, 3, 1, 2), np.asarray(source.targets, dtype=np.int64)

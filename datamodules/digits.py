@@ -46,5 +46,5 @@ class Digits(DataModule):
         rest, test = holdout(labels, _TEST, "digits test")
         kept, held = holdout(labels[rest], _VAL, "digits val")
         train, val = rest[kept], rest[held]
-        held_out = (Pool(images, labels[rows], rows) for rows in (val, test))
-        return few_labels(self, images, labels, train, *held_out)
+        val_pool, test_pool = (Pool(images, labels[rows], rows) for rows in (val, test))
+        return few_labels(self, images, labels, train, val_pool, test_pool)

@@ -16,7 +16,7 @@ def few_labels(
     train: np.ndarray,
     val: Pool | None,
     test: Pool | None,
-    never_labeled: np.ndarray | None = None,
+    further: np.ndarray | None = None,
 ) -> Pools:
     """Gives `data.labels_per_class` labels of each class, chosen by `data.seed`, and all where that is None.
 
@@ -27,7 +27,7 @@ def few_labels(
         train: rows whose labels may be given; those whose labels are not given are the unlabeled pool.
         val: to choose on.
         test: to report on.
-        never_labeled: rows that join the unlabeled pool whatever is chosen.
+        further: rows that are unlabeled whatever is chosen.
 
     Raises:
         InputError: a class has fewer labels than that.
@@ -36,8 +36,8 @@ def few_labels(
     if data.labels_per_class is not None:
         chosen = pick(labels[train], data.labels_per_class, data.spec.class_names, data.seed)
     labeled, unlabeled = train[chosen], np.delete(train, chosen)
-    if never_labeled is not None:
-        unlabeled = np.concatenate([unlabeled, never_labeled])
+    if further is not None:
+        unlabeled = np.concatenate([unlabeled, further])
     return Pools(
         labeled=Pool(images, labels[labeled], labeled),
         unlabeled=Pool(images, rows=unlabeled) if len(unlabeled) else None,
