@@ -14,6 +14,8 @@ OWN: dict[str, dict[str, Any]] = {
     "supervised": {"ema_decay": 0.0},
     "pseudolabel": {"warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 4, "ratio": 1},
     "kmeans": {"patches_per_image": 20},
+    "remixmatch": {"copies": 2, "ramp": 0.5},
+    "dash": {"interval": 0.2},
     "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 8, "svm": False},
 }
 

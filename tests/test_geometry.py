@@ -53,6 +53,12 @@ def test_flip_mirrors_the_chosen(photographs: Tensor) -> None:
         assert torch.equal(found, expected)
 
 
+def test_quarter_turns_are_those_of_every_image_for_itself(photographs: Tensor) -> None:
+    turns = torch.arange(COUNT) % 4
+    expected = [tv.rotate(image, 90 * turn) for image, turn in zip(photographs, turns.tolist(), strict=True)]
+    assert torch.equal(geometry.quarter_turns(photographs, turns), torch.stack(expected))
+
+
 @pytest.mark.parametrize("mode", ["reflect", "zero"])
 @pytest.mark.parametrize("padding", [0, 1, 12, 40])
 def test_crop_is_a_window_of_the_padded_image(photographs: Tensor, mode: str, padding: int) -> None:

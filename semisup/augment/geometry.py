@@ -31,6 +31,18 @@ def flip(images: Tensor, where: Tensor) -> Tensor:
     return both.index_select(0, torch.arange(count, device=images.device) + count * where)
 
 
+def quarter_turns(images: Tensor, turns: Tensor) -> Tensor:
+    """Rotates each image counter-clockwise by a quarter turn or several; pixels are copied, never changed.
+
+    Args:
+        images: (B, C, H, H), any dtype.
+        turns: (B,) int64 in 0..3.
+    """
+    every = torch.cat([images.rot90(number, (2, 3)) for number in range(4)])  # (4B, C, H, H)
+    count = len(images)
+    return every.index_select(0, torch.arange(count, device=images.device) + count * turns)
+
+
 def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int, mode: Literal["reflect", "zero"] = "reflect") -> Tensor:
     """Pads every side, then takes an H x W window of each image; pixels are copied, never changed.
 
