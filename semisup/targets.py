@@ -49,3 +49,43 @@ def running(mean: Tensor, new: Tensor, decay: float) -> Tensor:
 def push(bank: Tensor, rows: Tensor) -> Tensor:
     """A memory bank (N, ...) after rows (B, ...) came in at its front and as many of the oldest left it."""
     return torch.cat([rows.to(bank.dtype), bank])[: len(bank)]
+
+
+def flexible_thresholds(status: Tensor, classes: int, threshold: float) -> Tensor:
+    """The threshold of every class (classes,), by the last confident class of every image.
+
+    FlexMatch (Zhang et al. 2021, arXiv 2110.08263), equations 5, 6, 10 and 11.
+
+    Args:
+        status: (N,) int64 last confident class of every unlabeled image, -1 of one that never had any.
+        classes: number of classes.
+        threshold: the fixed one (tau).
+    """
+    counts = torch.zeros(classes + 1, dtype=torch.int64, device=status.device)
+    counts.index_add_(0, status + 1, torch.ones_like(status))  # not bincount, which waits for the device
+    learned = counts[1:] / counts.max().clamp_min(1)  # counts[0] are the unused images: the warm-up
+    return threshold * learned / (2 - learned)
+
+
+def updated(status: Tensor, rows: Tensor, predicted: Tensor, confident: Tensor) -> Tensor:
+    """The status (N,) after images `rows` (B,) were predicted as classes (B,), where they are confident (B,) bool.
+
+    Of an image that is in the batch twice, the greatest class counts, so that the order does not matter.
+    """
+    seen = torch.where(confident, predicted, -1)
+    latest = torch.full_like(status, -1).scatter_reduce(0, rows, seen, "amax")
+    return torch.where(latest >= 0, latest, status)
+
+
+def moved(status: Tensor, places: Tensor, count: int) -> tuple[Tensor, int]:
+    """The status (count,) of another pool than before, -1 of images that are new, and of how many it is known.
+
+    Args:
+        status: (N,) int64 of the pool as it was.
+        places: (n,) int64, for each of its rows the row now; -1 where the image is gone (`Strategy.remap`).
+        count: images that there are now.
+    """
+    rows = places.to(status.device)[: len(status)]  # the labeled images, which come last, may not be in the pool
+    now, there = status.new_full((count,), -1), (rows >= 0) & (rows < count)
+    now[rows[there]] = status[there]
+    return now, int(there.sum())

@@ -24,31 +24,7 @@ from semisup.losses import consistency
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
-from semisup.targets import probabilities
-
-
-def flexible_thresholds(status: Tensor, classes: int, threshold: float) -> Tensor:
-    """The threshold of every class (classes,), by the last confident class of every image (equations 5, 6, 10, 11).
-
-    Args:
-        status: (N,) int64 last confident class of every unlabeled image, -1 of one that never had any.
-        classes: number of classes.
-        threshold: the fixed one (tau).
-    """
-    counts = torch.zeros(classes + 1, dtype=torch.int64, device=status.device)
-    counts.index_add_(0, status + 1, torch.ones_like(status))  # not bincount, which waits for the device
-    learned = counts[1:] / counts.max().clamp_min(1)  # counts[0] are the unused images: the warm-up
-    return threshold * learned / (2 - learned)
-
-
-def updated(status: Tensor, rows: Tensor, predicted: Tensor, confident: Tensor) -> Tensor:
-    """The status (N,) after images `rows` (B,) were predicted as classes (B,), where they are confident (B,) bool.
-
-    Of an image that is in the batch twice, the greatest class counts, so that the order does not matter.
-    """
-    seen = torch.where(confident, predicted, -1)
-    latest = torch.full_like(status, -1).scatter_reduce(0, rows, seen, "amax")
-    return torch.where(latest >= 0, latest, status)
+from semisup.targets import flexible_thresholds, moved, probabilities, updated
 
 
 class FlexMatch(LossStrategy):
@@ -80,12 +56,8 @@ class FlexMatch(LossStrategy):
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the status of the images that are still served; the others are unused."""
         pool, then = module.datamodule.pools.unlabeled, len(self.status_)
-        rows = places.to(self.status_.device)[:then]  # the labeled images, which come last, may not be in the pool
-        now = self.status_.new_full((len(pool) if pool else 0,), -1)
-        there = (rows >= 0) & (rows < len(now))
-        now[rows[there]] = self.status_[there]
-        self.status_ = now
-        say(f"flexmatch: goes on with the status of {int(there.sum()):,} of {then:,} images, which are still there")
+        self.status_, there = moved(self.status_, places, len(pool) if pool else 0)
+        say(f"flexmatch: goes on with the status of {there:,} of {then:,} images, which are still there")
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of strong views whose weak ones pass their class's threshold."""

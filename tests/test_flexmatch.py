@@ -8,7 +8,8 @@ import pytest
 import torch
 from one_step import assert_same, batch, confident, cross_entropies, identity, logits
 
-from strategies.flexmatch import FlexMatch, flexible_thresholds, updated
+from semisup.targets import flexible_thresholds, updated
+from strategies.flexmatch import FlexMatch
 
 
 def naive_thresholds(status: list[int], classes: int, tau: float) -> list[float]:

@@ -145,12 +145,15 @@ def test_weak_mirrors_half_of_the_images_independently() -> None:
     assert mirrored.sum() != count // 2  # unlike `flip_half`
 
 
-@pytest.mark.parametrize(("name", "light"), [("strong", "weak"), ("strong_shift", "shift")])
+@pytest.mark.parametrize(("name", "count"), [("strong", 3), ("medium", 1)])
+@pytest.mark.parametrize(("suffix", "light"), [("", "weak"), ("_shift", "shift")])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_strong_is_the_light_view_then_randaugment(name: str, light: str, channels: int, photographs: Tensor) -> None:
+def test_strong_and_medium_are_the_light_view_then_randaugment(
+    name: str, count: int, suffix: str, light: str, channels: int, photographs: Tensor
+) -> None:
     images, where = photographs[:, :channels], draw(8)
     cropped = (views.find_view(light)(images, where) * 255).round().to(torch.uint8)
-    assert torch.equal(views.find_view(name)(images, where), rand_augment(cropped, where) / 255)
+    assert torch.equal(views.find_view(name + suffix)(images, where), rand_augment(cropped, where, count) / 255)
 
 
 def test_jitter_is_the_weak_view_then_color_jitter(photographs: Tensor) -> None:

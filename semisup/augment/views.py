@@ -62,6 +62,16 @@ def strong_shift(images: Tensor, draw: Draw) -> Tensor:
     return _unit(rand_augment(_shifted(images, draw), draw))
 
 
+def medium(images: Tensor, draw: Draw) -> Tensor:
+    """Between weak and strong: `strong` with one operation of RandAugment in place of three (SequenceMatch's code)."""
+    return _unit(rand_augment(_shifted(_mirrored(images, draw), draw), draw, 1))
+
+
+def medium_shift(images: Tensor, draw: Draw) -> Tensor:
+    """The medium view of images that must not be mirrored."""
+    return _unit(rand_augment(_shifted(images, draw), draw, 1))
+
+
 def jitter(images: Tensor, draw: Draw) -> Tensor:
     """`weak`, then brightness, contrast and saturation changed by up to 40 % and hue by up to a tenth of the circle."""
     return _unit(color_jitter(_shifted(_mirrored(images, draw), draw), draw, *JITTER))
@@ -133,6 +143,8 @@ VIEWS: dict[str, View] = {
         shift,
         strong,
         strong_shift,
+        medium,
+        medium_shift,
         jitter,
         course,
         course_copies,

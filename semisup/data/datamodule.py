@@ -277,8 +277,10 @@ class DataModule(pl.LightningDataModule, ABC):
         return batch
 
     def _augment(self, samples: Samples, stream: str, views: dict[str, str], step: int, size: int) -> None:
-        # Pictures that must not be mirrored, such as digits, must not be in the strong view either.
-        meant = {"weak": self.augmentation, "strong": "strong_shift" if self.augmentation == "shift" else "strong"}
+        # Pictures that must not be mirrored, such as digits, must not be in the stronger views either.
+        mirrors = self.augmentation != "shift"
+        meant = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong")}
+        meant["weak"] = self.augmentation
         if samples.image.device.type != "cpu":
             samples.image = samples.image.contiguous()
         else:

@@ -1,0 +1,102 @@
+"""SequenceMatch (Nguyen 2023, arXiv 2310.15787): weak, medium and strong views agree, each pair of them.
+
+    semisup fit --strategy sequencematch --data stl10 --data.labels_per_class 4
+
+FlexMatch's loss, and between each pair of views the divergence of the stronger one from the less strong one, sharpened,
+where that is confident: medium from weak, strong from medium, and strong from weak. The terms, which confidence each
+goes by (the fixed threshold, of the view that is the target), and the settings are those of the author's code; the
+medium view, one operation of RandAugment in place of three, is as well. The benchmark USB has one mask, FlexMatch's of
+the weak view, for all terms, and puts probabilities that are softmax already through a second one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.errors import BELOW_ONE, check
+from semisup.losses import consistency, divergence
+from semisup.runtime.console import say
+from semisup.runtime.ranks import gather
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.targets import flexible_thresholds, moved, probabilities, updated
+
+
+def confident_divergence(logits: Tensor, target: Tensor, threshold: float, temperature: float) -> Tensor:
+    """Mean over all images of KL(softmax(target / T) || softmax(logits)), of confident targets, a scalar in nats.
+
+    Args:
+        logits: (B, classes) float.
+        target: (B, classes) float logits; no gradient flows into them.
+        threshold: least confidence of a target.
+        temperature: T, of the sharpening.
+    """
+    return divergence(logits, probabilities(target, temperature), probabilities(target).max(1).values >= threshold)
+
+
+class SequenceMatch(LossStrategy):
+    """FlexMatch, and a medium view between the weak and the strong one, each pair of which agrees (Nguyen 2023).
+
+    Args:
+        ratio: unlabeled images for every labeled one in a batch (mu).
+        threshold: least confidence of a target, and the threshold of a class that is learned completely (tau).
+        temperature: of the sharpening (T).
+        weight: weight of the unlabeled images in the loss.
+        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
+    """
+
+    gives = WEAK_AND_STRONG
+
+    def __init__(
+        self,
+        ratio: int = 7,
+        threshold: float = 0.95,
+        temperature: float = 0.5,
+        weight: float = 1.0,
+        ema_decay: float = 0.999,
+    ) -> None:
+        check("sequencematch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
+        check("sequencematch", temperature=(temperature, 0.01, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        self.threshold, self.temperature, self.weight = threshold, temperature, weight
+        self.ema_decay, self.targets_from = ema_decay, "training"
+        self.needs = Needs(unlabeled_views=("weak", "medium", "strong"), unlabeled_ratio=ratio)
+        self.status_ = torch.empty(0, dtype=torch.int64)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Every image of the pool begins unused."""
+        assert isinstance(pl_module, Classifier)
+        pool: Any = pl_module.datamodule.pools.unlabeled
+        if stage == "fit":
+            self.status_ = torch.full((len(pool or ()),), -1)
+
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the status of the images that are still served; the others are unused."""
+        pool, then = module.datamodule.pools.unlabeled, len(self.status_)
+        self.status_, there = moved(self.status_, places, len(pool) if pool else 0)
+        say(f"sequencematch: goes on with the status of {there:,} of {then:,} images, which are still there")
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of labeled images and of strong views, and divergences between each pair of views."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        views = [labeled.views["weak"], *(unlabeled.views[name] for name in ("weak", "medium", "strong"))]
+        (logits, weak, medium, strong), (*features, _, of_strong) = module.joint(*views)
+        confidence, target = probabilities(weak).max(1)
+        thresholds = flexible_thresholds(self.status_, logits.shape[1], self.threshold)
+        mask = confidence >= thresholds[target]
+        self.status_ = updated(
+            self.status_, gather(unlabeled.index), gather(target), gather(confidence >= self.threshold)
+        )
+        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
+        pairs = {"medium_weak": (medium, weak), "strong_medium": (strong, medium), "strong_weak": (strong, weak)}
+        apart = {f"loss_{k}": confident_divergence(*x, self.threshold, self.temperature) for k, x in pairs.items()}
+        metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": thresholds.mean(), **apart}
+        given = (logits, weak, strong, *features, of_strong, target, mask)
+        total = supervised + self.weight * (unsupervised + torch.stack(list(apart.values())).sum())
+        return total, metrics, dict(zip(self.gives, given, strict=True))
