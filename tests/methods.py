@@ -15,6 +15,7 @@ OWN: dict[str, dict[str, Any]] = {
     "pseudolabel": {"warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 4, "ratio": 1},
     "kmeans": {"patches_per_image": 20},
     "remixmatch": {"copies": 2, "ramp": 0.5},
+    "regmixmatch": {"mix_threshold": 0.5},
     "dash": {"interval": 0.2},
     "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 8, "svm": False},
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from semisup.mixup import mix, mixup_streams
+from semisup.mixup import mix, mixup_streams, resize_mix
 from semisup.randomness import Draw
 
 
@@ -66,3 +67,25 @@ def test_a_single_image_and_nothing_to_mix() -> None:
     streams = [torch.rand(2, 3), torch.rand(4, 3)]
     untouched = mixup_streams(streams, streams, draws(2, 4), 0.0)[0]
     assert all(torch.equal(a, b) for a, b in zip(untouched, streams, strict=True))
+
+
+@pytest.mark.parametrize("side", [0.0, 0.1, 0.35, 0.8])
+def test_the_middle_of_another_image_is_made_small_and_put_in(side: float) -> None:
+    """Beside PyTorch's own resizing, cut out and pasted image by image, at the edges too; of 20 rows and 30 columns."""
+    generator = torch.Generator().manual_seed(0)
+    images, partners = torch.rand(2, 12, 3, 20, 30, generator=generator)
+    centre = torch.rand(12, 2, generator=generator)
+    centre[0], centre[1] = torch.tensor([0.0, 0.99]), torch.tensor([0.99, 0.0])
+    found, share = resize_mix(images, partners, torch.full((12,), side), centre)
+    for k in range(12):
+        expected, bounds = images[k].clone(), []
+        for size, where in zip((20, 30), centre[k].tolist(), strict=True):
+            half = int(size * side) // 2
+            bounds += [max(0, int(size * where) - half), min(size, int(size * where) + half)]
+        top, bottom, left, right = bounds
+        if bottom > top and right > left:
+            middle = partners[k, :, 1:19, 1:28]  # 18 of 20 rows and 27 of 30 columns
+            small = F.interpolate(middle[None], (bottom - top, right - left), mode="nearest")[0]
+            expected[:, top:bottom, left:right] = small
+        assert torch.equal(found[k], expected)
+        assert share[k].item() == pytest.approx(1 - (bottom - top) * (right - left) / 600)
