@@ -92,7 +92,8 @@ class RegMixMatch(FreeMatch):
         other = torch.where(suits, draw.uniform("other", len(classes)), -1.0).argmax(1)
         partner = torch.where(sure, alike, other)
 
-        area = torch.where(sure, *(draw.beta(f"area/{alpha}", alpha) for alpha in _ALPHAS))
+        above, below = (draw.beta(f"area/{alpha}", alpha) for alpha in _ALPHAS)
+        area = torch.where(sure, above, below)
         side = torch.where(sure | suits.any(1), _SIDES[0] + area.sqrt() * (_SIDES[1] - _SIDES[0]), 0.0)
         mixed, share = resize_mix(unlabeled.views["strong"], images[partner], side, draw.uniform("centre", 2))
         own = torch.where(sure[:, None], F.one_hot(target, p.shape[1]).to(p.dtype), p)
