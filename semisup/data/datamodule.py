@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,10 @@ from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
+from semisup.data.imbalance import Unlabeled, imbalanced
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.pool import Pool
-from semisup.errors import require
+from semisup.errors import check, require
 from semisup.randomness import Draw
 from semisup.runtime.console import say
 
@@ -100,6 +102,13 @@ class DataModule(pl.LightningDataModule, ABC):
         labeled_in_unlabeled: whether the labeled images are served among the unlabeled ones too, without their labels,
             where there are unlabeled ones: as in FixMatch's code, TorchSSL and USB (`include_lb_to_ulb`), and so in
             published figures. They are no candidates for pseudo-labels in rounds, for clustering or surrogate classes.
+        imbalance: labeled images of the first class over those of the last, the others in between falling off evenly
+            (semisup/data/imbalance.py): 100 makes the classic long-tailed data, 1 leaves the classes as they are. The
+            first class keeps labels_per_class.
+        unlabeled_imbalance: how the unlabeled images of imbalanced data fall off: equal (as the labeled ones),
+            reversed, or uniform; where the dataset does not know their classes they stay as they are.
+        unlabeled_per_class: unlabeled images of imbalanced data's most frequent class; as many as there can be by
+            default.
         seed: chooses the labeled images, the order of samples and the augmentation.
     """
 
@@ -114,10 +123,14 @@ class DataModule(pl.LightningDataModule, ABC):
         augmentation: Augmentation = "auto",
         residency: Literal["auto", "device", "host"] = "auto",
         labeled_in_unlabeled: bool = True,
+        imbalance: float = 1.0,
+        unlabeled_imbalance: Unlabeled = "equal",
+        unlabeled_per_class: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "labels_per_class": labels_per_class}
+        counts["unlabeled_per_class"] = unlabeled_per_class
         for name, value in {**counts, "steps_per_epoch": steps_per_epoch}.items():
             require(value is None or value >= 1, f"data.{name} is {value}, but must be at least 1")
         for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
@@ -125,6 +138,15 @@ class DataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
+        check("data", imbalance=(imbalance, 1, math.inf))
+        whole = imbalance == 1 and (unlabeled_imbalance != "equal" or unlabeled_per_class is not None)
+        require(
+            not whole,
+            "data.unlabeled_imbalance and data.unlabeled_per_class are of imbalanced data, and data.imbalance is 1; "
+            "type --data.imbalance 100, or another ratio",
+        )
+        self.imbalance, self.unlabeled_imbalance = imbalance, unlabeled_imbalance
+        self.unlabeled_per_class = unlabeled_per_class
         self.residency, self.labeled_in_unlabeled, self.seed = residency, labeled_in_unlabeled, seed
         self._needs = Needs()
         self.relabeled = Relabeled()
@@ -153,6 +175,9 @@ class DataModule(pl.LightningDataModule, ABC):
         """The dataset's images, opened when first asked for."""
         if self._pools is None:
             self._pools = self.read()
+            if self.imbalance > 1:
+                tails = (self.imbalance, self.unlabeled_imbalance, self.unlabeled_per_class)
+                self._pools = imbalanced(self._pools, self.spec.class_names, *tails, self.seed)
             unlabeled, hidden = self._pools.unlabeled, self._pools.hidden_labels
             require(
                 unlabeled is None or not bool((unlabeled.labels != UNLABELED).any()),
@@ -195,6 +220,8 @@ class DataModule(pl.LightningDataModule, ABC):
             count = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
             sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
             say(f"data: {self.spec.name}, {sizes}")
+            if self.imbalance > 1:
+                self._say_tails()
             if pools.unlabeled:
                 among = pools.labeled_in_unlabeled > 0
                 told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
@@ -205,6 +232,14 @@ class DataModule(pl.LightningDataModule, ABC):
                 f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be "
                 f"split evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
             )
+
+    def _say_tails(self) -> None:
+        """Images of every class, where that is imbalanced."""
+        labels, hidden = self.pools.labeled.labels.numpy(), self.pools.hidden_labels
+        for kind, known in {"labeled": labels, "unlabeled": hidden}.items():
+            if known is not None:
+                counts = np.bincount(known, minlength=len(self.spec.class_names))
+                say(f"data: {kind} images by class: {', '.join(f'{count:,}' for count in counts)}")
 
     @property
     def steps(self) -> int:

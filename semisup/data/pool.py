@@ -86,6 +86,11 @@ class Pool:
         pool._resident = None if self._resident is None else self._resident[:count]
         return pool
 
+    def at(self, rows: np.ndarray) -> Pool:
+        """Its images at `rows` (n,) int64 as a pool, which are not copied."""
+        names = [self.names[row] for row in rows] if self.names else None
+        return Pool(self._images, self.labels.numpy()[rows], self.rows[rows], names)
+
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays of images that it has rows of, one after the other."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from semisup import randomness
@@ -47,4 +49,10 @@ def pick(labels: np.ndarray, per_class: int, class_names: tuple[str, ...], *part
             f"data.labels_per_class is {per_class}, but must be from 1 to {count.min()}, the number of labeled images "
             f"of class {class_names[int(count.argmin())]!r}"
         )
-    return np.sort(np.concatenate([members[:per_class] for members in _by_class(labels, *parts)]))
+    return of_each_class(labels, [per_class] * len(class_names), *parts)
+
+
+def of_each_class(labels: np.ndarray, counts: Sequence[int], *parts: int | str) -> np.ndarray:
+    """So many rows of each class, sorted; which, depends on `parts` alone, and more of a class contain fewer of it."""
+    rows = [members[: counts[labels[members[0]]]] for members in _by_class(labels, *parts)]
+    return np.sort(np.concatenate(rows))

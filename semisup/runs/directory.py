@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
@@ -29,7 +29,10 @@ from semisup.runs.redaction import redacted
 Which = Literal["best", "last"]
 _GIT_SECONDS = 5.0  # that git may take on a working directory that is large or far away
 # Options that came later: what they were in a run whose config.yaml doesn't know them.
-LATER = {"data.labeled_in_unlabeled": False}
+LATER: dict[str, Any] = {
+    **{"data.labeled_in_unlabeled": False, "data.imbalance": 1.0},
+    **{"data.unlabeled_imbalance": "equal", "data.unlabeled_per_class": None},
+}
 _PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
 
 
