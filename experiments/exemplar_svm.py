@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
 
 import torch
-from paired import fit
+from paired import fit, with_error
 
 from semisup.classifier import Classifier
 from semisup.cli.build import build_data
 from semisup.cli.config import Config, parse
 from semisup.features.linear import linear_svm
 from semisup.features.pooling import pooled_features
+from semisup.runs.statistics import mean
 from semisup.runtime.openmp import restart_bounded
 
 
@@ -55,9 +55,8 @@ def main() -> None:
         learned = 100 * fit("exemplar", seed, arguments.out, options)["exemplar/svm_test_accuracy"]
         rows.append((random, learned, learned - random))
         print(f"| {seed} | {random:.2f} | {learned:.2f} | {learned - random:+.2f} |", flush=True)
-    means = [statistics.mean(column) for column in zip(*rows, strict=True)]
-    error = statistics.stdev(row[2] for row in rows) / len(rows) ** 0.5 if len(rows) > 1 else float("nan")
-    print(f"| mean | {means[0]:.2f} | {means[1]:.2f} | {means[2]:+.2f} (SE {error:.2f}) |")
+    randoms, learned_ones, _ = zip(*rows, strict=True)
+    print(f"| mean | {mean(randoms):.2f} | {mean(learned_ones):.2f} | {with_error(learned_ones, randoms)} |")
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "random_learned_difference": rows}))
 
 

@@ -11,16 +11,17 @@ All other weights and every draw are the same in both, so that differences are p
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from averages import accuracy
+from paired import with_error
 from torch import nn
 
 from semisup import plugins
 from semisup.classifier import Classifier, ModelOptions
+from semisup.runs.statistics import mean
 from semisup.strategy import Composition
 
 
@@ -39,13 +40,11 @@ def main() -> None:
     for strategy in options.strategies:
         pairs = []
         for seed in range(options.seeds):
-            pairs.append([100 * run(options, strategy, seed, glorot) for glorot in (False, True)])
+            pairs.append([100 * run(options, strategy, seed, as_papers) for as_papers in (False, True)])
             print(f"{strategy} seed {seed}: default {pairs[-1][0]:.2f}, Glorot {pairs[-1][1]:.2f}", flush=True)
-        ours, theirs = zip(*pairs, strict=True)
-        differences = [b - a for a, b in pairs]
-        error = statistics.stdev(differences) / len(differences) ** 0.5
-        means = f"default {statistics.mean(ours):.2f}, Glorot {statistics.mean(theirs):.2f}"
-        print(f"{strategy}: {means}, difference {statistics.mean(differences):+.2f} (SE {error:.2f})", flush=True)
+        default, glorot = zip(*pairs, strict=True)
+        means = f"default {mean(default):.2f}, Glorot {mean(glorot):.2f}"
+        print(f"{strategy}: {means}, difference {with_error(glorot, default)}", flush=True)
 
 
 def run(options: argparse.Namespace, name: str, seed: int, glorot: bool) -> float:

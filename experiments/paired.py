@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from semisup.runs.reading import read_metrics
+from semisup.runs.run import Run
+from semisup.runs.statistics import mean, over_seeds, paired
 
 
 def main() -> None:
@@ -45,10 +46,9 @@ def fit(name: str, seed: int, out: Path, options: list[str]) -> dict[str, float]
     root = out / f"{time.time_ns()}"
     command = [sys.executable, "-m", "semisup", "fit", "--seed", str(seed), *options]
     subprocess.run([*command, "--trainer.default_root_dir", str(root)], check=True, stdout=subprocess.DEVNULL)
-    (run,) = root.glob("*/*/*")
-    final = read_metrics(run)[-1]
-    print(f"{name} seed {seed}: {100 * final['best/test_accuracy']:.2f}  {run}", file=sys.stderr, flush=True)
-    return final
+    (run,) = map(Run, root.glob("*/*/*"))
+    print(f"{name} seed {seed}: {run.accuracy('best', 'test'):.2f}  {run.directory}", file=sys.stderr, flush=True)
+    return run.final
 
 
 def table(scores: dict[str, list[dict[str, float]]]) -> list[str]:
@@ -62,13 +62,17 @@ def table(scores: dict[str, list[dict[str, float]]]) -> list[str]:
     for strategy, runs in scores.items():
         best, last = ([100 * run[f"{which}/test_accuracy"] for run in runs] for which in ("best", "last"))
         reference = [100 * run["best/test_accuracy"] for run in scores[first]]
-        pairs = [ours - theirs for ours, theirs in zip(best, reference, strict=True)]
-        error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
-        difference = "-" if strategy == first else f"{statistics.mean(pairs):+.2f} (SE {error:.2f})"
-        cells = [f"{statistics.mean(x):.2f} ± {statistics.stdev(x) if len(x) > 1 else 0:.2f}" for x in (best, last)]
-        seconds = statistics.mean(run["seconds"] for run in runs)
-        lines.append(f"| {strategy} | {cells[0]} | {cells[1]} | {difference} | {seconds:.0f} |")
+        difference = "-" if strategy == first else with_error(best, reference)
+        seconds = mean(run["seconds"] for run in runs)
+        lines.append(f"| {strategy} | {over_seeds(best)} | {over_seeds(last)} | {difference} | {seconds:.0f} |")
     return lines
+
+
+def with_error(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """The mean of paired differences, and its standard error where there are several: `+1.25 (SE 0.31)`."""
+    found = paired(dict(enumerate(ours)), dict(enumerate(theirs)))
+    assert found
+    return f"{found.mean:+.2f}" + ("" if found.error is None else f" (SE {found.error:.2f})")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import torch
 
 from semisup.cli.config import parse
 from semisup.cli.predictions import write_confusion
-from semisup.runs.directory import write_atomically, write_environment
+from semisup.runs.directory import write_atomically
+from semisup.runs.environment import write_environment
 from semisup.tracking.record import MetricsCSV
 
 CLASSES = tuple("0123456789")

@@ -6,8 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from semisup.compare.record import Arm, Cell, Comparison, Difference, Efficiency, Interval, Network, Round, Run
-from semisup.compare.statistics import spread, t_interval
+from semisup.compare.record import Arm, Cell, Comparison, Network, RunRecord
+from semisup.runs.rounds import Round
+from semisup.runs.statistics import Difference, Efficiency, Interval, spread, t_interval
 
 COST = {"supervised": 10.0}
 HOSTILE = "</script><img src=x onerror=hacked=1>\"'&"
@@ -75,7 +76,7 @@ def with_cells(found: Comparison) -> Comparison:
 
 def _run(
     rng: random.Random, arm: str, number: int, labels: int | None, seed: int, classes: Sequence[str], epochs: int
-) -> Run:
+) -> RunRecord:
     base = 0.6 + 0.03 * number + 0.0002 * (labels or 1000) + rng.uniform(-0.02, 0.02)
     scores = {
         f"{checkpoint}/{pool}_accuracy": base + rng.uniform(-0.01, 0.01)
@@ -83,7 +84,7 @@ def _run(
         for pool in ("val", "test")
     }
     own = {name: min(1.0, base + rng.uniform(-0.2, 0.2)) for name in classes}
-    curves: dict[str, list[float | None]] = {
+    curves: dict[str, list[int | float | None]] = {
         "epoch": [float(epoch) for epoch in range(1, epochs + 1)],
         "step": [30.0 * epoch for epoch in range(1, epochs + 1)],
         "val/accuracy": [base * epoch / epochs for epoch in range(1, epochs + 1)],
@@ -99,7 +100,7 @@ def _run(
         )
         for epoch in (2, 4)
     ]
-    return Run(
+    return RunRecord(
         path=f"../runs/animals/{arm}/2026 #{labels}-s{seed}",
         arm=arm,
         strategy=arm,

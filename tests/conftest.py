@@ -28,11 +28,11 @@ def patience() -> Iterator[None]:
     from helpers import HANG
 
     from semisup.data import download
-    from semisup.runs import directory
+    from semisup.runs import environment
     from semisup.tracking import guarded_wandb, login
 
     limits = {guarded_wandb: ("INIT_SECONDS", "FINISH_SECONDS"), login: ("PROBE_SECONDS",)}
-    limits |= {download: ("_TIMEOUT",), directory: ("_GIT_SECONDS",)}
+    limits |= {download: ("_TIMEOUT",), environment: ("_GIT_SECONDS",)}
     with pytest.MonkeyPatch.context() as patch:
         for module, names in limits.items():
             for name in names:

@@ -19,7 +19,7 @@ from semisup.compare.grid import Job, fit_command
 from semisup.compare.processes import Task
 from semisup.errors import InputError
 from semisup.runs.directory import WriteError, find_checkpoint, writing
-from semisup.runs.directory import fit_command as recorded
+from semisup.runs.environment import fit_command as recorded
 from semisup.runtime.console import typed
 from semisup.tracking.guarded_wandb import GuardedWandb
 

@@ -17,12 +17,15 @@ from helpers import HANG
 from semisup.cli.front import main
 from semisup.compare.assemble import compare
 from semisup.compare.choose import CompareRequest
-from semisup.compare.collect import find_runs, read_run
+from semisup.compare.collect import candidate
 from semisup.compare.comparable import conditions, differences
-from semisup.compare.record import FILE, Comparison, Interval
+from semisup.compare.record import FILE, Comparison
 from semisup.compare.table import Column, Entry, Table
 from semisup.compare.tables import tables
 from semisup.errors import InputError
+from semisup.runs.directory import find_runs
+from semisup.runs.run import Run
+from semisup.runs.statistics import Interval
 
 SEEDS = {0: 0.70, 1: 0.74, 2: 0.72}
 
@@ -49,9 +52,9 @@ def grid(tmp_path: Path) -> Path:
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     directory = write_run(tmp_path, "pseudolabel", 3, 4, 0.75, 0.5)
-    found = read_run(directory)
-    run = found.run
-    assert (run.strategy, run.seed, run.all_labels, found.per_class) == ("pseudolabel", 3, False, 4)
+    found = candidate(Run(directory))
+    run = found.record
+    assert (run.strategy, run.seed, run.all_labels, found.run.labels_per_class) == ("pseudolabel", 3, False, 4)
     expected = {
         "best/val_accuracy": 0.75,
         "best/test_accuracy": 0.75,
@@ -88,18 +91,18 @@ def test_the_format_is_the_one_that_fit_writes(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("sys.argv", ["semisup", *typed])
     assert main(typed) == 0
     (directory,) = find_runs([tmp_path])
-    real = read_run(directory)
-    ours = read_run(write_run(tmp_path / "ours", "pseudolabel", options=(*rounds, *brief)))
-    assert differences(conditions(real.config, real.gpus), conditions(ours.config, ours.gpus)) == []
-    assert real.run.options == ours.run.options and real.class_names == ours.class_names
+    real = candidate(Run(directory))
+    ours = candidate(Run(write_run(tmp_path / "ours", "pseudolabel", options=(*rounds, *brief))))
+    assert differences(conditions(real.run), conditions(ours.run)) == []
+    assert real.record.options == ours.record.options and real.run.class_names == ours.run.class_names
     for name in ("scores", "epochs", "class_accuracy", "calibration", "environment"):
-        assert getattr(real.run, name).keys() == getattr(ours.run, name).keys(), name
-    assert ours.run.curves.keys() <= real.run.curves.keys()
-    assert real.run.command.split() == ["semisup", *typed]
-    assert real.run.images == 10 * 24 + 10 * 2 * 24  # labeled ones, and after the first round as many others
-    assert (real.run.curves["epoch"], real.run.curves["step"], real.run.steps) == ([1, 2], [10, 20], 20)
-    assert [one.epoch for one in real.run.rounds] == [1, 2]
-    for one in real.run.rounds:
+        assert getattr(real.record, name).keys() == getattr(ours.record, name).keys(), name
+    assert ours.record.curves.keys() <= real.record.curves.keys()
+    assert real.record.command.split() == ["semisup", *typed]
+    assert real.record.images == 10 * 24 + 10 * 2 * 24  # labeled ones, and after the first round as many others
+    assert (real.record.curves["epoch"], real.record.curves["step"], real.record.steps) == ([1, 2], [10, 20], 20)
+    assert [one.epoch for one in real.record.rounds] == [1, 2]
+    for one in real.record.rounds:
         assert one.images.keys() == set(CLASSES) and sum(one.confidence) == pytest.approx(1)
         truly = sum(one.class_precision[name] * count for name, count in one.images.items() if count)
         assert one.precision == pytest.approx(truly / sum(one.images.values()), abs=1e-5)
@@ -410,4 +413,4 @@ def test_a_number_that_is_not_finite_in_a_config_is_named(tmp_path: Path) -> Non
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("batch_size: 24", "batch_size: .inf", 1))
     with pytest.raises(InputError, match=r"config\.yaml holds a number that is not finite"):
-        read_run(run)
+        candidate(Run(run))

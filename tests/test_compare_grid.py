@@ -23,11 +23,11 @@ from datamodules.digits import Digits
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.compare import grid, processes, train
-from semisup.compare.comparable import identity
 from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Comparison
 from semisup.errors import InputError
 from semisup.runs.lock import LOCK, Held
+from semisup.runs.options import identity
 from semisup.runtime.openmp import SPINS
 
 # ---- what is typed

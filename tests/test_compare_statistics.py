@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from semisup.compare.statistics import LEAST_PAIRS, bootstrap_interval, efficiency, spread, t_interval
+from semisup.runs.statistics import LEAST_PAIRS, bootstrap_interval, efficiency, spread, t_interval
 
 fractions = st.floats(0.0, 1.0, allow_nan=False)
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from semisup.cli.front import main
 from semisup.cli.predictions import write_confusion, write_predictions
-from semisup.compare.collect import _confusion
 from semisup.compare.page import _inert, html
 from semisup.compare.table import Column, Entry, Table
 from semisup.dashboard.differences import _table
@@ -29,7 +28,7 @@ from semisup.report.content import Report, Section, paragraph
 from semisup.report.html import html as html_report
 from semisup.report.latex import latex as latex_report
 from semisup.report.markdown import markdown as markdown_report
-from semisup.runs.reading import read_metrics
+from semisup.runs.reading import read_confusion, read_metrics
 from semisup.runtime.console import say
 from semisup.strategy import Composition
 from semisup.tracking.record import MetricsCSV
@@ -91,7 +90,7 @@ def test_numbers_stay_numbers(number: str) -> None:
 def test_class_names_and_metrics_come_back_from_a_runs_files(tmp_path: Path) -> None:
     names, matrix = NAMES, torch.arange(len(NAMES) ** 2).view(len(NAMES), -1)
     write_confusion(tmp_path / "confusion.csv", matrix, names)
-    assert _confusion(tmp_path / "confusion.csv") == {n: row.tolist() for n, row in zip(names, matrix, strict=True)}
+    assert read_confusion(tmp_path / "confusion.csv") == {n: row.tolist() for n, row in zip(names, matrix, strict=True)}
     with (tmp_path / "confusion.csv").open(newline="") as file:
         cells = [cell for line in csv.reader(file) for cell in line]
     assert not [cell for cell in cells if re.match(r"[=+@\t\r]|-(?![\d.])", cell)]

@@ -34,7 +34,6 @@ from semisup.report.html import html
 from semisup.report.latex import latex
 from semisup.report.layers import layers
 from semisup.report.markdown import markdown
-from semisup.report.runs import environments
 from tests.helpers import Blobs, classifier
 
 OPTIONS = {
@@ -357,12 +356,6 @@ def test_secrets_stay_out(quick: None, tmp_path: Path) -> None:
             and "h3'" not in text
             and "api_key" in text.replace("\\", "").replace("allowbreak{}", "")
         )
-
-
-def test_every_process_of_a_resumed_run_is_read() -> None:
-    facts = [{"date": "2026", "command": "semisup fit 'a\n\nb'", "torch": "2"}, {"date": "2027", "command": "x"}]
-    text = "\n".join("".join(f"{name}: {value}\n" for name, value in block.items()) for block in facts)
-    assert environments(text) == facts
 
 
 # ---- with checkpoints

@@ -20,11 +20,11 @@ from datamodules.folder import Folder
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.cli.yaml_files import with_places
-from semisup.compare.collect import read_run
 from semisup.data.changes import Changes
 from semisup.data.fingerprint import Fingerprint, Pictures
 from semisup.errors import InputError
 from semisup.runs import checkpoint_file
+from semisup.runs.run import Run
 from strategies.exemplar import Exemplar
 
 SIDE = 8
@@ -452,7 +452,7 @@ def test_the_digest_of_a_dataset_is_that_of_every_seed(here: Path) -> None:
     shutil.copytree("pictures", "copy")
     assert digest("copy") == first
     (run,) = here.glob("runs/*/*/*")
-    assert f"\ndata: {first}\n" in (run / "environment.txt").read_text() and read_run(run).data == first
+    assert f"\ndata: {first}\n" in (run / "environment.txt").read_text() and Run(run).data_digest == first
     remove(here / "copy")
     assert digest("copy").split()[0] == first.split()[0] and digest("copy") != first
     shutil.rmtree(here / "copy" / "test" / "cat")

@@ -25,7 +25,7 @@ import torch
 
 from semisup.cli import fit as fitting
 from semisup.cli.front import main as semisup
-from semisup.runs.reading import read_metrics
+from semisup.runs.run import Run
 
 SIX_STEPS = [
     *("--data.steps_per_epoch", "3", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
@@ -223,7 +223,7 @@ def same_end(root: Path, other: Path) -> bool:
 
 
 def _losses(run: Path) -> list[tuple[float, float]]:
-    return [(row["step"], row["train/loss"]) for row in read_metrics(run) if "train/loss" in row]
+    return [(row["step"], row["train/loss"]) for row in Run(run).metrics if "train/loss" in row]
 
 
 # ---- where they lie, and whom they talk to

@@ -23,12 +23,11 @@ from pathlib import Path
 import yaml
 
 from semisup.cli.config import parse
-from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, arguments_of, find, wanted
-from semisup.compare.record import Run
-from semisup.compare.statistics import spread, t_interval
 from semisup.compare.train import train
 from semisup.errors import InputError
+from semisup.runs.run import Run
+from semisup.runs.statistics import over_seeds, paired
 
 RUNGS = sorted(Path(__file__).parent.glob("[0-9]-*.yaml"))
 REPORTED = {"1-baseline": 72, "2-smaller-network": 77, "4-augmentation": 77, "5-kmeans": 86, "6-pseudolabels": 87}
@@ -51,7 +50,7 @@ def main() -> None:
     for each in jobs:
         directory, finished = find(each, out / "runs")
         if directory and finished:
-            runs[each.strategy][each.seed] = read_run(directory).run
+            runs[each.strategy][each.seed] = Run(directory)
     print("\n".join(table(runs)))
     scores = {rung: {seed: run.scores for seed, run in found.items()} for rung, found in runs.items()}
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "scores": scores}))
@@ -89,25 +88,16 @@ def table(runs: dict[str, dict[int, Run]]) -> list[str]:
         }
         val, best, last = columns.values()
         test = best or last
-        pairs = [test[seed] - below[seed] for seed in sorted(test.keys() & below.keys())]
-        difference = "-"
-        if pairs:
-            difference, interval = f"{spread(pairs)[0]:+.2f}", t_interval(pairs)
-            if interval.low is not None:
-                difference += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
-        minutes = _cell([run.seconds / 60 for run in found.values()], 0)
-        cells = [_cell([*val.values()]), _cell([*test.values()]), difference, _cell([*last.values()])]
+        difference, said = paired(test, below), "-"
+        if difference:
+            said = f"{difference.mean:+.2f}"
+            if difference.t.low is not None:
+                said += f" [{difference.t.low:+.2f}, {difference.t.high:+.2f}]"
+        minutes = over_seeds([run.seconds / 60 for run in found.values() if run.seconds is not None], ".0f")
+        cells = [over_seeds([*val.values()]), over_seeds([*test.values()]), said, over_seeds([*last.values()])]
         lines.append(f"| {' | '.join([rung, *cells, str(REPORTED.get(rung, '-')), minutes])} |")
         below = test
     return lines
-
-
-def _cell(values: list[float], digits: int = 2) -> str:
-    """Mean and standard deviation."""
-    if not values:
-        return "-"
-    mean, deviation = spread(values)
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from semisup.figures.curves import series
 from semisup.figures.style import PALETTE, PERCENT, figure, save, styled
 from semisup.runs.directory import write_atomically
-from semisup.runs.reading import read_metrics
+from semisup.runs.run import Run
 
 HERE = Path(__file__).parent
 STUDIES = {  # study -> file of an arm -> what it is called
@@ -75,7 +75,7 @@ def run(arm: str, epochs: int, root: Path, extra: list[str]) -> Accuracies:
 
 def accuracies(path: Path) -> Accuracies:
     """What a run logged after every epoch."""
-    metrics = read_metrics(path)
+    metrics = Run(path).metrics
     return {name: series(metrics, name)[1].tolist() for name in CURVES}
 
 

@@ -79,7 +79,7 @@ def _collect(request: Namespace, rest: list[str]) -> None:
     require(not given, f"{' '.join(given[:1])} is an option of runs to be trained; type --strategies NAME,NAME with it")
     require(bool(request.runs), "type the RUNs to compare, or --strategies NAME,NAME to train some first")
 
-    from semisup.compare.collect import find_runs
+    from semisup.runs.directory import find_runs
     from semisup.runs.paths import local
 
     with _output(request, _OUT / "collected") as out:

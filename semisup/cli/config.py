@@ -42,7 +42,8 @@ from semisup.models import SGD_OPTIONS
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.randomness import seed_libraries
 from semisup.runs import run_files
-from semisup.runs.directory import LATER, run_of
+from semisup.runs.directory import run_of
+from semisup.runs.options import LATER
 from semisup.runs.paths import local
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions

@@ -49,9 +49,8 @@ def run(request: Namespace) -> None:
     require(find_spec("wandb_workspaces") is not None, needed)
     why_offline = _why_offline(request.mode)
 
-    from semisup.compare.collect import find_runs
     from semisup.dashboard import build, runs, upload
-    from semisup.runs.directory import write_atomically
+    from semisup.runs.directory import find_runs, write_atomically
     from semisup.runs.paths import local, output_folder
     from semisup.runtime.console import say
     from semisup.tracking import login
@@ -107,7 +106,7 @@ def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
     return Dashboard(
         project=request.project or only((one.project for one in found), "W&B projects", "type --project {}"),
         entity=request.entity or only((one.entity or "" for one in found), "W&B users or teams", "type --entity NAME"),
-        data=only((one.data for one in found), "datasets", "type the runs of one of them, such as runs/{}"),
+        data=only((one.run.data for one in found), "datasets", "type the runs of one of them, such as runs/{}"),
         sections=shown(name for one in found for name in one.names),
         groups={
             name: Group(shown(n for one in runs for n in one.names), differences(runs)) for name, runs in groups.items()
@@ -117,11 +116,10 @@ def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
 
 def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:
     """What to type so that the server has the runs, and the dashboard of them."""
-    from semisup.dashboard.runs import not_uploaded
     from semisup.runtime.console import say, typed
     from semisup.tracking import login
 
-    offline = [nearby(folder) for one in found for folder in not_uploaded(one)]
+    offline = [nearby(folder) for one in found for folder in one.not_uploaded]
     steps = [] if login.logged_in() else ["wandb login"]
     steps += [f"wandb sync {shell(*offline)}"] if offline else []
     if why_offline:

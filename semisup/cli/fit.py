@@ -32,7 +32,8 @@ from semisup.cli.yaml_files import with_places
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
-from semisup.runs.directory import current_run_dir, write_atomically, write_environment
+from semisup.runs.directory import current_run_dir, write_atomically
+from semisup.runs.environment import write_environment
 from semisup.runs.lock import LOCK, Lock
 from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals

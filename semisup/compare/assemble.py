@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from semisup.compare import statistics
 from semisup.compare.choose import REFERENCE, CompareRequest, choose, in_words
-from semisup.compare.collect import Found
+from semisup.compare.collect import Candidate
 from semisup.compare.comparable import conditions
-from semisup.compare.record import Arm, Cell, Checkpoint, Comparison, Difference, Efficiency, Network
+from semisup.compare.record import Arm, Cell, Checkpoint, Comparison, Network
+from semisup.runs.statistics import Efficiency, efficiency, paired, spread
 
 _CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 _VERSIONS = ("semisup", "torch", "git", "gpus")  # of the environment, that should be the same
@@ -36,7 +36,7 @@ def compare(
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
     kept, left_out = choose(directories, request)
-    totals = {run.directory: _labels(run, kept, count_labels) for run in kept}
+    totals = {one.run.directory: _labels(one, kept, count_labels) for one in kept}
     arms = _name_arms(kept)
     order = {name: place for place, name in enumerate(request.order)}
 
@@ -45,10 +45,10 @@ def compare(
 
     runs = [
         replace(
-            one.run,
-            path=os.path.relpath(one.directory, request.out),
-            arm=arms[one.directory].name,
-            labels=totals[one.directory],
+            one.record,
+            path=os.path.relpath(one.run.directory, request.out),
+            arm=arms[one.run.directory].name,
+            labels=totals[one.run.directory],
         )
         for one in kept
     ]
@@ -58,12 +58,12 @@ def compare(
     runs.sort(key=lambda run: (names.index(run.arm), labels.index(run.labels), run.seed))
     score = "test_accuracy" if all(any("/test_" in name for name in run.scores) for run in runs) else "val_accuracy"
     reference = listed[0].name if listed[0].strategy == REFERENCE else None
-    shared = [conditions(one.config, one.gpus) for one in kept]
+    shared = [conditions(one.run) for one in kept]
     comparison = Comparison(
         created=time.strftime("%Y-%m-%d %H:%M:%S %z"),
         command=request.command,
-        data=str(kept[0].config["data"].get("name")),
-        class_names=kept[0].class_names,
+        data=kept[0].run.data,
+        class_names=kept[0].run.class_names,
         score=score,  # type: ignore[arg-type]
         reference=reference,
         arms=listed,
@@ -71,7 +71,7 @@ def compare(
         runs=runs,
         cells=[],
         options={name: value for name, value in shared[0].items() if all(o.get(name) == value for o in shared)},
-        network=next((network for one in kept if (network := look_at_network(one.directory))), None),
+        network=next((network for one in kept if (network := look_at_network(one.run.directory))), None),
         left_out=left_out,
         failures=list(request.failures),
         notes=[],
@@ -80,23 +80,23 @@ def compare(
     return replace(comparison, notes=_notes(comparison))
 
 
-def _labels(one: Found, kept: Sequence[Found], count_labels: Callable[[Path], int | None]) -> int | None:
+def _labels(one: Candidate, kept: Sequence[Candidate], count_labels: Callable[[Path], int | None]) -> int | None:
     """Labeled images in all: the same number where the data is the same, so that the data is opened only once."""
-    if one.per_class is not None:
-        return one.per_class * len(one.class_names)
-    first = next(other for other in kept if other.per_class is None)
-    return count_labels(first.directory)
+    if one.run.labels_per_class is not None:
+        return one.run.labels_per_class * len(one.run.class_names)
+    first = next(other for other in kept if other.run.labels_per_class is None)
+    return count_labels(first.run.directory)
 
 
-def _name_arms(kept: Sequence[Found]) -> dict[Path, Arm]:
+def _name_arms(kept: Sequence[Candidate]) -> dict[Path, Arm]:
     """Directory -> its arm. Options are named where a strategy was run with several sets of them."""
     arms = {}
     for one in kept:
-        siblings = [other.run.options for other in kept if other.run.strategy == one.run.strategy]
-        varied = [name for name, value in one.run.options.items() if any(o.get(name) != value for o in siblings)]
-        said = ", ".join(f"{name.rpartition('.')[2]} {in_words(one.run.options[name])}" for name in varied)
-        name = f"{one.run.strategy} ({said})" if said else one.run.strategy
-        arms[one.directory] = Arm(name, one.run.strategy, one.run.options)
+        strategy, options = one.record.strategy, one.record.options
+        siblings = [other.record.options for other in kept if other.record.strategy == strategy]
+        varied = [name for name, value in options.items() if any(o.get(name) != value for o in siblings)]
+        said = ", ".join(f"{name.rpartition('.')[2]} {in_words(options[name])}" for name in varied)
+        arms[one.run.directory] = Arm(f"{strategy} ({said})" if said else strategy, strategy, options)
     return arms
 
 
@@ -116,12 +116,12 @@ def _cells(comparison: Comparison) -> list[Cell]:
         for arm, by_labels in by_arm.items():
             for labels, seeds in by_labels.items():
                 values = [*seeds.values()]
-                mean, sd = statistics.spread(values)
+                mean, sd = spread(values)
                 other = {} if arm == comparison.reference else reference.get(labels, {})
                 worth = None
                 if comparison.reference and arm != comparison.reference:
                     worth = _efficiency(labels, mean, curve)
-                difference = _difference(seeds, other)
+                difference = paired(seeds, other)
                 cells.append(Cell(arm, labels, checkpoint, [*seeds], values, mean, sd, difference, worth))
     return cells
 
@@ -129,17 +129,7 @@ def _cells(comparison: Comparison) -> list[Cell]:
 def _efficiency(labels: int | None, accuracy: float, curve: dict[int, Sequence[float]]) -> Efficiency:
     if labels is None:
         return Efficiency("", None, None, "the number of all labels isn't known, because the data is not there")
-    return statistics.efficiency(labels, accuracy, curve)
-
-
-def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Difference | None:
-    """Of the seeds that both have."""
-    seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
-        return None
-    values = [ours[seed] - theirs[seed] for seed in seeds]
-    mean, _ = statistics.spread(values)
-    return Difference(seeds, values, mean, statistics.t_interval(values), statistics.bootstrap_interval(values))
+    return efficiency(labels, accuracy, curve)
 
 
 def _notes(comparison: Comparison) -> list[str]:

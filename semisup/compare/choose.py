@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semisup.compare.collect import Found, is_finished, read_config, read_run
-from semisup.compare.comparable import conditions, differences, flat, identity, most_common, settle_places
+from semisup.compare.collect import Candidate, candidate
+from semisup.compare.comparable import conditions, differences, most_common
 from semisup.compare.record import Failure, LeftOut, OptionDifference
 from semisup.errors import InputError, require
+from semisup.runs.options import flat, settle_places
+from semisup.runs.run import Run
 
 REFERENCE = "supervised"
 
@@ -35,7 +37,7 @@ class CompareRequest:
     failures: Sequence[Failure] = ()
 
 
-def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[list[Found], list[LeftOut]]:
+def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
     """The runs to compare, one at least, and the others.
 
     Args:
@@ -55,44 +57,44 @@ def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[l
     return kept, left_out
 
 
-def _read(directories: Iterable[Path], out: Path) -> tuple[list[Found], list[LeftOut]]:
+def _read(directories: Iterable[Path], out: Path) -> tuple[list[Candidate], list[LeftOut]]:
     """The finished runs; of the others, those that no finished one stands for."""
-    found, left_out, open_ = [], [], []
-    for directory in directories:
+    found, left_out, others = [], [], []
+    for run in map(Run, directories):
         try:
-            found.append(read_run(directory))
+            found.append(candidate(run))
         except InputError as error:
-            open_.append((directory, str(error)))
-    finished = [identity(one.config) for one in found]
-    for directory, reason in open_:
+            others.append((run, str(error)))
+    finished = [one.run.options for one in found]
+    for run, reason in others:
         try:
-            superseded = not is_finished(directory) and identity(read_config(directory)) in finished
+            superseded = not run.finished and run.options in finished
         except InputError:
             superseded = False
         if not superseded:
-            left_out.append(LeftOut(os.path.relpath(directory, out), reason))
+            left_out.append(LeftOut(os.path.relpath(run.directory, out), reason))
     return found, left_out
 
 
-def _comparable(found: list[Found], request: CompareRequest) -> tuple[list[Found], list[LeftOut]]:
+def _comparable(found: list[Candidate], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
     """The runs of the most common conditions, and the others. Options that may differ become part of the arm."""
     if not found:
         return [], []
     those = [
-        conditions(one.config, one.gpus, request.may_differ)
+        conditions(one.run, request.may_differ)
         | {name: value for name, value in one.splits.items() if name not in request.may_differ}
         for one in found
     ]
-    settle_places(those, [one.data for one in found])
-    most = most_common(those, [float(one.run.strategy == REFERENCE) for one in found])
+    settle_places(those, [one.run.data_digest for one in found])
+    most = most_common(those, [float(one.record.strategy == REFERENCE) for one in found])
     kept, left_out = [], []
     for one, its in zip(found, those, strict=True):
         if differing := differences(its, most):
-            reason = f"not comparable: {one.run.strategy} seed {one.run.seed} {_listed(differing)}"
-            left_out.append(LeftOut(os.path.relpath(one.directory, request.out), reason, differing))
+            reason = f"not comparable: {one.record.strategy} seed {one.record.seed} {_listed(differing)}"
+            left_out.append(LeftOut(os.path.relpath(one.run.directory, request.out), reason, differing))
         else:
-            allowed = {name: value for name, value in flat(one.config).items() if name in request.may_differ}
-            kept.append(replace(one, run=replace(one.run, options=one.run.options | allowed)))
+            allowed = {name: value for name, value in flat(one.run.config).items() if name in request.may_differ}
+            kept.append(replace(one, record=replace(one.record, options=one.record.options | allowed)))
     return kept, left_out
 
 
@@ -108,29 +110,31 @@ def in_words(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _newest(found: list[Found], out: Path) -> tuple[list[Found], list[LeftOut]]:
+def _newest(found: list[Candidate], out: Path) -> tuple[list[Candidate], list[LeftOut]]:
     """Of several runs of one identity the newest, and the others. A directory's name begins with its time."""
-    kept: list[Found] = []
+    kept: list[Candidate] = []
     left_out = []
-    for one in sorted(found, key=lambda one: one.directory.name, reverse=True):
+    for one in sorted(found, key=lambda one: one.run.made, reverse=True):
         newer = next((other for other in kept if _same_place(one, other)), None)
         if newer is None:
             kept.append(one)
         else:
-            said = os.path.relpath(newer.directory, out)
-            left_out.append(LeftOut(os.path.relpath(one.directory, out), f"{said} is the same run again, and newer"))
+            said = os.path.relpath(newer.run.directory, out)
+            left_out.append(
+                LeftOut(os.path.relpath(one.run.directory, out), f"{said} is the same run again, and newer")
+            )
     return kept, left_out
 
 
-def _same_place(one: Found, other: Found) -> bool:
+def _same_place(one: Candidate, other: Candidate) -> bool:
     """Whether two runs are of the same strategy with the same own options, seed and labels."""
     return all(
         a == b
         for a, b in (
-            (one.run.strategy, other.run.strategy),
-            (one.run.options, other.run.options),
-            (one.run.seed, other.run.seed),
-            (one.per_class, other.per_class),
+            (one.record.strategy, other.record.strategy),
+            (one.record.options, other.record.options),
+            (one.record.seed, other.record.seed),
+            (one.run.labels_per_class, other.run.labels_per_class),
         )
     )
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from semisup import plugins
-from semisup.compare.collect import find_runs, is_finished, read_config
-from semisup.compare.comparable import identity
 from semisup.errors import InputError, require
 from semisup.escape import path_word
 from semisup.plugins import split_names
+from semisup.runs.directory import find_runs
+from semisup.runs.options import identity
+from semisup.runs.run import Run
 
 _OURS = {  # options of fit that the grid decides -> what to type instead
     "strategy": "--strategies NAME,NAME",
@@ -69,7 +70,7 @@ def fit_command(job: Job, root: Path, unfinished: Path | None = None) -> list[st
             it names where these are the ones that were typed for the job.
     """
     if unfinished:
-        classes = named_classes(read_config(unfinished)) if job.classes else {}
+        classes = named_classes(Run(unfinished).config) if job.classes else {}
         trust = ["--trust"] if job.classes and classes == job.classes else []
         return ["fit", "--resume", path_word(unfinished), *trust]
     return ["fit", *job.arguments, "--trainer.default_root_dir", path_word(root)]
@@ -163,15 +164,15 @@ def find(job: Job, root: Path) -> tuple[Path | None, bool]:
     Of several the newest, and a finished one first.
     """
     unfinished = None
-    for directory in sorted(_runs(root), key=lambda path: path.name, reverse=True):
+    for run in sorted(map(Run, _runs(root)), key=lambda run: run.made, reverse=True):
         try:
-            same = identity(read_config(directory)) == job.wanted
+            same = run.options == job.wanted
         except InputError:
             continue
-        if same and is_finished(directory):
-            return directory, True
+        if same and run.finished:
+            return run.directory, True
         if same:
-            unfinished = unfinished or directory
+            unfinished = unfinished or run.directory
     return unfinished, False
 
 

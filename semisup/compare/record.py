@@ -3,21 +3,21 @@
     comparison = Comparison.read(Path("runs/compare/digits/comparison.json"))
 
 Accuracies, precisions and calibration errors are fractions in [0, 1] throughout. What isn't known is None, or isn't in
-the mapping. Standard library only.
+the mapping.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from semisup.errors import InputError
 from semisup.runs import run_files
 from semisup.runs.directory import write_atomically
+from semisup.runs.rounds import Round
+from semisup.runs.statistics import Difference, Efficiency
 
 FORMAT = 1  # raised when an older reader would misread the file
 FILE = "comparison.json"
@@ -25,27 +25,8 @@ Checkpoint = Literal["best", "last"]  # the best by validation, or the last
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round of pseudo-labels, as a run logged it.
-
-    Attributes:
-        epoch: epochs done by then.
-        images: class -> unlabeled images that were given this label.
-        precision: share of all these labels that is right; None where the hidden labels are unknown or none was given.
-        class_precision: class -> share of its labels that is right, where known.
-        confidence: share of the unlabeled pool in each bin of confidence, bins of equal width from 0 to 1.
-    """
-
-    epoch: int
-    images: dict[str, int]
-    precision: float | None
-    class_precision: dict[str, float]
-    confidence: list[float]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished training.
+class RunRecord:
+    """One finished training, as a comparison keeps it.
 
     Attributes:
         path: of its directory, relative to the folder that holds `comparison.json`.
@@ -81,7 +62,7 @@ class Run:
     epochs: dict[str, int]
     class_accuracy: dict[str, dict[str, float]]
     calibration: dict[str, float]
-    curves: dict[str, list[float | None]]
+    curves: dict[str, list[int | float | None]]
     rounds: list[Round]
     steps: int
     images: int | None
@@ -92,64 +73,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval, or why there is none.
-
-    Attributes:
-        low: its lower end, or None.
-        high: its upper end, or None.
-        reason: empty where there is an interval.
-    """
-
-    low: float | None
-    high: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An arm minus the reference with the same labels, seed by seed.
-
-    Attributes:
-        seeds: that both have.
-        values: of each of these seeds.
-        mean: of the values.
-        t: paired t interval of the mean.
-        bootstrap: of the mean, over seeds.
-    """
-
-    seeds: list[int]
-    values: list[float]
-    mean: float
-    t: Interval
-    bootstrap: Interval
-
-
-@dataclass(frozen=True)
-class Efficiency:
-    """How many labels the reference would need for an arm's mean accuracy.
-
-    Attributes:
-        relation: `=`, or `>` and `<` where the accuracy lies outside what the reference was measured at: it would need
-            more labels than the most, or fewer than the least, that it was given.
-        labels: of the reference; None where nothing can be said.
-        factor: those labels over the arm's own.
-        reason: why nothing can be said, else empty.
-    """
-
-    relation: Literal["=", ">", "<", ""]
-    labels: float | None
-    factor: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
     """An arm with a number of labels, over seeds.
 
     Attributes:
         arm: its name.
-        labels: as `Run.labels`.
+        labels: as `RunRecord.labels`.
         checkpoint: `best` by validation, or `last`.
         seeds: of its runs.
         values: accuracy of each.
@@ -177,7 +106,7 @@ class Arm:
     Attributes:
         name: the strategy, and where it was run with several sets of options, those that differ between them.
         strategy: as typed.
-        options: its own, as `Run.options`.
+        options: its own, as `RunRecord.options`.
     """
 
     name: str
@@ -199,7 +128,7 @@ class LeftOut:
     """A run that takes no part in the statistics.
 
     Attributes:
-        path: as `Run.path`.
+        path: as `RunRecord.path`.
         reason: in words.
         differences: the options that made it not comparable, if that is why.
     """
@@ -217,7 +146,7 @@ class Failure:
         name: strategy, labels and seed.
         exit_code: of its process; negative for a signal.
         last_line: that it said.
-        log: all that it said, relative as `Run.path`.
+        log: all that it said, relative as `RunRecord.path`.
         command: that started it.
     """
 
@@ -279,7 +208,7 @@ class Comparison:
     reference: str | None
     arms: list[Arm]
     labels: list[int | None]
-    runs: list[Run]
+    runs: list[RunRecord]
     cells: list[Cell]
     options: dict[str, Any]
     network: Network | None
@@ -287,6 +216,7 @@ class Comparison:
     failures: list[Failure]
     notes: list[str]
     format: int = FORMAT
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name and form
 
     def cell(self, arm: str, labels: int | None, checkpoint: Checkpoint) -> Cell | None:
         """The cell of an arm, a number of labels and a checkpoint, if there are runs of it."""
@@ -306,57 +236,17 @@ class Comparison:
         Raises:
             InputError: it isn't one, or is of another version of semisup.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            tree = _tree(path)
+            tree = json.loads(run_files.content(path))
+            text = json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()  # all of it could be written again
             found = tree.get("format") if isinstance(tree, dict) else None
             if found == FORMAT:
-                return _built(cls, tree)
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{path} can't be read as a comparison ({error}); make it with semisup compare") from error
-        raise InputError(f"{path} has format {found}, and this semisup reads {FORMAT}; type semisup compare again")
-
-
-_hints = cache(get_type_hints)
-
-
-def _built(hint: Any, value: Any) -> Any:
-    """A value read from JSON as its type hint says: dataclasses anywhere in lists, mappings and unions with None.
-
-    Raises:
-        TypeError: it is of another kind.
-    """
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if isinstance(hint, UnionType):
-        return None if value is None else _built(arguments[0], value)
-    if origin is Literal:
-        expected = value in arguments
-    else:
-        kinds = {float: (float, int), list: (list,), dict: (dict,)}.get(origin or hint, (hint,))
-        expected = type(value) in ((dict,) if is_dataclass(hint) else kinds)
-    if not expected:
-        raise TypeError(f"{value!r:.60} is no {getattr(hint, '__name__', hint)}")
-    if is_dataclass(hint) and isinstance(hint, type):
-        hints = _hints(hint)
-        if value.keys() - {f.name for f in fields(hint)}:
-            raise TypeError(f"{value!r:.60} is no {hint.__name__}")
-        return hint(**{name: _built(hints[name], inner) for name, inner in value.items()})
-    if origin is list:
-        return [_built(arguments[0], inner) for inner in value]
-    if origin is dict:
-        return {name: _built(arguments[1], inner) for name, inner in value.items()}
-    return value
-
-
-def _tree(path: Path) -> Any:
-    """What a JSON file holds, if all of it could be written again.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it isn't JSON, or holds a number that is not finite, or text that is not Unicode.
-        RecursionError: it is nested too deeply.
-    """
-    tree = json.loads(run_files.content(path))
-    json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()
-    return tree
+                return TypeAdapter(cls).validate_json(text, strict=True)
+            message = f"{path} has format {found}, and this semisup reads {FORMAT}; type semisup compare again"
+        except (OSError, ValueError, RecursionError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
+            message = f"{path} can't be read as a comparison ({reason}); make it with semisup compare"
+        raise InputError(message)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import get_args
 
-from semisup.compare.record import Cell, Checkpoint, Comparison, Efficiency, Interval
+from semisup.compare.record import Cell, Checkpoint, Comparison
 from semisup.compare.table import Column, Entry, Table
+from semisup.runs.statistics import Efficiency, Interval, mean
 
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
@@ -25,7 +25,7 @@ def tables(comparison: Comparison) -> list[Table]:
 def accuracy(comparison: Comparison) -> Table:
     """Mean and standard deviation of every arm, a column for each number of labels."""
     counts = [len(cell.seeds) for cell in comparison.cells]
-    usual = statistics.mode(counts)
+    usual = max(counts, key=counts.count)
     columns = [Column("strategy", left=True), Column("checkpoint", left=True)]
     for labels in comparison.labels:
         said = _labels(labels)
@@ -97,8 +97,8 @@ def cost(comparison: Comparison) -> Table:
                         _plain(arm.name),
                         _count(labels),
                         _count(mine[0].steps),
-                        _count(round(statistics.fmean(images))) if images else Entry("-", (None,)),
-                        _number(statistics.fmean(run.seconds for run in mine), ".1f"),
+                        _count(round(mean(images))) if images else Entry("-", (None,)),
+                        _number(mean(run.seconds for run in mine), ".1f"),
                     ]
                 )
     network, notes = comparison.network, []

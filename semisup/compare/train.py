@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from semisup.compare.collect import read_run
 from semisup.compare.grid import Job, find, fit_command
 from semisup.compare.processes import Task, parallel, run_all, share
 from semisup.compare.record import Failure
 from semisup.escape import shell
-from semisup.runs.directory import redacted
 from semisup.runs.lock import LOCK, Held, Lock
+from semisup.runs.redaction import redacted
+from semisup.runs.run import Run
+from semisup.runs.statistics import mean
 from semisup.runtime.console import say
 
 
@@ -113,7 +114,7 @@ class _Work:
                 self._failed(job, started[0], code, place)
                 return
         assert run is not None
-        scores = read_run(run).run.scores
+        scores = Run(run).scores
         pool = "test" if "last/test_accuracy" in scores else "val"
         reached = {which: scores.get(f"{which}/{pool}_accuracy") for which in ("best", "last")}
         said = [f"{which} {100 * score:.1f} %" for which, score in reached.items() if score is not None]
@@ -126,7 +127,7 @@ class _Work:
         left = len(self.jobs) - self.made
         if not left or not self._durations:
             return ""
-        return f"; about {_duration(sum(self._durations) / len(self._durations) * left / self.at_once)} left"
+        return f"; about {_duration(mean(self._durations) * left / self.at_once)} left"
 
     def _failed(self, job: Job, task: Task, code: int, place: str) -> None:
         said = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from semisup.compare.choose import REFERENCE
 from semisup.dashboard.runs import Logged
 from semisup.escape import markdown
+from semisup.runs import statistics
 
 _Place = tuple[int, int]  # seed and number of labels
 _SCORES = {"best/test_accuracy/": "test accuracy of the best checkpoint", "best/val_accuracy/": "validation accuracy"}
@@ -20,10 +20,10 @@ def differences(runs: Sequence[Logged]) -> str:
     """
     for prefix, score in _SCORES.items():
         arms: dict[str, dict[_Place, dict[str, float]]] = {}
-        for run in runs:  # the newest comes last
-            classes = {n.removeprefix(prefix): x for n, x in run.final.items() if n.startswith(prefix)}
+        for one in runs:  # the newest comes last
+            classes = {n.removeprefix(prefix): x for n, x in one.run.final.items() if n.startswith(prefix)}
             if classes:
-                arms.setdefault(run.strategy, {})[run.seed, run.labels] = classes
+                arms.setdefault(one.run.strategy, {})[one.run.seed, one.labels] = classes
         reference = arms.pop(REFERENCE, {})
         columns = {name: found for name, seeds in arms.items() if (found := _column(seeds, reference))}
         if columns:
@@ -35,10 +35,8 @@ def _column(runs: dict[_Place, dict[str, float]], reference: dict[_Place, dict[s
     """Class -> difference for each seed that both have with as many labels."""
     found: dict[str, list[float]] = {}
     for place, classes in runs.items():
-        theirs = reference.get(place, {})
-        for name in classes:
-            if name in theirs:
-                found.setdefault(name, []).append(classes[name] - theirs[name])
+        for name, difference in statistics.differences(classes, reference.get(place, {})).items():
+            found.setdefault(name, []).append(difference)
     return found
 
 
@@ -53,4 +51,4 @@ def _table(columns: dict[str, dict[str, list[float]]], score: str) -> str:
 
 
 def _percent(values: list[float]) -> str:
-    return f"{100 * statistics.fmean(values):+.1f}" if values else "-"
+    return f"{100 * statistics.mean(values):+.1f}" if values else "-"

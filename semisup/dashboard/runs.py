@@ -1,52 +1,57 @@
-"""Reads what runs logged to W&B from their directories, without W&B."""
+"""What of a run W&B knows, without W&B."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from semisup.compare.collect import is_finished, read_config
 from semisup.dashboard.panels import FIGURES
 from semisup.errors import InputError, require
 from semisup.runs import run_files
-from semisup.runs.reading import read_metrics
+from semisup.runs.run import Run
 from semisup.runtime.console import say
 from semisup.tracking import ID_FILE, group_of
 
 
-@dataclass(frozen=True)
 class Logged:
     """A finished run that W&B knows.
 
+    Args:
+        run: the run.
+
     Attributes:
-        directory: absolute.
         project: W&B's.
         entity: W&B's user or team, None for the user's own.
-        data: the dataset.
-        group: W&B's, data and labels unless the run was given another.
         labels: labeled images in all.
-        strategy: W&B's job type.
-        seed: of every random draw.
+        group: W&B's, data and labels unless the run was given another.
         names: of its metrics and pictures, in order of appearance.
-        final: its final metrics.
+
+    Raises:
+        InputError: it is none.
     """
 
-    directory: Path
-    project: str
-    entity: str | None
-    data: str
-    group: str
-    labels: int
-    strategy: str
-    seed: int
-    names: tuple[str, ...]
-    final: dict[str, float]
+    def __init__(self, run: Run) -> None:
+        tracking, there = run.config.get("tracking", {}), run_files.is_there(run.directory / ID_FILE)
+        require(there and "project" in tracking, "it was not logged to W&B")
+        run_files.content(run.directory / ID_FILE)
+        require(run.finished, "it has not finished")
+        require("labels" in run.final, "it was made by an older semisup, which did not log the number of labels")
+        self.run, self.project, self.entity = run, str(tracking["project"]), tracking.get("entity")
+        self.labels = int(run.final["labels"])
+        self.group = tracking.get("group") or group_of(run.data, str(self.labels))
+        logged = dict.fromkeys(name for row in run.metrics for name in row)
+        self.names = (*logged, *_only_in_wandb(run))
+
+    @property
+    def not_uploaded(self) -> list[Path]:
+        """The folders that W&B wrote offline and has not uploaded since."""
+        folders = sorted(self.run.directory.glob("wandb/offline-run-*"))
+        return [folder for folder in folders if not any(folder.glob("*.synced"))]
 
 
 def read(directories: Iterable[Path]) -> list[Logged]:
-    """The runs that can be shown, by group, strategy and seed; of the others it says why not.
+    """The runs that can be shown, by group, strategy and seed, the oldest first; of the others it says why not.
 
     Raises:
         InputError: there is none.
@@ -54,13 +59,13 @@ def read(directories: Iterable[Path]) -> list[Logged]:
     found, left_out = [], []
     for directory in directories:
         try:
-            found.append(_read(directory))
+            found.append(Logged(Run(directory)))
         except InputError as error:
             left_out.append(f"{os.path.relpath(directory)}: {error}")
     for line in left_out:
         say(f"left out {line}")
     require(bool(found), "there is no run to show; train one: semisup fit (without --tracking.mode disabled)")
-    return sorted(found, key=lambda run: (run.group, run.strategy, run.seed, run.directory.name))
+    return sorted(found, key=lambda one: (one.group, one.run.strategy, one.run.seed, one.run.made))
 
 
 def only(values: Iterable[str], what: str, advice: str) -> str:
@@ -74,39 +79,11 @@ def only(values: Iterable[str], what: str, advice: str) -> str:
     return first
 
 
-def _read(directory: Path) -> Logged:
-    config = read_config(directory)
-    require(run_files.is_there(directory / ID_FILE), "it was not logged to W&B")
-    run_files.content(directory / ID_FILE)
-    require(is_finished(directory), "it has not finished")
-    rows = read_metrics(directory)
-    require("labels" in rows[-1], "it was made by an older semisup, which did not log the number of labels")
-    tracking, data = config["tracking"], str(config["data"]["name"])
-    return Logged(
-        directory=directory,
-        project=str(tracking["project"]),
-        entity=tracking["entity"],
-        data=data,
-        group=tracking.get("group") or group_of(data, f"{rows[-1]['labels']:.0f}"),
-        labels=int(rows[-1]["labels"]),
-        strategy=str(config["strategy"]),
-        seed=int(config["seed"]),
-        names=(*dict.fromkeys(name for row in rows for name in row), *_only_in_wandb(directory, rows[-1])),
-        final=rows[-1],
-    )
-
-
-def _only_in_wandb(directory: Path, final: dict[str, float]) -> list[str]:
+def _only_in_wandb(run: Run) -> list[str]:
     """What W&B was given and `metrics.csv` does not hold: pictures, and the rate (semisup/cli/fit.py).
 
     W&B keeps pictures as `media/images/<name>_<step>_<hash>.png`.
     """
-    files = sorted(directory.glob(f"wandb/*run-*/files/media/images/{FIGURES}*.png"))
+    files = sorted(run.directory.glob(f"wandb/*run-*/files/media/images/{FIGURES}*.png"))
     pictures = dict.fromkeys(FIGURES + file.name.rsplit("_", 2)[0] for file in files)
-    return [*pictures, *(["images_per_second"] if {"images", "seconds"} <= final.keys() else [])]
-
-
-def not_uploaded(run: Logged) -> list[Path]:
-    """The folders of a run that W&B wrote offline and has not uploaded since."""
-    folders = sorted(run.directory.glob("wandb/offline-run-*"))
-    return [folder for folder in folders if not any(folder.glob("*.synced"))]
+    return [*pictures, *(["images_per_second"] if {"images", "seconds"} <= run.final.keys() else [])]

@@ -10,7 +10,7 @@ import yaml
 from semisup.report.arms import Arm, essential
 from semisup.report.content import Block, Code, Listing, Section, paragraph, table
 from semisup.report.runs import Run
-from semisup.runs.directory import fit_command
+from semisup.runs.environment import fit_command
 
 
 def configuration(arms: Sequence[Arm]) -> Section:

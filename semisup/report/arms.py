@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from semisup import plugins
-from semisup.compare.comparable import identity
-from semisup.compare.record import Interval
-from semisup.compare.statistics import spread, t_interval
 from semisup.errors import InputError, require
 from semisup.report.runs import Run, Split
 from semisup.runs.directory import Which
+from semisup.runs.options import identity
+from semisup.runs.statistics import Interval, spread, t_interval
 
 SUPERVISED = "supervised"
 # Options of data that leave open which images there are, and which of them are labeled.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
-from semisup.compare.record import Interval
-from semisup.compare.statistics import spread
 from semisup.escape import MINUS
 from semisup.report.arms import SUPERVISED, Arm, Difference, difference, reference, unlike
 from semisup.report.content import NONE, Code, Paragraph, Section, listed, paragraph, table
 from semisup.report.runs import Split
 from semisup.runs.directory import Which
+from semisup.runs.statistics import Interval, spread
 
 _SCORES: tuple[tuple[Which, Split], ...] = (("best", "val"), ("best", "test"), ("last", "val"), ("last", "test"))
 _TOLD: tuple[tuple[Which, Split], ...] = (("best", "test"), ("last", "test"), ("best", "val"), ("last", "val"))

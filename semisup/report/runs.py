@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semisup.compare.comparable import flat
 from semisup.errors import InputError, require
 from semisup.escape import shell
 from semisup.figures.artifacts import RunArtifacts
 from semisup.runs import run_files
 from semisup.runs.directory import Which
+from semisup.runs.environment import environments
+from semisup.runs.options import flat
 from semisup.runs.redaction import redacted
 
 Split = Literal["val", "test"]
@@ -111,22 +111,6 @@ def read(material: RunArtifacts) -> Run:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} can't be read ({error}); remove it") from error
     return Run(material, options, metrics, environments(facts))
-
-
-def environments(text: str) -> list[dict[str, str]]:
-    """Every block of `fact: value` lines in the text of an `environment.txt`."""
-    blocks = []
-    for block in re.split(r"(?m)^(?=date: )", text.strip()):  # an empty line may also be inside a command's quotes
-        facts: dict[str, str] = {}
-        for line in block.splitlines():
-            name, colon, value = line.partition(": ")
-            if colon and name.replace("-", "").isalnum():
-                facts[name] = value
-            elif facts:  # a command that goes on
-                facts[next(reversed(facts))] += f"\n{line}"
-        if facts:
-            blocks.append({name: value.strip() for name, value in facts.items()})
-    return blocks
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from semisup import plugins
-from semisup.compare.statistics import spread
 from semisup.errors import InputError
 from semisup.plugins import source
 from semisup.report.appendix import configuration, environment, missing
@@ -17,6 +16,7 @@ from semisup.report.content import NONE, Block, Code, Picture, Report, Section, 
 from semisup.report.layers import layers, times
 from semisup.report.results import results, summary
 from semisup.report.runs import Run
+from semisup.runs.statistics import spread
 
 
 @dataclass(frozen=True)

@@ -9,31 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
 from semisup.runs import run_files
-from semisup.runs.redaction import redacted
 
 Which = Literal["best", "last"]
-_GIT_SECONDS = 5.0  # that git may take on a working directory that is large or far away
-# Options that came later: what they were in a run whose config.yaml doesn't know them.
-LATER: dict[str, Any] = {
-    **{"data.labeled_in_unlabeled": False, "data.imbalance": 1.0},
-    **{"data.unlabeled_imbalance": "equal", "data.unlabeled_per_class": None},
-}
-_PACKAGES = ("semisup", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
 
 
 class WriteError(InputError, OSError):
@@ -123,6 +110,40 @@ def run_of(path: Path) -> Path | None:
     return next((folder for folder in (path, *path.parents[:2]) if is_run(folder)), None)
 
 
+def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
+    """Run directories (absolute), and whether each was given by itself rather than found in a folder.
+
+    Args:
+        paths: run directories, files in them, and folders that hold some at any depth.
+
+    Raises:
+        InputError: a path doesn't exist, or is of no run and holds none.
+    """
+    found: dict[Path, bool] = {}
+    for path in paths:
+        require(
+            path.exists(), f"{path} does not exist; type the path of a run directory, or of a folder that holds some"
+        )
+        if run := run_of(path):
+            found[run] = True
+            continue
+        inside = list(_below(path.absolute()))
+        require(
+            bool(inside), f"{path} is no run directory and holds none; type the path of one, or of a folder with some"
+        )
+        for run in inside:
+            found.setdefault(run, False)
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, _ in os.walk(folder):
+        folders.sort()
+        if is_run(Path(where)):
+            folders.clear()
+            yield Path(where)
+
+
 def find_checkpoint(path: Path, which: Which = "best") -> Path:
     """The checkpoint that a path means.
 
@@ -185,63 +206,3 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_environment(run_dir: Path, data: str = "") -> None:
-    """Writes what a run needs to be understood later to `environment.txt`; a resumed run adds to it.
-
-    Date, command line, Python, platform, package versions, git commit, CPUs, and GPUs where torch is loaded. Secrets
-    in the command line are redacted, and environment variables are not written.
-
-    Args:
-        run_dir: the run's directory.
-        data: the digest of its data (`Fingerprint.digest`), which tells runs on the same data from others.
-    """
-    facts = {
-        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shell(*redacted([sys.executable, *sys.argv])),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **_versions(),
-        "git": _git_commit(),
-        "cpus": str(os.cpu_count()),
-        "gpus": ", ".join(_gpu_names()) or "none seen",
-        **({"data": data} if data else {}),
-    }
-    path = Path(run_dir) / "environment.txt"
-    earlier = run_files.content(path).decode("utf-8", "replace") + "\n" if run_files.is_there(path) else ""
-    write_atomically(path, earlier + "".join(f"{name}: {fact}\n" for name, fact in facts.items()))
-
-
-def fit_command(command: str) -> str:
-    """A command line of `environment.txt` from the program on, whatever started that: `semisup fit ...`."""
-    return re.sub(r"^(?:.*?(?:semisup|__main__\.py)'?|.*?)\s+(?=fit(?:\s|$))", "semisup ", command, flags=re.DOTALL)
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-def _git_commit() -> str:
-    """Commit of the working directory, and whether the files differ from it."""
-    try:
-        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    except (OSError, subprocess.SubprocessError):
-        return "no commit"
-    return commit + (" with uncommitted changes" if changes else "")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
-    return done.stdout.strip()
-
-
-def _gpu_names() -> list[str]:
-    torch = sys.modules.get("torch")
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch else []

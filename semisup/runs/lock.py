@@ -12,7 +12,7 @@ GPFS. NFS mounted with `nolock` or `local_lock` keeps locks within a machine, an
 Where there are no locks at all (Lustre without that option), the record decides: one of this machine counts as long as
 its process lives, and one of another machine until somebody removes it.
 
-Standard library and filelock only.
+Standard library, filelock and pydantic only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -123,6 +123,10 @@ class Lock:
             self._record.unlink(missing_ok=True)
         self._file.release()
 
+    def record(self) -> Holder | None:
+        """Who took it and has not given it back: the process that holds it, or one that was killed."""
+        return _read(self._record)
+
     def holder(self) -> Holder | None:
         """The process that holds it, as far as can be told from here; takes nothing, and leaves nothing behind."""
         there = _read(self._record)
@@ -161,15 +165,15 @@ class Lock:
 
 def _read(path: Path) -> Holder | None:
     """What a record says; None where there is none that can be read."""
+    from pydantic import TypeAdapter
+
     try:
         if not path.is_file():  # nor a pipe, which would not end
             return None
         with path.open("rb") as file:
-            found = Holder(**json.loads(file.read(_LONGEST)))
-    except (OSError, ValueError, TypeError):
+            return TypeAdapter(Holder).validate_json(file.read(_LONGEST), strict=True)
+    except (OSError, ValueError):
         return None
-    right = all(isinstance(getattr(found, field.name), int if field.name == "pid" else str) for field in fields(found))
-    return found if right else None
 
 
 @cache

@@ -18,6 +18,7 @@ from pathlib import Path
 from semisup.errors import InputError, require
 from semisup.escape import shell
 from semisup.runs.directory import run_of, write_atomically
+from semisup.runs.run_files import state_of
 
 WRITTEN = ".semisup-outputs"  # in a folder of outputs: its files as `sha256sum` lists them, and checks them with -c
 _HEAD = 4096  # bytes that a file is known by
@@ -81,7 +82,7 @@ def output_folder(path: str | Path, names: Sequence[str], force: bool = False, a
     _refuse_special(folder)
     require(not folder.exists() or folder.is_dir(), f"{folder} is a file; type --out with the name of a folder")
     _refuse_parent(folder)
-    before = {file: _state(file) for file in _found(folder, names)}
+    before = {file: state_of(file) for file in _found(folder, names)}
     written = _written(folder)
     for file in before:
         _refuse_special(file)
@@ -93,7 +94,9 @@ def output_folder(path: str | Path, names: Sequence[str], force: bool = False, a
     finally:
         if asked and folder.is_dir():
             new = {
-                _name(file, folder): _digest(file) for file in _found(folder, names) if before.get(file) != _state(file)
+                _name(file, folder): _digest(file)
+                for file in _found(folder, names)
+                if before.get(file) != state_of(file)
             }
             if new:
                 lines = [f"{digest}  {name}\n" for name, digest in sorted((written | new).items())]
@@ -138,12 +141,6 @@ def _found(folder: Path, names: Sequence[str]) -> list[Path]:
 
 def _name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
-
-
-def _state(file: Path) -> tuple[int, int, int]:
-    """What changes when a file is written anew."""
-    status = file.lstat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _digest(file: Path) -> str:

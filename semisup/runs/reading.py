@@ -1,4 +1,4 @@
-"""Reads `metrics.csv` back. Standard library only, for the verbs that don't train."""
+"""Reads a run's tables back: `metrics.csv`, `confusion.csv`, `predictions.csv`. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.escape import csv_text
 from semisup.runs import run_files
 
@@ -46,3 +46,34 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     """
     _, rows = metric_rows(Path(run_dir) / METRICS_FILE)
     return [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """The lines of a CSV file, its head among them, all as long as that; none where there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not run_files.is_there(path):
+        return []
+    try:
+        with run_files.opened(path) as file:
+            rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""), strict=True)
+            lines = [[*map(csv_text, line)] for line in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"its {path.name} can't be read ({error})") from error
+    require(bool(lines) and {*map(len, lines)} == {len(lines[0])}, f"its {path.name} is damaged: it is no table")
+    return lines
+
+
+def read_confusion(path: Path) -> dict[str, list[int]]:
+    """True class -> how many of its test images were predicted as each class; empty where there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    (_, *names), *lines = read_table(path) or [[""]]
+    counts = [cell for _, *cells in lines for cell in cells]
+    right = [line[0] for line in lines] == names and all(cell.isdecimal() and len(cell) < 10 for cell in counts)
+    require(right, f"its {path.name} is damaged: it does not count the same classes in lines and columns")
+    return {name: [int(cell) for cell in cells] for name, *cells in lines}

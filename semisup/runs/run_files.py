@@ -24,6 +24,12 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def state_of(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written anew."""
+    status = path.lstat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 @contextmanager
 def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
     """A file of a run, open for reading.

@@ -32,7 +32,6 @@ from semisup.cli.resume import run_to_resume
 from semisup.cli.yaml_files import Dumper
 from semisup.compare.assemble import compare
 from semisup.compare.choose import CompareRequest
-from semisup.compare.collect import find_runs, read_config
 from semisup.compare.record import FILE, Comparison
 from semisup.compare.tables import tables
 from semisup.errors import InputError
@@ -44,6 +43,7 @@ from semisup.report.latex import latex
 from semisup.report.markdown import markdown
 from semisup.report.sections import Pictures, report
 from semisup.runs import safe_yaml
+from semisup.runs.directory import find_runs
 from semisup.runs.reading import metric_rows, read_metrics
 
 CPU = torch.device("cpu")
@@ -166,7 +166,6 @@ def run_cases(draw: DrawFn) -> Case:
 def check_comparison_of_runs(case: Case) -> None:
     """A run that can't be read is named, or left out with a reason; the comparison of the others can be written."""
     run, strategy = case.given
-    read_config.cache_clear()
     found = compare(find_runs([Path("runs")]), CompareRequest("x", Path()), lambda path: None, lambda path: None)
     found.write(Path())
     assert Comparison.read(Path("comparison.json")) == found and all(table.text() for table in tables(found))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semisup.compare.page.classes import Gain, measured_on
 from semisup.compare.page.series import training_flops
-from semisup.compare.record import Cell, Checkpoint, Comparison, Interval, Run
+from semisup.compare.record import Cell, Checkpoint, Comparison, RunRecord
+from semisup.runs.statistics import Interval, mean
 
 _NAMED = 3  # classes in a sentence
 _LEAST_GAIN = 0.005  # of a class, below which it neither gains nor loses
@@ -89,7 +89,7 @@ def _choose(comparison: Comparison, cells: Sequence[Cell]) -> tuple[Cell, str]:
     name = f"{cells[0].checkpoint}/val_accuracy"
     scores = [[run.scores[name] for run in _runs(comparison, cell) if name in run.scores] for cell in cells]
     if all(scores):
-        best = max(range(len(cells)), key=lambda k: statistics.fmean(scores[k]))
+        best = max(range(len(cells)), key=lambda k: mean(scores[k]))
         by = "by validation accuracy" + (", not by test" if comparison.score == "test_accuracy" else "")
         return cells[best], f"Chosen from {len(cells)} strategies {by}."
     chosen = max(cells, key=lambda cell: cell.mean)
@@ -150,7 +150,7 @@ def _named(found: Sequence[Gain]) -> str:
 
 def _cost(comparison: Comparison, cell: Cell) -> Answer:
     runs, question = _runs(comparison, cell), "At what cost?"
-    seconds, images = statistics.fmean(run.seconds for run in runs), _images(runs)
+    seconds, images = mean(run.seconds for run in runs), _images(runs)
     more = []
     if images is not None and comparison.network:
         flops = _with_prefix(training_flops(comparison.network, images))
@@ -158,7 +158,7 @@ def _cost(comparison: Comparison, cell: Cell) -> Answer:
     its = [run for run in comparison.runs if (run.arm, run.labels) == (comparison.reference, cell.labels)]
     if not its or cell.arm == comparison.reference:
         return Answer(question, f"{seconds:,.0f} seconds a run", more)
-    base, base_images = statistics.fmean(run.seconds for run in its), _images(its)
+    base, base_images = mean(run.seconds for run in its), _images(its)
     said = f"{seconds / base:.1f} times the training time" if base else f"{seconds:,.0f} seconds a run"
     more.insert(0, f"{seconds:,.1f} seconds a run instead of {base:,.1f}.")
     if images and base_images:
@@ -166,9 +166,9 @@ def _cost(comparison: Comparison, cell: Cell) -> Answer:
     return Answer(question, said, more)
 
 
-def _images(runs: Sequence[Run]) -> float | None:
+def _images(runs: Sequence[RunRecord]) -> float | None:
     found = [run.images for run in runs if run.images is not None]
-    return statistics.fmean(found) if found else None
+    return mean(found) if found else None
 
 
 def _belief(comparison: Comparison, cell: Cell, compared: int) -> Answer:
@@ -195,7 +195,7 @@ def _belief(comparison: Comparison, cell: Cell, compared: int) -> Answer:
     return Answer("Can I believe it?", said, more)
 
 
-def _runs(comparison: Comparison, cell: Cell) -> list[Run]:
+def _runs(comparison: Comparison, cell: Cell) -> list[RunRecord]:
     return [run for run in comparison.runs if (run.arm, run.labels) == (cell.arm, cell.labels)]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 from semisup.compare.record import Comparison
+from semisup.runs.statistics import differences, mean
 
 _MEASURED = {
     "best/test": "test images, best checkpoint",
@@ -22,7 +22,7 @@ class Gain:
     Attributes:
         name: of the class.
         arm: its name.
-        labels: as `Run.labels`.
+        labels: as `RunRecord.labels`.
         seeds: that the arm and the reference share.
         accuracy: mean over these seeds.
         reference: mean accuracy of the reference over these seeds.
@@ -41,7 +41,7 @@ class Gain:
 
 
 def measured(comparison: Comparison) -> str:
-    """The key of `Run.class_accuracy` that all runs have, test images and the best checkpoint first; "" if none is."""
+    """The key of `RunRecord.class_accuracy` that all runs have, best on test first; empty where there is none."""
     return next((key for key in _MEASURED if all(key in run.class_accuracy for run in comparison.runs)), "")
 
 
@@ -55,24 +55,17 @@ def gains(comparison: Comparison) -> list[Gain]:
     where, found = measured(comparison), []
     if comparison.reference is None or not where:
         return []
-    accuracies = {(run.arm, run.labels, run.seed): run.class_accuracy[where] for run in comparison.runs}
+    accuracies: dict[tuple[str, int | None, str], dict[int, float]] = {}  # arm, labels, class -> seed -> accuracy
+    for run in comparison.runs:
+        for name, accuracy in run.class_accuracy[where].items():
+            accuracies.setdefault((run.arm, run.labels, name), {})[run.seed] = accuracy
     for labels in comparison.labels:
-        for arm in comparison.arms:
-            if arm.name == comparison.reference:
-                continue
-            seeds = [seed for a, n, seed in accuracies if (a, n) == (arm.name, labels)]
-            pairs = [
-                (seed, accuracies[arm.name, labels, seed], accuracies[comparison.reference, labels, seed])
-                for seed in seeds
-                if (comparison.reference, labels, seed) in accuracies
-            ]
+        for arm in (arm.name for arm in comparison.arms if arm.name != comparison.reference):
             for name in comparison.class_names:
-                known = [(seed, ours[name], its[name]) for seed, ours, its in pairs if name in ours and name in its]
-                if known:
-                    values = [ours - its for _, ours, its in known]
-                    mean = statistics.fmean(values)
-                    accuracy, reference = (statistics.fmean(one[k] for one in known) for k in (1, 2))
-                    found.append(
-                        Gain(name, arm.name, labels, [s for s, _, _ in known], accuracy, reference, values, mean)
-                    )
+                ours = accuracies.get((arm, labels, name), {})
+                theirs = accuracies.get((comparison.reference, labels, name), {})
+                if by_seed := differences(ours, theirs):
+                    seeds, values = [*by_seed], [*by_seed.values()]
+                    level, reference = (mean(one[seed] for seed in seeds) for one in (ours, theirs))
+                    found.append(Gain(name, arm, labels, seeds, level, reference, values, mean(values)))
     return found

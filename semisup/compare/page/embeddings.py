@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from semisup.compare.record import Comparison, Run
+from semisup.compare.record import Comparison, RunRecord
 from semisup.errors import InputError
 from semisup.runs import run_files
 
@@ -24,7 +24,7 @@ class Embedding:
         image: as an address that holds all of it, `data:image/webp;base64,...`.
     """
 
-    run: Run
+    run: RunRecord
     image: str
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from semisup.compare.page.classes import Gain, measured_on
 from semisup.compare.page.series import groups
-from semisup.compare.record import Comparison, Round
+from semisup.compare.record import Comparison
 from semisup.compare.table import Column, Entry, Table
 from semisup.compare.tables import CHECKPOINTS
+from semisup.runs.rounds import Round
+from semisup.runs.statistics import mean, over_seeds
 
 _HEAD = (Column("strategy", left=True), Column("labels"))
 
@@ -73,9 +74,7 @@ def calibration(comparison: Comparison) -> Table:
         for checkpoint in CHECKPOINTS:
             values = [run.calibration[name] for run in runs if (name := f"{checkpoint}/val") in run.calibration]
             if values:
-                sd = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
-                mean = statistics.fmean(values)
-                spread = Entry(f"{100 * mean:.2f}{sd}", (100 * mean,))
+                spread = Entry(over_seeds([100 * value for value in values]), (100 * mean(values),))
                 seeds = Entry(str(len(values)), (len(values),))
                 rows.append([*_head(arm, labels), Entry(checkpoint, (checkpoint,)), spread, seeds])
     columns = [*_HEAD, Column("checkpoint", left=True), Column("calibration error, %"), Column("seeds")]

@@ -7,12 +7,12 @@ labels, a checkpoint or a quantity where these can be chosen; its points are col
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from semisup.compare.page.classes import Gain
-from semisup.compare.record import Cell, Comparison, Network, Run
+from semisup.compare.record import Cell, Comparison, Network, RunRecord
+from semisup.runs.statistics import mean
 
 Chart = dict[str, Any]
 _POINTS = 150  # of a curve; more can't be told apart on a screen
@@ -46,7 +46,7 @@ def charts(comparison: Comparison, gains: Sequence[Gain]) -> dict[str, Chart]:
     return {name: chart for name, chart in made.items() if chart["series"]}
 
 
-def groups(comparison: Comparison) -> list[tuple[str, int | None, list[Run]]]:
+def groups(comparison: Comparison) -> list[tuple[str, int | None, list[RunRecord]]]:
     """Arm, labels and the runs of both, in the order in which all is shown."""
     found = [
         (arm.name, labels, [run for run in comparison.runs if (run.arm, run.labels) == (arm.name, labels)])
@@ -113,7 +113,7 @@ def _curves(comparison: Comparison) -> Chart:
                         by_epoch.setdefault(epoch, []).append(value)
             if points := _thinned(sorted(by_epoch.items())):
                 one = _tags(arm, labels) | {"quantity": name, "x": [epoch for epoch, _ in points]}
-                one |= {"y": [statistics.fmean(values) for _, values in points]}
+                one |= {"y": [mean(values) for _, values in points]}
                 one |= {"low": [min(values) for _, values in points], "high": [max(values) for _, values in points]}
                 series.append(one)
     series.sort(key=lambda one: (one["quantity"] != "val/accuracy", not one["quantity"].startswith("val/")))
@@ -141,7 +141,7 @@ def _rounds(comparison: Comparison) -> Chart:
                     points.append((number + 1, values))
             if points:
                 one = _tags(arm, labels) | {"quantity": quantity, "x": [x for x, _ in points]}
-                one |= {"y": [statistics.fmean(values) for _, values in points]}
+                one |= {"y": [mean(values) for _, values in points]}
                 one |= {"low": [min(values) for _, values in points], "high": [max(values) for _, values in points]}
                 series.append(one)
     series.sort(key=lambda one: one["quantity"] != "precision")
@@ -162,7 +162,7 @@ def _balance(comparison: Comparison) -> Chart:
         if last:
             names = list(last[0])
             shares = [[images.get(name, 0) / sum(images.values()) for images in last] for name in names]
-            means = [statistics.fmean(values) for values in shares]
+            means = [mean(values) for values in shares]
             series.append(_tags(arm, labels) | {"x": names, "y": means, "dots": shares})
     y = _axis("share of the last round's labels", "percent") | {"line": 1 / max(1, len(comparison.class_names))}
     return {"kind": "rows", "mark": "bar", "y": y, "choose": ["labels"], "order": "given", "series": series}
@@ -177,7 +177,7 @@ def _confidence(comparison: Comparison) -> Chart:
             bins = len(last[0])
             names = [f"{100 * k // bins} to {100 * (k + 1) // bins} %" for k in range(bins)]
             shares = [[one[k] for one in last if len(one) == bins] for k in range(bins)]
-            means = [statistics.fmean(values) for values in shares]
+            means = [mean(values) for values in shares]
             series.append(_tags(arm, labels) | {"x": names, "y": means, "dots": shares})
     y = _axis("share of the unlabeled images", "percent")
     return {"kind": "rows", "mark": "bar", "y": y, "choose": ["labels"], "order": "given", "series": series}
@@ -190,7 +190,7 @@ def _calibration(comparison: Comparison) -> Chart:
             values = [run.calibration[name] for run in runs if (name := f"{checkpoint}/val") in run.calibration]
             if values:
                 one = _tags(arm, labels) | {"checkpoint": checkpoint, "x": [_row(arm, labels)]}
-                series.append(one | {"y": [statistics.fmean(values)], "dots": [values]})
+                series.append(one | {"y": [mean(values)], "dots": [values]})
     y = _axis("expected calibration error on validation images", "percent") | {"zero": True}
     return {"kind": "rows", "y": y, "series": series}
 
@@ -200,10 +200,10 @@ def _cost(comparison: Comparison) -> Chart:
     series = []
     for cell in comparison.cells:
         runs = [run for run in comparison.runs if (run.arm, run.labels) == (cell.arm, cell.labels)]
-        costs = {"seconds": statistics.fmean(run.seconds for run in runs)}
+        costs = {"seconds": mean(run.seconds for run in runs)}
         images = [run.images for run in runs if run.images is not None]
         if images:
-            costs["images seen"] = statistics.fmean(images)
+            costs["images seen"] = mean(images)
             if comparison.network:
                 costs[FLOPS] = training_flops(comparison.network, costs["images seen"])
         for quantity, cost in costs.items():

@@ -1,6 +1,10 @@
 """What can be said from a few seeds: means, paired differences with intervals, and labels that an arm is worth.
 
-Pure functions of numbers. What can't be said honestly is not given: an `Interval` without ends, and the reason.
+    difference = paired({0: 0.91, 1: 0.93}, {0: 0.88, 1: 0.89})     # accuracies by seed
+    difference.mean, difference.error, difference.t
+
+Pure functions of numbers. What can't be said honestly is not given: an `Interval` without ends, and the reason. NumPy,
+SciPy and scikit-learn are imported by what needs them.
 """
 
 from __future__ import annotations
@@ -8,13 +12,9 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
-
-import numpy as np
-from scipy import stats
-from sklearn.isotonic import isotonic_regression
-
-from semisup.compare.record import Efficiency, Interval
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 LEVEL = 0.95
 # The bootstrap is too narrow with few pairs: of 600 simulated normal samples, nominal 95 % intervals held the truth in
@@ -22,11 +22,102 @@ LEVEL = 0.95
 LEAST_PAIRS = 10
 _RESAMPLES = 19_999
 _EQUAL = 1e-6  # more than the rounding of a float32 accuracy, and less than one image in a hundred thousand
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval, or why there is none.
+
+    Attributes:
+        low: its lower end, or None.
+        high: its upper end, or None.
+        reason: empty where there is an interval.
+    """
+
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm minus another with the same labels, seed by seed.
+
+    Attributes:
+        seeds: that both have.
+        values: of each of these seeds.
+        mean: of the values.
+        t: paired t interval of the mean.
+        bootstrap: of the mean, over seeds.
+    """
+
+    seeds: list[int]
+    values: list[float]
+    mean: float
+    t: Interval
+    bootstrap: Interval
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of the mean; None of a single pair, which doesn't tell how much differences scatter."""
+        _, sd = spread(self.values)
+        return None if sd is None else sd / math.sqrt(len(self.values))
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How many labels the reference would need for an arm's mean accuracy.
+
+    Attributes:
+        relation: `=`, or `>` and `<` where the accuracy lies outside what the reference was measured at: it would need
+            more labels than the most, or fewer than the least, that it was given.
+        labels: of the reference; None where nothing can be said.
+        factor: those labels over the arm's own.
+        reason: why nothing can be said, else empty.
+    """
+
+    relation: Literal["=", ">", "<", ""]
+    labels: float | None
+    factor: float | None
+    reason: str = ""
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of one value or more."""
+    return statistics.fmean(values)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and standard deviation with n - 1, which is None of a single value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    return mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def over_seeds(values: Sequence[float], form: str = ".2f", none: str = "-") -> str:
+    """Mean and standard deviation, `85.28 ± 1.20`; a single value by itself, and `none` where there is no value."""
+    if not values:
+        return none
+    found, sd = spread(values)
+    return format(found, form) if sd is None else f"{found:{form}} ± {sd:{form}}"
+
+
+def differences(ours: Mapping[_Key, float], theirs: Mapping[_Key, float]) -> dict[_Key, float]:
+    """Ours minus theirs, of what both have; in the order of ours."""
+    return {key: value - theirs[key] for key, value in ours.items() if key in theirs}
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
+    """The paired difference of two arms, over the seeds that both have; None where there are none.
+
+    Args:
+        ours: seed -> accuracy, as a fraction or in percent.
+        theirs: the same of the arm to compare with.
+    """
+    by_seed = differences(ours, theirs)
+    values = [*by_seed.values()]
+    if not values:
+        return None
+    return Difference([*by_seed], values, mean(values), t_interval(values), bootstrap_interval(values))
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> Interval:
@@ -38,10 +129,12 @@ def t_interval(differences: Sequence[float], level: float = LEVEL) -> Interval:
     """
     if reason := _too_few(differences, 2):
         return Interval(None, None, reason)
-    mean, sd = spread(differences)
+    from scipy import stats
+
+    centre, sd = spread(differences)
     assert sd is not None
     half = float(stats.t.ppf((1 + level) / 2, len(differences) - 1)) * sd / math.sqrt(len(differences))
-    return Interval(mean - half, mean + half)
+    return Interval(centre - half, centre + half)
 
 
 def bootstrap_interval(differences: Sequence[float], level: float = LEVEL) -> Interval:
@@ -56,6 +149,9 @@ def bootstrap_interval(differences: Sequence[float], level: float = LEVEL) -> In
     """
     if reason := _too_few(differences, LEAST_PAIRS):
         return Interval(None, None, reason)
+    import numpy as np
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is looked at below
         found = stats.bootstrap(
@@ -96,8 +192,11 @@ def efficiency(labels: int, accuracy: float, reference: dict[int, Sequence[float
     """
     if not reference:
         return Efficiency("", None, None, "the reference has no run with a known number of labels")
+    import numpy as np
+    from sklearn.isotonic import isotonic_regression
+
     x = np.array(sorted(reference), dtype=np.float64)
-    means = [statistics.fmean(reference[count]) for count in sorted(reference)]
+    means = [mean(reference[count]) for count in sorted(reference)]
     weights = [float(len(reference[count])) for count in sorted(reference)]
     y = isotonic_regression(np.array(means), sample_weight=np.array(weights))
     reached = np.flatnonzero(y >= accuracy - _EQUAL)  # rounding may not skip a plateau
