@@ -11,6 +11,7 @@ from typing import Any
 
 from semisup.plugins import split_names
 from semisup.runs.directory import place
+from semisup.runs.redaction import is_hidden
 
 # Options that came later: what they were in a run whose config.yaml doesn't know them.
 LATER: dict[str, Any] = {
@@ -26,6 +27,8 @@ CHANGE_NO_RESULT = (
     *(f"trainer.{name}" for name in ("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams")),
     "trainer.model_registry",
 )
+_ON_RESUME = ("trainer.plugins", "trainer.callbacks")  # the user's own, with which a run may go on besides
+_LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 ROOT = "data.root"  # a place; which images lie there, the digest of the data says
 IDENTIFYING = ("strategy", "seed", "data.name")  # what every run's config.yaml says
 
@@ -78,3 +81,23 @@ def settle_places(those: Sequence[dict[str, Any]], digests: Sequence[str]) -> No
             its[ROOT] = first = one[its[ROOT]]
             if digest and sum(root == first for root, _ in scored) > 1:
                 its[ROOT] = f"{first} with the images {digest.partition(' ')[0][:8]}"
+
+
+def changed(began: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Options that would make another run of one that goes on, with their values then and now.
+
+    A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged. What was
+    hidden when it was written can't be told. `data.root` is among them where it is another place, whose images the
+    caller looks at.
+
+    Args:
+        began: the options that the run began with.
+        now: those that it is to go on with. What only they have says nothing: a newer version brings new ones.
+    """
+    then, today = identity(began), identity(now)
+    free = (*_ON_RESUME, *(_LENGTH if then.get("lr_scheduler.name") != "cosine" else ()))
+    return {
+        name: (value, today.get(name))
+        for name, value in then.items()
+        if value != today.get(name) and not is_hidden(value) and not is_among(name, free)
+    }
