@@ -112,6 +112,8 @@ class Classifier(pl.LightningModule):
             extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
             # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
             self.network = Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
+        self.labeled_offset: Tensor | None
+        self.register_buffer("labeled_offset", None, persistent=False)  # (classes,), where a strategy sets one
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
         loss = None if self.options.loss == "nll" else LABELED[self.options.loss]
@@ -213,6 +215,8 @@ class Classifier(pl.LightningModule):
             logits: (B, classes) float.
             target: (B,) int64 classes, or (B, classes) float probabilities, such as mixed ones.
         """
+        if self.labeled_offset is not None:
+            logits = logits + self.labeled_offset
         return LABELED[self.options.loss](logits, target)
 
     # ---- evaluation
@@ -220,12 +224,14 @@ class Classifier(pl.LightningModule):
     def evaluate(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that evaluate.
 
-        Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train.
+        Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train;
+        by another head than the network's where it brings one for that (`TermStrategy.evaluating_head`).
         Always in evaluation mode and without a gradient, in a loss as well: no statistics move, and no dropout acts.
         """
         network = self.ema or self.network
         with evaluation_mode(network):
-            logits: Tensor = network(images)
+            head = network.extra[name] if (name := self.strategy.evaluating_head) else network.head
+            logits: Tensor = head(network.features(images))
         return logits
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
@@ -248,6 +254,11 @@ class Classifier(pl.LightningModule):
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
         return evaluation
+
+    def _group(self, labels: Tensor) -> None:
+        """Lets classes be scored by how many labeled images they have, of these labels (N,) int64."""
+        for stage in self.evaluations:
+            self._evaluation(stage).group(labels)
 
     def _finish(self, stage: str) -> None:
         self.scores[stage] = scores = self._evaluation(stage).compute()
@@ -279,6 +290,7 @@ class Classifier(pl.LightningModule):
             data = self.datamodule
             data.needs = self.strategy.needs
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
+            self._group(data.pools.labeled.labels)
             if self.options.compile:
                 self._compiled = torch.compile(self.network.features)
             self.start_ema(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
@@ -376,6 +388,7 @@ class Classifier(pl.LightningModule):
             "strategy": self.strategy.name,
             "ema_decay": self.ema.decay if self.ema else 0.0,
             "targets_from": self.targets_from,
+            "evaluating_head": self.strategy.evaluating_head,
             "data": self.datamodule.fingerprint.saved(),
         }
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
@@ -406,6 +419,8 @@ class Classifier(pl.LightningModule):
                 module.start_ema(known["ema_decay"])
                 module.on_load_checkpoint(checkpoint)
             weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
+            if head := known.get("evaluating_head"):
+                _put_in_place(weights, str(head))
             for name in weights.keys() - module.state_dict().keys():
                 del weights[name]
             module.load_state_dict(weights)
@@ -415,6 +430,8 @@ class Classifier(pl.LightningModule):
             raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
         try:
             module.trained_on = Fingerprint.restored(known.get("data"), len(spec.class_names))
+            if module.trained_on:
+                module._group(torch.from_numpy(module.trained_on.pools["labeled"].labels))
         except InputError as error:
             raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
         return module
@@ -446,6 +463,14 @@ def _enough_images() -> Iterator[None]:
             "batch normalisation has no variance over one image, and a device has no more of them in a batch; type "
             "--data.batch_size with 2 or more for each device, or another --model.backbone"
         ) from error
+
+
+def _put_in_place(weights: dict[str, Tensor], head: str) -> None:
+    """Puts the weights of the head that evaluated where those of the network's are, in it and in its average."""
+    for network in ("network", "ema.average"):
+        for part in ("weight", "bias"):
+            if f"{network}.head.{part}" in weights:
+                weights[f"{network}.head.{part}"] = weights[f"{network}.extra.{head}.{part}"]
 
 
 def _room(weights: dict[str, Tensor], classes: int) -> int:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +108,8 @@ def macro_averages(confusion: Tensor) -> dict[str, float]:
 
     As scikit-learn's: `balanced_accuracy` is the mean recall of the classes that occur (Brodersen et al. 2010);
     `precision`, `recall` and `f1` are means over the classes that occur or are predicted, a class counting 0 where its
-    own is 0 / 0.
+    own is 0 / 0. `geometric_mean` is that of the recalls of the classes that occur, 0 where one is (Kubat & Matwin
+    1997).
 
     Args:
         confusion: (classes, classes) int64 counts; row is the true class, column the predicted one.
@@ -120,7 +122,27 @@ def macro_averages(confusion: Tensor) -> dict[str, float]:
         "f1": 2 * right / (occurs + predicted).clamp(min=1),
     }
     means = {name: values[there].mean().item() for name, values in classes.items()}
-    return {"balanced_accuracy": recall[occurs > 0].mean().item(), **means}
+    recalls = recall[occurs > 0]
+    return {"balanced_accuracy": recalls.mean().item(), "geometric_mean": recalls.log().mean().exp().item(), **means}
+
+
+def shots(labels: Tensor, classes: int) -> dict[str, list[int]]:
+    """Classes by how many labeled images they have: the third with most of them, that with fewest, and the others.
+
+    Of ten classes three, three and four. Of equally many, the first classes count as those with more. Where no class
+    has twice as many as another one, or there are fewer than three, nothing is told apart.
+
+    Args:
+        labels: (N,) int64 of the labeled images.
+        classes: number of classes.
+    """
+    counts = labels[labels >= 0].bincount(minlength=classes)
+    third = round(classes / 3)
+    if classes < 3 or int(counts.max()) < 2 * max(1, int(counts.min())):
+        return {}
+    order = counts.argsort(descending=True, stable=True).tolist()
+    few = classes - third
+    return {"many_shot": order[:third], "medium_shot": order[third:few], "few_shot": order[few:]}
 
 
 def auc(p: Tensor, target: Tensor) -> float:
@@ -152,7 +174,8 @@ class Evaluation(nn.Module):
     over 15 bins of confidence (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3), `nll` the mean
     negative log-likelihood in nats, `loss` the mean of a loss that is given. `balanced_accuracy`, `precision`, `recall`
     and `f1` are `macro_averages`, `auc` is the mean over classes that `auc` gives, where there is one.
-    `accuracy/<class>` is that of a class that occurs.
+    `accuracy/<class>` is that of a class that occurs; `many_shot`, `medium_shot` and `few_shot` are means of it over
+    the classes that `shots` tells apart, where it does.
 
     Args:
         class_names: in the order of the labels.
@@ -172,13 +195,20 @@ class Evaluation(nn.Module):
         self.confusion = MulticlassConfusionMatrix(classes)
         self.nll = MeanLoss(partial(F.cross_entropy, reduction="sum"))
         self.loss = MeanLoss(lambda logits, target: loss(logits, target) * len(target)) if loss else None
+        self.groups: dict[str, list[int]] = {}
+
+    def group(self, labels: Tensor) -> None:
+        """Scores the classes by how many of these labels (N,) int64, of the labeled images, they have as well."""
+        self.groups = shots(labels.cpu(), len(self.class_names))
 
     def names(self, target: Tensor) -> list[str]:
         """What scores there will be, but `auc`, over images of these true classes (N,) int64."""
-        averages = ("balanced_accuracy", "precision", "recall", "f1")
+        averages = ("balanced_accuracy", "geometric_mean", "precision", "recall", "f1")
         top = (f"top{k}_error" for k in _TOP if k < len(self.class_names))
-        occur = (f"accuracy/{self.class_names[k]}" for k in target.unique().tolist())
-        return ["accuracy", "ece", "loss", "nll", *averages, *top, *occur]
+        there = set(target.unique().tolist())
+        occur = (f"accuracy/{self.class_names[k]}" for k in sorted(there))
+        groups = (name for name, group in self.groups.items() if there & set(group))
+        return ["accuracy", "ece", "loss", "nll", *averages, *top, *occur, *groups]
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Takes a batch of logits (B, classes) float and true classes (B,) int64."""
@@ -208,6 +238,9 @@ class Evaluation(nn.Module):
         for k, name in enumerate(self.class_names):
             if total := int(confusion[k].sum()):
                 scalars[f"accuracy/{name}"] = int(confusion[k, k]) / total
+        for name, group in self.groups.items():
+            if rows := [k for k in group if int(confusion[k].sum())]:
+                scalars[name] = fmean(int(confusion[k, k]) / int(confusion[k].sum()) for k in rows)
         for metric in (self.accuracy, self.ranks, self.calibration, self.confusion, self.nll, self.loss):
             if metric is not None:
                 metric.reset()

@@ -29,6 +29,7 @@ What a loss works with:
     module.extra["projection"]  module.teacher.extra["projection"]    a module of `Needs.modules`
     module.frozen_batchnorm()                                         passes that leave the running statistics alone
     module.labeled_loss(logits, target)                               the loss that --model.loss names
+    module.labeled_offset                                             what that adds to the logits, None for nothing
     module.draw(batch.unlabeled, batch, "mixup")                      random numbers of this step, equal on all ranks
     module.total_steps                                                for ramps
     semisup.runtime.ranks: mean, gather, gather_with_gradient         the global batch, where a state follows it
@@ -172,9 +173,12 @@ class TermStrategy(Strategy, ABC):
 
     Attributes:
         reads: names of the owner's outputs that the term needs; refused before the first step where it gives none.
+        evaluating_head: a module of `Needs.modules`, linear and from features to logits as the network's head, that
+            evaluates and predicts in place of it; empty for none.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
+    evaluating_head: ClassVar[str] = ""
 
     @abstractmethod
     def term(self, module: Any, batch: Batch, outputs: Outputs) -> Loss:
@@ -197,9 +201,11 @@ class Composition:
         owner: the one that owns the loss, or None where none does; then it is that of the labeled images alone.
         terms: those that add a term to it.
         needs: what they need from the data together.
+        evaluating_head: the module of a term that evaluates in place of the network's head; empty for none.
 
     Raises:
-        InputError: two strategies own the loss, or a term needs what the owner does not give; the message names both.
+        InputError: two strategies own the loss or evaluate, or a term needs what the owner does not give; the message
+            names both.
     """
 
     def __init__(self, parts: dict[str, Strategy]) -> None:
@@ -212,6 +218,9 @@ class Composition:
             )
         self.owner = next(iter(owners.values()), None)
         self.terms = {name: part for name, part in parts.items() if isinstance(part, TermStrategy)}
+        heads = {name: term.evaluating_head for name, term in self.terms.items() if term.evaluating_head}
+        require(len(heads) < 2, f"{' and '.join(heads)} each evaluate by a head of their own; type one of them")
+        self.evaluating_head = next(iter(heads.values()), "")
         gives = self.owner.gives if self.owner else ("labeled", "labeled_features")
         owning = next(iter(owners), "supervised training")
         for name, term in self.terms.items():

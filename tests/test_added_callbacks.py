@@ -242,6 +242,7 @@ def test_where_nothing_is_validated_no_score_is_promised() -> None:
 def test_the_names_of_the_scores_are_those_of_an_evaluation() -> None:
     target = torch.tensor([2, 0, 2])
     evaluation = Evaluation(("a", "b", "c", "d"))
+    evaluation.group(torch.tensor([0, 0, 1, 2]))  # no image of the few-shot class 3
     evaluation.update(torch.randn(3, 4), target)
     assert sorted(evaluation.names(target)) == sorted(evaluation.compute().scalars)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import Blobs
+from helpers import Blobs, classifier, trainer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.digits import Digits
+from semisup.classifier import Classifier
 from semisup.data.datamodule import Pools
 from semisup.data.imbalance import _most, imbalanced, long_tail
 from semisup.data.pool import Pool
@@ -116,3 +118,18 @@ def test_a_class_without_images_is_refused() -> None:
     pool = Pool(np.zeros((4, 1, 1, 1), np.uint8), np.zeros(4, np.int64))
     with pytest.raises(InputError, match=re.escape("class 'b' has no image here")):
         imbalanced(Pools(pool, None, None, None, 4), ("a", "b"), 3)
+
+
+def test_every_evaluation_scores_the_classes_by_their_labeled_images(tmp_path: Path) -> None:
+    """While training, after it, and of a model that was restored, which knows them from its checkpoint."""
+    data = Blobs(imbalance=4)
+    module = classifier(data)
+    fit = trainer(1)
+    fit.fit(module, data)
+    fit.save_checkpoint(tmp_path / "last.ckpt")
+    found = [fit.test(module, data, verbose=False)[0]]
+    restored = Classifier.from_checkpoint(tmp_path / "last.ckpt")
+    found.append(trainer(1).test(restored, Blobs(), verbose=False)[0])
+    assert found[0] == found[1] and "few_shot" in module.scores["val"].scalars
+    for name, label in {"many_shot": "left", "medium_shot": "middle", "few_shot": "right"}.items():
+        assert found[0][f"test/{name}"] == pytest.approx(found[0][f"test/accuracy/{label}"])

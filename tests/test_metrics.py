@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from semisup.errors import InputError
-from semisup.metrics import Evaluation
+from semisup.metrics import Evaluation, shots
 
 NAMES = tuple("abcdefgh")
 
@@ -99,6 +100,39 @@ def test_topk_error_counts_classes_that_score_strictly_higher() -> None:
         scores.topk_error(0)
 
 
+@pytest.mark.parametrize(
+    ("counts", "groups"),
+    [
+        ([9, 9, 8, 5, 5, 4, 3, 2, 1, 1], [[0, 1, 2], [3, 4, 5, 6], [7, 8, 9]]),
+        ([1, 20, 3, 300], [[3], [1, 2], [0]]),
+        ([5, 5, 5, 2, 2, 2], [[0, 1], [2, 3], [4, 5]]),
+        ([4, 1, 2], [[0], [2], [1]]),
+        ([3, 0, 0], [[0], [1], [2]]),
+        ([126, 125, 124], []),
+        ([5, 1], []),
+    ],
+)
+def test_classes_are_told_apart_by_their_labeled_images(counts: list[int], groups: list[list[int]]) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    assert list(shots(labels, len(counts)).values()) == groups
+
+
+def test_scores_by_many_medium_and_few_shot_classes(predictions: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Means over the classes of a group that occur; class 2 does not, and neither do 6 and 7, all of the few."""
+    logits, target = predictions
+    kept = (target != 2) & (target < 6)
+    evaluation = Evaluation(NAMES)
+    evaluation.group(torch.repeat_interleave(torch.arange(8), torch.tensor([90, 80, 70, 60, 50, 5, 3, 2])))
+    evaluation.update(logits[kept], target[kept])
+    scores = evaluation.compute().scalars
+    recall = {k: float((logits[target == k].argmax(1) == k).float().mean()) for k in range(6)}
+    assert scores["many_shot"] == pytest.approx((recall[0] + recall[1]) / 2)
+    assert scores["medium_shot"] == pytest.approx((recall[3] + recall[4]) / 2)
+    assert scores["few_shot"] == pytest.approx(recall[5])
+    evaluation.update(logits[kept], target[kept])
+    assert evaluation.compute().scalars == scores
+
+
 def test_topk_error_of_scores_whose_probabilities_are_equal() -> None:
     evaluation = Evaluation(("a", "b", "c"))
     evaluation.update(torch.tensor([[500.0, 2.0, 1.0]]), torch.tensor([2]))  # both others have probability 0
@@ -122,6 +156,8 @@ def scikit_learns(logits: torch.Tensor, target: torch.Tensor) -> dict[str, float
         warnings.simplefilter("ignore")  # of classes that are predicted and don't occur
         balanced = balanced_accuracy_score(truth, predicted)
     found = {"balanced_accuracy": balanced, **dict(zip(("precision", "recall", "f1"), macro[:3], strict=True))}
+    recalls = [float((predicted[truth == k] == k).mean()) for k in np.unique(truth)]
+    found["geometric_mean"] = math.prod(recalls) ** (1 / len(recalls))
     found["nll"] = log_loss(truth, logits.double().softmax(1).numpy(), labels=range(classes))
     rest = [k for k in range(classes) if 0 < (truth == k).sum() < len(truth)]
     if rest:

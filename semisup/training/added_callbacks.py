@@ -104,7 +104,9 @@ class Watched(pl.Callback):
     def _look(self, owner: str, name: str, trainer: pl.Trainer, module: Classifier) -> None:
         group, slash, _ = name.partition("/")
         pool = module.datamodule.pools.val if trainer.limit_val_batches else None
-        scores = Evaluation(module.spec.class_names).names(pool.labels) if pool else []
+        evaluation = Evaluation(module.spec.class_names)
+        evaluation.group(module.datamodule.pools.labeled.labels)
+        scores = evaluation.names(pool.labels) if pool else []
         there = [*(f"val/{score}" for score in scores), "train/loss"]
         if name in there or (slash and group not in ("val", "test")):
             return

@@ -1,0 +1,72 @@
+"""ABC (Lee, Shin & Kim 2021, arXiv 2110.10368): an auxiliary balanced classifier beside any strategy, which evaluates.
+
+    semisup fit --strategy fixmatch+abc --data cifar10 --data.labels_per_class 1500 --data.imbalance 100
+
+A second linear head on the same features learns from a labeled image with the probability N_L / N_y, that is, from as
+many of every class as the rarest one has. What it predicts of a weak view with confidence is the soft target of the
+strong view, with the probability 1 - t / T * (1 - N_L / N_q), q being the class that it predicts: of all classes alike
+in the end. Gradient flows into the network. The authors' code has two strong views and adds up their losses; here there
+is the owner's one. The benchmark USB has the predicted class as a hard target.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.errors import check
+from semisup.losses import consistency
+from semisup.strategy import Loss, Outputs, TermStrategy
+from semisup.targets import probabilities
+
+
+def rarity(labels: Tensor, classes: int) -> Tensor:
+    """N_L / N_k (classes,) of labels (N,) int64, with N_L the least of the N_k; 1 for a class without a label."""
+    counts = labels.bincount(minlength=classes).clamp_min(1)
+    return counts.min() / counts
+
+
+class AuxiliaryBalancedClassifier(TermStrategy):
+    """An auxiliary balanced classifier beside any strategy, which evaluates in its place (Lee et al. 2021).
+
+    Args:
+        threshold: least confidence of a target of an unlabeled image (tau).
+        weight: weight of its loss.
+    """
+
+    reads = ("labeled_features", "weak_features", "strong_features")
+    evaluating_head: ClassVar[str] = "balanced_head"
+
+    def __init__(self, threshold: float = 0.95, weight: float = 1.0) -> None:
+        check("abc", threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
+        self.threshold, self.weight = threshold, weight
+        self.needs = Needs(modules={self.evaluating_head: nn.Linear})
+        self.rarity_ = torch.empty(0)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Counts the labels."""
+        assert isinstance(pl_module, Classifier)
+        if stage == "fit":
+            self.rarity_ = rarity(pl_module.datamodule.pools.labeled.labels, len(pl_module.spec.class_names))
+
+    def term(self, module: Classifier, batch: Batch, outputs: Outputs) -> Loss:
+        """Cross-entropy of the labeled images and of the strong views that are drawn, by the balanced head."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        logits, weak, strong = (module.extra[self.evaluating_head](outputs[name]) for name in self.reads)
+        kept = module.draw(labeled, batch, "abc")
+        drawn = kept.uniform("labeled")[:, 0] < self.rarity_[labeled.target]
+        target = probabilities(weak)
+        confidence, predicted = target.max(1)
+        share = 1 - min(1.0, batch.step / module.total_steps) * (1 - self.rarity_[predicted])
+        chance = module.draw(unlabeled, batch, "abc").uniform("unlabeled")[:, 0]
+        mask = (confidence >= self.threshold) & (chance < share)
+        supervised, unsupervised = consistency(logits, labeled.target, drawn), consistency(strong, target, mask)
+        metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "utilisation": mask.float().mean()}
+        return self.weight * (supervised + unsupervised), metrics
