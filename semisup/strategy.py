@@ -84,9 +84,11 @@ class Strategy(pl.Callback, ABC):
 
     Attributes:
         needs: what the strategy asks of the data.
+        presentation: `module:NAME` of its figures, panels and part of the report (semisup/presentation.py).
     """
 
     needs: Needs = Needs()
+    presentation: ClassVar[str] = ""
 
     @property
     def state_key(self) -> str:

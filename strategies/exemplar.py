@@ -61,6 +61,8 @@ class Exemplar(Strategy):
         save_every: steps from one checkpoint of the pretraining to the next.
     """
 
+    presentation = "strategies.exemplar_figures:PRESENTATION"
+
     def __init__(
         self,
         images: int = 4000,

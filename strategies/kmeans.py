@@ -50,6 +50,8 @@ class KMeans(Strategy):
             answers to pixels as its centroid answers to whitened patches.
     """
 
+    presentation = "strategies.kmeans_figures:PRESENTATION"
+
     def __init__(
         self,
         images: int = 10_000,

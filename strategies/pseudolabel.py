@@ -58,6 +58,8 @@ class PseudoLabel(LossStrategy):
         every_n_epochs: epochs from one round to the next.
     """
 
+    presentation = "strategies.pseudolabel_figures:PRESENTATION"
+
     def __init__(
         self,
         rule: Literal["threshold", "top_k_overall", "top_k_per_class", "percentile"] = "threshold",

@@ -67,13 +67,18 @@ class Blobs(DataModule):
 
 def install_blobs(patch: pytest.MonkeyPatch) -> None:
     """Makes `--data blobs` name the datamodule above, as if a package had brought it."""
+    install(patch, blobs=(plugins.DATAMODULES, "helpers:Blobs"))
+
+
+def install(patch: pytest.MonkeyPatch, **brought: tuple[str, str]) -> None:
+    """Makes names mean plugins, each given by its group and its class, as if a package had brought them."""
     found = plugins.entry_points
 
-    def with_blobs(group: str) -> list[EntryPoint]:
-        ours = [EntryPoint("blobs", "helpers:Blobs", group)] if group == plugins.DATAMODULES else []
-        return [*found(group=group), *ours]
+    def with_brought(group: str) -> list[EntryPoint]:
+        more = [EntryPoint(name, target, to) for name, (to, target) in brought.items() if to == group]
+        return [*found(group=group), *more]
 
-    patch.setattr(plugins, "entry_points", with_blobs)
+    patch.setattr(plugins, "entry_points", with_brought)
 
 
 class Photographs(Blobs):

@@ -1,4 +1,4 @@
-"""Two strategies as a stranger could write them, which between them use every part of the contract."""
+"""Two strategies as a stranger could write them, which between them use every part of the contract; one is drawn."""
 
 from __future__ import annotations
 
@@ -10,16 +10,51 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
+from semisup.presentation import Figure, Presentation, line
 from semisup.runtime.ranks import gather, gather_with_gradient, mean
 from semisup.strategy import LossStrategy, Outputs, TermStrategy
 
 WIDTH, BANK = 5, 30
+PRESENTATION = Presentation(
+    figures=(
+        Figure("bank", "The memory bank, a row for each key", "outside:draw_bank", when="end", title="Memory bank"),
+        Figure("terms", "The terms", panels=(line("Unlabeled images", "train/unsupervised"),), section="Mine"),
+        Figure("filters", "Filters, and their negatives", "outside:draw_filters", when="epochs"),
+    ),
+    summary={"train/unsupervised": "loss of the unlabeled images"},
+    report="outside:tell",
+)
+
+
+def draw_bank(run: Any) -> Any:
+    """The keys as a picture, in two parts."""
+    from semisup.figures.filters import filters
+
+    bank = run.state("Everything")["bank"].view(-1, 1, 1, WIDTH)
+    yield "0-all", filters({"bank": bank})
+    yield "1-first", filters({"first": bank[:1]})
+
+
+def draw_filters(run: Any) -> Any:
+    """In place of the framework's figure of this name."""
+    from semisup.figures.filters import filters
+    from semisup.figures.stages import first_filters
+
+    yield "", filters({"mine": -first_filters(run.module)})
+
+
+def tell(runs: Any) -> Any:
+    """What the report says of an arm."""
+    from semisup.report.content import paragraph
+
+    return [paragraph(f"The bank holds {len(run.state('Everything')['bank'])} keys.") for run in runs]
 
 
 class Everything(LossStrategy):
     """Draws by label, a projection head and its teacher, mixing across ranks, a prior, a bank, a status per image."""
 
     gives = ("labeled", "strong", "strong_features")
+    presentation = "outside:PRESENTATION"
 
     def __init__(self, ema_decay: float = 0.9) -> None:
         self.ema_decay = ema_decay

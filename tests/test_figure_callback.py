@@ -12,8 +12,8 @@ from PIL import Image
 from pytorch_lightning.loggers import Logger
 
 from semisup.figures import style
+from semisup.figures.artifacts import Parts
 from semisup.figures.callback import LogFigures
-from semisup.figures.gallery import Named
 from semisup.tracking import TrackingOptions, finish, make_loggers
 from strategies.pseudolabel import PseudoLabel
 from tests.helpers import Blobs, alone_with_wandb, classifier, same, trainer, weights
@@ -72,9 +72,9 @@ def test_the_network_is_judged_on_the_validation_images_alone(tmp_path: Path) ->
     accuracy = 0.0
 
     class Look(LogFigures):
-        def _log(self, trainer: pl.Trainer, figures: Named) -> None:
+        def _log(self, trainer: pl.Trainer, figures: Parts) -> None:
             nonlocal accuracy
-            accuracy = 100 * float(trainer.callback_metrics["val/accuracy"])
+            accuracy = 100 * float(trainer.callback_metrics.get("val/accuracy", 0))
             titles.update((name, figure.axes[0].get_title("left")) for name, figure in figures)
 
     train(tmp_path / "run", "disabled", Look(every_n_epochs=4))

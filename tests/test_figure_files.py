@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from datamodules.digits import Digits
@@ -19,7 +20,7 @@ from semisup.cli import figures
 from semisup.cli.front import main
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
-from semisup.figures import FIGURES, gallery
+from semisup.figures import CURVES, FIGURES, drawn, of_run
 from semisup.figures.artifacts import RunArtifacts, labeled_images
 from semisup.figures.mosaic import pixels
 from semisup.runs.reading import read_metrics
@@ -55,8 +56,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(tmp_path_factory.mktemp("user"), "--data", "digits")
 
 
-def material(path: Path, data: DataModule) -> RunArtifacts:
+def artifacts(path: Path, data: DataModule) -> RunArtifacts:
     return RunArtifacts(path, lambda path: data, CPU)
+
+
+def parts(name: str, run: RunArtifacts) -> list[tuple[str, Figure]]:
+    """The parts of a figure of a run, by the names of their files."""
+    return list(drawn(of_run(run)[name], run))
 
 
 def names(folder: Path) -> set[str]:
@@ -78,17 +84,17 @@ EMBEDDINGS = {"embedding-0-pixels", "embedding-1-pooling1", "embedding-2-pooling
 
 def test_every_figure_that_a_run_has_data_for_is_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(str(run))
-    assert names(run / "figures") == set(FIGURES) - {"surrogate", "embedding"} | EMBEDDINGS
-    *files, left_out, png, pdf = capsys.readouterr().out.splitlines()
-    assert left_out == "left out surrogate: the run was not trained with Exemplar"
-    assert {Path(line).name for line in (*files, png, pdf)} == {path.name for path in (run / "figures").iterdir()}
+    ours = {figure.name for figure in FIGURES} - {"embedding", "targets"}  # a step has no targets here
+    assert names(run / "figures") == ours | {"centroids", "pseudolabels", "curves"} | EMBEDDINGS
+    files = {path.name for path in (run / "figures").iterdir()}
+    assert {Path(line).name for line in capsys.readouterr().out.splitlines()} == files
 
 
 def test_figures_are_of_the_checkpoint_that_is_named(run: Path, tmp_path: Path) -> None:
     last = run / "checkpoints" / "last.ckpt"
     draw(str(run), "--ckpt_path", str(last), "--out", str(tmp_path), "--only", "filters")
     assert names(tmp_path) == {"filters"}
-    (_, figure), *rest = gallery.OF_A_RUN["filters"](material(last, Digits()))
+    (_, figure), *rest = parts("filters", artifacts(last, Digits()))
     assert not rest and [axes.get_title("left") for axes in figure.axes] == [
         "k-means, before training",
         "after 2 epochs",
@@ -102,15 +108,15 @@ def test_figures_are_of_the_checkpoint_that_is_named(run: Path, tmp_path: Path) 
 
 def test_scores_are_those_of_the_best_checkpoint_on_test(run: Path) -> None:
     best = read_metrics(run)[-1]["best/test_accuracy"]
-    found = material(run, Digits())
+    found = artifacts(run, Digits())
     for name in ("confusion", "calibration"):
-        ((_, figure),) = gallery.OF_A_RUN[name](found)
+        ((_, figure),) = parts(name, found)
         title = figure.axes[0].get_title("left")
         assert "360 test images" in title and f"{100 * best:.1f} %" in title
 
 
 def test_pseudo_labels_drawn_are_those_logged(run: Path) -> None:
-    ((_, figure),) = gallery.OF_A_RUN["pseudolabels"](material(run, Digits()))
+    ((_, figure),) = parts("pseudolabels", artifacts(run, Digits()))
     logged = [row for row in read_metrics(run) if "pseudolabel/count" in row]
     for digit, group in zip(range(10), figure.axes[0].containers, strict=True):
         assert [bar.get_height() for bar in group] == [row[f"pseudolabel/count/{digit}"] for row in logged]
@@ -144,7 +150,7 @@ def test_of_several_runs_each_has_its_folder_and_all_share_the_curves(run: Path,
         assert names(tmp_path / "out" / path.parent.name / path.name) == {"pseudolabels"}
     draw(str(other), str(run), "--only", "curves")
     assert names(other / "figures") == {"curves"}
-    ((_, figure),) = gallery.of_all([material(path, Digits()) for path in (run, other)])
+    ((_, figure),) = drawn(CURVES, [artifacts(path, Digits()) for path in (run, other)])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [f"{path.parent.name}/{path.name}" for path in (run, other)]
 
@@ -175,10 +181,6 @@ def test_a_network_that_has_diverged_is_named_as_the_reason(
     assert {"filters", "curves", "pseudolabels"} < names(broken / "figures")
 
 
-def test_every_figure_that_is_listed_can_be_made() -> None:
-    assert [*gallery.OF_A_RUN, "curves"] == list(FIGURES)
-
-
 def test_embedded_images_are_labeled_and_never_test() -> None:
     data = Digits()
     images, target, what = labeled_images(data)
@@ -201,9 +203,9 @@ def test_surrogate_samples_are_those_that_were_trained_on(recipe: str, tmp_path:
     fitting = trainer(1)
     fitting.fit(module, datamodule=data)
     fitting.save_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    (tmp_path / "run" / "config.yaml").write_text(yaml.dump({"exemplar": options}))
+    (tmp_path / "run" / "config.yaml").write_text(yaml.dump({"strategy": "exemplar", "exemplar": options}))
 
-    ((_, figure),) = gallery.OF_A_RUN["surrogate"](material(tmp_path / "run", Blobs()))
+    ((_, figure),) = parts("surrogate", artifacts(tmp_path / "run", Blobs()))
     image = np.asarray(figure.axes[0].images[0].get_array())
     assert data.pools.without_label is not None
     classes = SurrogateClasses.choose(data.pools.without_label, 20, 9, 6, recipe, module.seed, CPU)

@@ -22,8 +22,9 @@ from semisup.figures.confusion import confusion
 from semisup.figures.curves import curves
 from semisup.figures.embedding import embedding
 from semisup.figures.names import FONTS, labels, shortened, spelled
-from semisup.figures.pseudolabels import Round, pseudolabels
+from semisup.figures.rounds import pseudolabels
 from semisup.figures.style import rendered, save
+from semisup.runs.rounds import Round
 from tests.hostile import CONTROLS, LONG, MARKUP
 
 SHORT = (*MARKUP, *CONTROLS, "_under", "Ωμέγα", "قطة كبيرة", "-1.5")
@@ -58,7 +59,7 @@ def figures(given: tuple[str, ...]) -> dict[str, Figure]:
     return {
         "confusion": confusion(torch.eye(len(given), dtype=torch.int64), given),
         "embedding": embedding(images.mul(255).byte(), torch.arange(20) % count, images.flatten(1), some, "features"),
-        "pseudolabels": pseudolabels([Round({name: 1.0 for name in some}, 0.5, {name: 0.5 for name in some})]),
+        "pseudolabels": pseudolabels([Round(1, dict.fromkeys(some, 1), 0.5, dict.fromkeys(some, 0.5), [])]),
         "curves": curves({name: [{"step": 0, "train/loss": 1.0}] for name in some}),
         "augmentations": augmentations({name: images for name in some}),
     }

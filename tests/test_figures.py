@@ -24,11 +24,12 @@ from semisup.figures.curves import curves, smoothed
 from semisup.figures.embedding import composite, embedding, framed, knn_accuracy, scaled, thumbnails, tsne
 from semisup.figures.filters import filters, symmetric
 from semisup.figures.mosaic import mosaic, pixels
-from semisup.figures.pseudolabels import pseudolabels, rounds
+from semisup.figures.rounds import pseudolabels
 from semisup.figures.stages import first_filters, stage_features, stages
 from semisup.figures.style import PALETTE, rendered, save
 from semisup.figures.surrogate import surrogate, whole_patches
 from semisup.metrics import Evaluation
+from semisup.runs.rounds import rounds
 from tests.helpers import classifier, patches
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -23,12 +23,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import ttest_1samp
 
+from semisup import figures
 from semisup.classifier import ModelOptions
-from semisup.cli import report as verb
 from semisup.cli.front import main
 from semisup.data.datamodule import DataSpec
 from semisup.escape import DASH, MINUS, TIMES, one_line, printable
-from semisup.figures import FIGURES, gallery
 from semisup.report.content import NONE, Code, Listing, Picture, Report, Section, paragraph, table
 from semisup.report.html import html
 from semisup.report.latex import latex
@@ -183,7 +182,7 @@ def latex_tables(text: str) -> list[list[list[str]]]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the curves are drawn."""
-    monkeypatch.setattr(gallery, "OF_A_RUN", {})
+    monkeypatch.setattr(figures, "of_run", lambda run: {})
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +194,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
     runs["unfinished"] = [make_run(folder, "pseudolabel", 4, finished=False)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        # The augmentations need no checkpoint and would take a while. Another dict, since one put back goes to the end.
-        made = {name: make for name, make in gallery.OF_A_RUN.items() if name != "augmentations"}
-        patch.setattr(gallery, "OF_A_RUN", made)
+        # The augmentations need no checkpoint and would take a while.
+        patch.setattr(figures, "FIGURES", [one for one in figures.FIGURES if one.name != "augmentations"])
         report(*runs["pseudolabel"], *runs["unfinished"], *runs["supervised"])
     return folder / "report", runs
 
@@ -387,10 +385,6 @@ def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert rows[-1] == ["", "in all", "", "94,186"]
     assert sum(int(row[3].replace(",", "")) for row in rows[1:-1]) == 94_186
     assert {path.name for path in run.iterdir()} >= {"metrics.csv", "report"}
-
-
-def test_captions_are_those_of_the_figures() -> None:
-    assert list(verb._CAPTIONS) == list(FIGURES)
 
 
 def test_without_the_data_the_report_says_what_is_missing(tmp_path: Path) -> None:

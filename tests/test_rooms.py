@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "escape", "batch", "selection", "randomness"},
+    {"errors", "escape", "batch", "presentation", "selection", "randomness"},
     {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins"},
     {"data", "models", "features"},
     {"classifier", "predict", "tracking"},

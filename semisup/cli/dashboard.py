@@ -13,12 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup import plugins
 from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import nearby, shell
 
 if TYPE_CHECKING:
     from semisup.dashboard.build import Dashboard
+    from semisup.dashboard.panels import Section
     from semisup.dashboard.runs import Logged
 
 _OUT = Path("runs/dashboard")
@@ -97,7 +99,6 @@ def _why_offline(mode: str) -> str:
 def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
     from semisup.dashboard.build import Dashboard, Group
     from semisup.dashboard.differences import differences
-    from semisup.dashboard.panels import shown
     from semisup.dashboard.runs import only
 
     groups: dict[str, list[Logged]] = {}
@@ -107,11 +108,17 @@ def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
         project=request.project or only((one.project for one in found), "W&B projects", "type --project {}"),
         entity=request.entity or only((one.entity or "" for one in found), "W&B users or teams", "type --entity NAME"),
         data=only((one.run.data for one in found), "datasets", "type the runs of one of them, such as runs/{}"),
-        sections=shown(name for one in found for name in one.names),
-        groups={
-            name: Group(shown(n for one in runs for n in one.names), differences(runs)) for name, runs in groups.items()
-        },
+        sections=_sections(found),
+        groups={name: Group(_sections(runs), differences(runs)) for name, runs in groups.items()},
     )
+
+
+def _sections(runs: Sequence[Logged]) -> list[Section]:
+    """What is shown of what runs logged, and of what their strategies bring."""
+    from semisup.dashboard.panels import shown
+
+    brought = plugins.presentations(name for one in runs for name in plugins.split_names(one.run.strategy))
+    return shown((name for one in runs for name in one.names), brought.values())
 
 
 def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:

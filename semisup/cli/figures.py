@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semisup import figures, plugins
 from semisup.cli import add_output
 from semisup.errors import InputError, did_you_mean, require
-from semisup.figures import FIGURES
+from semisup.figures import CURVES
 from semisup.runs import run_files
 from semisup.runs.directory import run_of
 from semisup.runs.paths import local, output_folder
 
 if TYPE_CHECKING:
     from semisup.data.datamodule import DataModule
-    from semisup.figures.gallery import Named
+    from semisup.figures.artifacts import RunArtifacts
+    from semisup.presentation import Figure
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -35,7 +37,13 @@ def add_options(parser: ArgumentParser) -> None:
         "--data.root", dest="root", type=local, metavar="DIR", help="where the data is, if it has moved"
     )
     parser.formatter_class = RawDescriptionHelpFormatter
-    parser.epilog = "figures:\n" + "\n".join(f"  {name:15}{what}" for name, what in FIGURES.items())
+    parser.epilog = "figures:\n" + "\n".join(f"  {name:15}{text}" for name, text in captions().items())
+
+
+def captions() -> dict[str, str]:
+    """Every figure that there can be, with the strategies that are installed, and what it shows."""
+    brought = plugins.presentations(plugins.installed(plugins.STRATEGIES)).values()
+    return {name: one.caption for name, one in (figures.figures_of(brought) | {CURVES.name: CURVES}).items()}
 
 
 def run(request: Namespace) -> None:
@@ -48,12 +56,12 @@ def run(request: Namespace) -> None:
         InputError: an option is wrong, or there was nothing to draw.
     """
     only, several = request.only, len(request.runs) > 1
-    require(only is None or only in FIGURES, f"there is no figure {only!r}{did_you_mean(str(only), FIGURES)}")
+    known = captions()
+    require(only is None or only in known, f"there is no figure {only!r}{did_you_mean(str(only), known)}")
     require(not (request.ckpt_path and several), "--ckpt_path names a checkpoint of one run; type one RUN with it")
 
     import torch
 
-    from semisup.figures import gallery
     from semisup.figures.artifacts import RunArtifacts
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,11 +69,7 @@ def run(request: Namespace) -> None:
     runs = [RunArtifacts(path, lambda path: open_data(path, request.root), device) for path in paths]
     drawn, names = (
         0,
-        [
-            name
-            for depth in ("", "*/*/")[: 1 + several]
-            for name in patterns(depth, FIGURES if only is None else [only])
-        ],
+        [name for depth in ("", "*/*/")[: 1 + several] for name in patterns(depth, known if only is None else [only])],
     )
     with ExitStack() as stack:
         for folder in [request.out] if request.out else dict.fromkeys(one.run / "figures" for one in runs):
@@ -73,27 +77,28 @@ def run(request: Namespace) -> None:
         out = local(request.out) if request.out else None
         for one in runs:
             folder = out / one.name if out and several else out or one.run / "figures"
-            figures = {name: make(one) for name, make in gallery.OF_A_RUN.items() if only in (None, name)}
-            drawn += len(draw(folder, figures, f"{one.name}: " if several else "")[0])
-        if only in (None, "curves"):
-            drawn += len(draw(out or runs[0].run / "figures", {"curves": gallery.of_all(runs)})[0])
+            mine = {name: figure for name, figure in figures.of_run(one).items() if only in (None, name)}
+            drawn += len(draw(folder, mine, one, f"{one.name}: " if several else "")[0])
+        if only in (None, CURVES.name):
+            drawn += len(draw(out or runs[0].run / "figures", {CURVES.name: CURVES}, runs)[0])
     require(drawn > 0, "there was nothing to draw; the lines above say why")
 
 
-def patterns(folder: str, names: Iterable[str] = FIGURES) -> list[str]:
+def patterns(folder: str, names: Iterable[str]) -> list[str]:
     """What the files of figures are called, in a folder of that name or pattern."""
-    stems = [stem for name in names for stem in ([name, f"{name}-*-*"] if name == "embedding" else [name])]
+    stems = [stem for name in names for stem in (name, f"{name}-*")]
     return [f"{folder}{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
 
 
 def draw(
-    folder: Path, figures: dict[str, Named], whose: str = ""
+    folder: Path, wanted: Mapping[str, Figure], of: RunArtifacts | Sequence[RunArtifacts], whose: str = ""
 ) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
     """Writes figures by name, and says where they are and which are left out.
 
     Args:
         folder: where to.
-        figures: name -> its parts.
+        wanted: name -> figure.
+        of: the run, or for the curves all runs.
         whose: what begins the line about those left out.
 
     Returns:
@@ -104,10 +109,10 @@ def draw(
 
     drawn: dict[str, list[Path]] = {}
     left_out: dict[str, list[str]] = {}
-    for name, parts in figures.items():
+    for name, figure in wanted.items():
         try:
-            for stem, figure in parts:
-                paths = save(figure, folder, stem)
+            for stem, picture in figures.drawn(figure, of):
+                paths = save(picture, folder, stem)
                 drawn.setdefault(name, []).append(paths[0])
                 for path in paths:
                     say(os.path.relpath(path))

@@ -12,7 +12,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semisup import plugins
 from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import shell
@@ -21,23 +20,10 @@ from semisup.runs.paths import local
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from semisup.presentation import Figure
     from semisup.report.arms import Arm
     from semisup.report.content import Picture
     from semisup.report.sections import Pictures
-
-_CAPTIONS = {
-    "filters": "Filters of the first convolution",
-    "centroids": "The centroids that k-means found",
-    "surrogate": "Samples of surrogate classes, a class a row",
-    "augmentations": "Views of the same images, a view a row",
-    "embedding": "t-SNE of labeled images",
-    "confusion": "True against predicted classes",
-    "calibration": "How often predictions are right, by their confidence",
-    "pseudolabels": "Images of each class and precision in every round of pseudo-labels",
-    "curves": "Training loss and validation accuracy of all runs",
-}
-# Figures of what one strategy does, which nobody misses in a run of another.
-_OF_STRATEGY = {"centroids": "kmeans", "surrogate": "exemplar", "pseudolabels": "pseudolabel"}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -57,7 +43,7 @@ def run(request: Namespace) -> None:
     """
     import torch
 
-    from semisup.cli.figures import open_data, patterns
+    from semisup.cli.figures import captions, open_data, patterns
     from semisup.figures.artifacts import RunArtifacts
     from semisup.report import arms, runs
     from semisup.report.html import html
@@ -75,7 +61,8 @@ def run(request: Namespace) -> None:
         require(named == material.run.resolve(), f"{material.path} is a part of a run; type {shell(material.run)}")
     materials = list({material.run.resolve(): material for material in found}.values())  # a run named twice is one
     usual = materials[0].run / "report" if len(materials) == 1 else "report"
-    names = [*(f"report.{kind}" for kind in ("tex", "html", "md")), *patterns("figures/"), *patterns("figures/*/")]
+    names = [f"report.{kind}" for kind in ("tex", "html", "md")]
+    names += [name for folder in ("figures/", "figures/*/") for name in patterns(folder, captions())]
     with output_folder(request.out or usual, names, request.force, asked=bool(request.out)) as out:
         groups = arms.arms([runs.read(material) for material in materials])
         content = report(groups, _draw(groups, out))
@@ -90,38 +77,36 @@ def _draw(arms: Sequence[Arm], out: Path) -> Pictures:
 
     Of figures that are the same for several arms, such as those of the data, only the first one is kept.
     """
+    from semisup import figures
     from semisup.cli.figures import draw
-    from semisup.figures import gallery
     from semisup.report.sections import Pictures
 
     out.mkdir(parents=True, exist_ok=True)
-    drawn, left_out = draw(out / "figures", {"curves": gallery.of_all([r.material for arm in arms for r in arm.runs])})
+    curves = figures.CURVES
+    drawn, left_out = draw(out / "figures", {curves.name: curves}, [r.material for arm in arms for r in arm.runs])
     reasons = {"all runs": {name: why for why, names in left_out.items() for name in names}} if left_out else {}
-    curves = [_picture(path, "curves", out) for path in drawn.get("curves", [])]
+    together = [_picture(path, curves, out) for path in drawn.get(curves.name, [])]
     pictures: dict[str, list[Picture]] = {}
     seen: set[bytes] = set()
     for number, arm in enumerate(arms, 1):
         slug = re.sub(r"\W+", "-", arm.name, flags=re.ASCII).strip("-")
-        folder = out / "figures" / f"{number}-{slug}"
-        figures = {name: make(arm.example.material) for name, make in gallery.OF_A_RUN.items()}
-        drawn, left_out = draw(folder, figures, f"{arm.name}: " if len(arms) > 1 else "")
+        folder, run = out / "figures" / f"{number}-{slug}", arm.example.material
+        mine = figures.of_run(run)
+        drawn, left_out = draw(folder, mine, run, f"{arm.name}: " if len(arms) > 1 else "")
         for name, paths in drawn.items():
             for path in paths:
                 image = path.read_bytes()
                 if image not in seen:
                     seen.add(image)
-                    pictures.setdefault(arm.name, []).append(_picture(path, name, out, arm.name))
-        owners = plugins.split_names(arm.strategy)
-        reasons[arm.name] = {
-            name: why for why, names in left_out.items() for name in names if _OF_STRATEGY.get(name) in (None, *owners)
-        }
-    return Pictures(curves[0] if curves else None, pictures, reasons)
+                    pictures.setdefault(arm.name, []).append(_picture(path, mine[name], out, arm.name))
+        reasons[arm.name] = {name: why for why, names in left_out.items() for name in names}
+    return Pictures(together[0] if together else None, pictures, reasons)
 
 
-def _picture(path: Path, name: str, out: Path, whose: str = "") -> Picture:
+def _picture(path: Path, figure: Figure, out: Path, whose: str = "") -> Picture:
     """The figure in a PNG file, with what it shows as caption."""
     from semisup.report.content import Picture
 
-    part = re.sub(r"^-\d+-|(?<=[a-z])(?=\d+$)", " ", path.stem.removeprefix(name))  # embedding-1-pooling1
-    caption = f"{_CAPTIONS[name]},{part}" if part else _CAPTIONS[name]
+    part = re.sub(r"^-(\d+-)?|(?<=[a-z])(?=\d+$)", " ", path.stem.removeprefix(figure.name))  # embedding-1-pooling1
+    caption = f"{figure.caption},{part}" if part else figure.caption
     return Picture(f"{caption} ({whose})" if whose else caption, path.relative_to(out).with_suffix("").as_posix())

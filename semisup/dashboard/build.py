@@ -13,7 +13,8 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from pydantic import BaseModel
 
-from semisup.dashboard.panels import BY_LABELS, CLASSES, COLUMNS, Panel, Section
+from semisup.dashboard.panels import BY_LABELS, CLASSES, COLUMNS, Section
+from semisup.presentation import Panel
 
 _GROUP, _JOB_TYPE = "Group", "JobType"  # W&B's names for what runs are grouped by
 _Drawn = wr.LinePlot | wr.BarPlot | wr.ScatterPlot | wr.MediaBrowser

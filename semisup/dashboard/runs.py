@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from semisup.dashboard.panels import FIGURES
 from semisup.errors import InputError, require
+from semisup.presentation import PICTURES
 from semisup.runs import run_files
 from semisup.runs.run import Run
 from semisup.runtime.console import say
@@ -84,6 +84,6 @@ def _only_in_wandb(run: Run) -> list[str]:
 
     W&B keeps pictures as `media/images/<name>_<step>_<hash>.png`.
     """
-    files = sorted(run.directory.glob(f"wandb/*run-*/files/media/images/{FIGURES}*.png"))
-    pictures = dict.fromkeys(FIGURES + file.name.rsplit("_", 2)[0] for file in files)
+    files = sorted(run.directory.glob(f"wandb/*run-*/files/media/images/{PICTURES}*.png"))
+    pictures = dict.fromkeys(PICTURES + file.name.rsplit("_", 2)[0] for file in files)
     return [*pictures, *(["images_per_second"] if {"images", "seconds"} <= run.final.keys() else [])]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
@@ -21,6 +24,7 @@ from semisup.runs.directory import find_checkpoint, run_of
 from semisup.runs.reading import read_metrics
 
 _EMBEDDED = 1000  # images
+Parts = Iterator[tuple[str, Figure]]  # what a figure's function yields: a part's name, empty for the only one, and it
 
 
 class RunArtifacts:
@@ -34,6 +38,9 @@ class RunArtifacts:
     Raises:
         InputError: the path is not of a run; and by the attributes where the run has no such thing.
     """
+
+    live = False  # whether it is still training
+    _judged_on: ClassVar[dict[str, str]] = {"test": "test images", "val": "validation images"}
 
     def __init__(self, path: Path, open_data: Callable[[Path], DataModule], device: torch.device) -> None:
         run = run_of(path)
@@ -75,6 +82,13 @@ class RunArtifacts:
         require(run_files.is_there(path), f"there is no {path}")
         return safe_yaml.read_run(path)
 
+    @cached_property
+    def strategies(self) -> list[str]:
+        """The names of the strategies that it was trained with; none where nothing says so."""
+        with suppress(InputError, KeyError):
+            return plugins.split_names(str(self.options["strategy"]))
+        return []
+
     def state(self, strategy: str) -> dict[str, Any]:
         """What a strategy, named by its class, wrote into the checkpoint."""
         states = checkpoint_file.read(self.checkpoint).get("callbacks", {})
@@ -98,7 +112,8 @@ class RunArtifacts:
     def predictions(self) -> tuple[Tensor, Tensor, str]:
         """Probabilities (N, classes), true classes (N,) and what they are of: test images, else validation images."""
         module, data = self.fitting
-        for pool, what in ((data.pools.test, "test images"), (data.pools.val, "validation images")):
+        for name, what in self._judged_on.items():
+            pool: Pool | None = getattr(data.pools, name)
             if pool and pool.scorable:
                 p, target = predicted(module, pool, data.eval_batch_size)
                 require(bool(p.isfinite().all()), "the network has diverged: its predictions are not numbers")

@@ -8,98 +8,79 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
+from semisup import figures, presentation
 from semisup.classifier import Classifier
 from semisup.errors import InputError
-from semisup.runs.reading import read_metrics
+from semisup.presentation import PICTURES, Figure
 from semisup.runtime.console import say
-from semisup.tracking.record import MetricsCSV
 
 if TYPE_CHECKING:
-    from semisup.figures.gallery import Named
-
-_ROUND = "pseudolabel/count"  # what every round of pseudo-labels logs
+    from semisup.figures.artifacts import Parts, RunArtifacts
 
 
 class LogFigures(pl.Callback):
-    """Logs filters, confusion, reliability and rounds of pseudo-labels to W&B; where W&B isn't used it does nothing.
+    """Logs the figures of a run to W&B when they are due (`Figure.when`); where W&B isn't used it does nothing.
 
-    After the last step it also logs the augmentations, and t-SNE of what the network makes of images. Confusion and
-    reliability are those of the validation images. matplotlib and wandb are imported when there is something to log.
-    What goes wrong is said in one line, once, and training goes on.
+    They are the framework's and those that the strategies bring. Confusion and reliability are those of the validation
+    images. matplotlib and wandb are imported when there is something to log. What goes wrong is said in one line, once,
+    and training goes on.
 
     Args:
-        every_n_epochs: from one time to the next; pseudo-labels are drawn after every round of them.
+        every_n_epochs: from one time to the next, of those that are due every few epochs.
     """
 
     def __init__(self, every_n_epochs: int = 10) -> None:
         self.every_n_epochs = every_n_epochs
-        self._rounds = 0  # that have been drawn
+        self._rows: dict[str, int] = {}  # metric -> rows of it that had been logged when its figure was drawn
         self._said = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the network, where it is time to."""
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._log(trainer, _network(pl_module, trainer.current_epoch + 1))
+            self._log(trainer, self._drawn(trainer, pl_module, "epochs"))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws the round of pseudo-labels that the last epoch may have ended with: only now has it been logged."""
-        if _ROUND in trainer.callback_metrics:
-            self._log(trainer, self._new_rounds(trainer))
+        """Draws what is drawn of a metric that the last epoch may have ended with: only now has it been logged."""
+        self._log(trainer, self._drawn(trainer, pl_module, *trainer.callback_metrics))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The same after the last epoch, and what is drawn once."""
         self.on_train_epoch_start(trainer, pl_module)
-        self._log(trainer, _once(pl_module))
+        self._log(trainer, self._drawn(trainer, pl_module, "end"))
 
-    def _new_rounds(self, trainer: pl.Trainer) -> Named:
-        from semisup.figures.pseudolabels import pseudolabels, rounds
+    def _drawn(self, trainer: pl.Trainer, module: pl.LightningModule, *due: str) -> Parts:
+        """The figures that are due, those left out that there is nothing to draw of, or nothing new."""
+        assert isinstance(module, Classifier)
+        brought = [presentation.load(part.presentation) for part in module.strategy.parts.values()]
+        wanted = [figure for figure in figures.figures_of(brought).values() if figure.when in due]
+        if wanted:
+            from semisup.figures.live import Live
 
-        for record in trainer.loggers:
-            if isinstance(record, MetricsCSV):
-                found = rounds(read_metrics(record.run_dir))
-                if len(found) > self._rounds:
-                    self._rounds = len(found)
-                    yield "pseudolabels", pseudolabels(found)
+            run = Live(trainer, module, trainer.current_epoch + ("epochs" in due))
+            for figure in wanted:
+                with suppress(InputError):
+                    if figure.when in ("epochs", "end") or self._is_new(figure, run):
+                        yield from figures.drawn(figure, run)
 
-    def _log(self, trainer: pl.Trainer, figures: Named) -> None:
+    def _is_new(self, figure: Figure, run: RunArtifacts) -> bool:
+        """Whether the metric that a figure is drawn of was logged since."""
+        before = self._rows.get(figure.name, 0)
+        self._rows[figure.name] = sum(figure.when in row for row in run.metrics)
+        return self._rows[figure.name] > before
+
+    def _log(self, trainer: pl.Trainer, drawn: Parts) -> None:
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not loggers or not trainer.is_global_zero:
             return
         try:
             from semisup.figures.style import rendered
 
-            for name, drawn in figures:
-                image = rendered(drawn)
+            for name, picture in drawn:
+                image = rendered(picture)
                 for logger in loggers:
-                    logger.log_image(f"figures/{name}", [image], step=trainer.global_step)
+                    logger.log_image(f"{PICTURES}{name}", [image], step=trainer.global_step)
         except Exception as error:  # a figure is never worth a training
             if not self._said:
                 self._said = True
                 reason = str(error).partition("\n")[0]
                 say(f"figures: not all are logged ({type(error).__name__}: {reason}); training goes on")
-
-
-def _once(module: pl.LightningModule) -> Named:
-    from semisup.figures import gallery
-
-    assert isinstance(module, Classifier)
-    yield from gallery.views(module.datamodule)
-    with suppress(InputError):  # too few images, or a network that has diverged
-        yield from gallery.last_embedding(module, module.datamodule)
-
-
-def _network(module: pl.LightningModule, epochs: int) -> Named:
-    from semisup.figures.artifacts import predicted
-    from semisup.figures.calibration import calibration
-    from semisup.figures.confusion import confusion, counted
-    from semisup.figures.filters import filters
-    from semisup.figures.stages import first_filters
-
-    assert isinstance(module, Classifier)
-    with suppress(InputError):  # a network that doesn't begin with filters has none to draw
-        yield "filters", filters({f"after {epochs} epochs": first_filters(module)})
-    data = module.datamodule
-    if data.pools.val and data.pools.val.scorable:
-        p, target = predicted(module, data.pools.val, data.eval_batch_size)
-        yield "confusion", confusion(counted(p, target), module.spec.class_names, "validation images")
-        yield "calibration", calibration(p, target, "validation images")

@@ -11,10 +11,14 @@ Only the named plugin is ever imported. What `list` and `--help` tell of the oth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from semisup import presentation
 from semisup.errors import InputError, did_you_mean, require
+from semisup.plugins import source
+from semisup.presentation import Presentation
 
 STRATEGIES, DATAMODULES, BACKBONES = "semisup.strategies", "semisup.datamodules", "semisup.backbones"
 _KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone"}
@@ -98,3 +102,19 @@ def split_names(strategy: str) -> list[str]:
             f"kmeans+pseudolabel"
         )
     return names
+
+
+def presentations(strategies: Iterable[str]) -> dict[str, Presentation]:
+    """What strategies bring of figures, panels and the report, by their names; none of them is imported.
+
+    Of one that isn't installed any more, or whose presentation can't be imported, it says so.
+    """
+    found = {}
+    for name in dict.fromkeys(strategies):
+        try:
+            found[name] = presentation.load(source.attribute(find(STRATEGIES, name).value, "presentation"))
+        except InputError as error:
+            from semisup.runtime.console import say  # which loads torch
+
+            say(f"left out the figures of {name}: {error}")
+    return found

@@ -51,6 +51,32 @@ def describe(target: str) -> Description:
         return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
 
 
+def attribute(target: str, name: str) -> str:
+    """The text that a class gives an attribute, or the first of its bases that does; empty where there is none.
+
+    Args:
+        target: `"module:Class"`, as an entry point writes it.
+        name: the attribute's.
+    """
+    module, _, cls = target.partition(":")
+    try:
+        return _attribute(_locate(module, cls, frozenset()), name)
+    except (ImportError, SyntaxError, ValueError):
+        return ""
+
+
+def _attribute(cls: _Class | None, name: str) -> str:
+    if cls is None:
+        return ""
+    for node in cls.definition.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=str(text))) if found == name:
+                return text
+            case ast.AnnAssign(target=ast.Name(id=found), value=ast.Constant(value=str(text))) if found == name:
+                return text
+    return next(filter(None, (_attribute(base, name) for base in _bases(cls))), "")
+
+
 def syntax_tree(module: str) -> ast.Module | None:
     """A module's source, parsed; None where there is no such module, or no source of it."""
     spec = _spec(module)
@@ -131,20 +157,23 @@ def _parameters(cls: _Class) -> dict[str, Option]:
     elif is_dataclass:
         options = _fields(body, text, cls)
     by_name = {option.name: option for option in options}
-    for base in cls.definition.bases:
-        for name, option in _inherited(cls, ast.unparse(base)).items():
+    for base in _bases(cls):
+        for name, option in _parameters(base).items():
             if name not in fixed:
                 by_name.setdefault(name, option)
     return by_name
 
 
-def _inherited(cls: _Class, base: str) -> dict[str, Option]:
-    imported = _imports(cls.tree, cls.package, base)
-    module, name = imported[0] if imported else (cls.module, base)
-    if _foreign(module):
-        return {}
-    other = _locate(module, name, frozenset())
-    return _parameters(other) if other and other.definition is not cls.definition else {}
+def _bases(cls: _Class) -> list[_Class]:
+    """The definitions of a class's bases, as far as they are not a framework's own."""
+    bases = []
+    for base in map(ast.unparse, cls.definition.bases):
+        imported = _imports(cls.tree, cls.package, base)
+        module, name = imported[0] if imported else (cls.module, base)
+        there = None if _foreign(module) else _locate(module, name, frozenset())
+        if there and there.definition is not cls.definition:
+            bases.append(there)
+    return bases
 
 
 def _foreign(module: str) -> bool:

@@ -56,7 +56,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the training came to its end and was scored."""
-        return self._last("seconds") is not None
+        return self.last("seconds") is not None
 
     @property
     def steps(self) -> int:
@@ -66,12 +66,12 @@ class Run:
     @property
     def seconds(self) -> float | None:
         """Seconds of training, validation included; None of a run that is not finished."""
-        return self._last("seconds")
+        return self.last("seconds")
 
     @property
     def epochs(self) -> int | None:
         """Epochs of training begun; None where none was logged."""
-        epoch = self._last("epoch")
+        epoch = self.last("epoch")
         return None if epoch is None else int(epoch) + 1
 
     @property
@@ -82,10 +82,11 @@ class Run:
 
     def accuracy(self, which: Which, split: Split) -> float | None:
         """Accuracy in percent of the best or last checkpoint; None where it was not scored."""
-        found = self._last(f"{which}/{split}_accuracy")
+        found = self.last(f"{which}/{split}_accuracy")
         return None if found is None else 100 * found
 
-    def _last(self, name: str) -> float | None:
+    def last(self, name: str) -> float | None:
+        """The last value that was logged of a metric; None where there is none."""
         return next((row[name] for row in reversed(self.metrics) if name in row), None)
 
 

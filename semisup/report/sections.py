@@ -16,6 +16,7 @@ from semisup.report.content import NONE, Block, Code, Picture, Report, Section, 
 from semisup.report.layers import layers, times
 from semisup.report.results import results, summary
 from semisup.report.runs import Run
+from semisup.report.strategies import strategies
 from semisup.runs.statistics import spread
 
 
@@ -51,6 +52,7 @@ def report(arms: Sequence[Arm], pictures: Pictures) -> Report:
         _model(arms, left_out),
         _training(arms, pictures.curves),
         results(arms),
+        strategies(arms, left_out),
         _pictures(arms, pictures),
         configuration(arms),
         environment(runs),

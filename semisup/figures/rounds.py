@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from semisup.errors import require
+from semisup.figures.artifacts import Parts, RunArtifacts
 from semisup.figures.names import labels
 from semisup.figures.style import PALETTE, PERCENT, figure, styled
+from semisup.runs.rounds import Round, rounds
 
-_PREFIX = "pseudolabel/"
 _NUMBERS = 15  # of rounds, that are written out; more would overlap
 
 
-class Round(NamedTuple):
-    """One round.
+def draw(run: RunArtifacts) -> Parts:
+    """The rounds of a run.
 
-    Attributes:
-        images: class -> images that were given this label.
-        precision: share of all labels that is right; None where the hidden labels are unknown or nothing was selected.
-        class_precision: class -> share of its labels that is right, where known.
+    Raises:
+        InputError: it logged none.
     """
-
-    images: dict[str, float]
-    precision: float | None
-    class_precision: dict[str, float]
-
-
-def rounds(metrics: Iterable[dict[str, float]]) -> list[Round]:
-    """The rounds that a run logged.
-
-    Args:
-        metrics: rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
-    """
-    found = []
-    for row in metrics:
-        count = _under(f"{_PREFIX}count/", row)
-        if count:
-            precision = row.get(f"{_PREFIX}precision")
-            found.append(Round(count, precision, _under(f"{_PREFIX}precision/", row)))
-    return found
-
-
-def _under(prefix: str, row: dict[str, float]) -> dict[str, float]:
-    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+    found = rounds(run.metrics)
+    require(bool(found), "the run logged no round of pseudo-labels")
+    yield "", pseudolabels(found)
 
 
 @styled()
