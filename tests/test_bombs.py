@@ -160,7 +160,7 @@ def bomb(request: pytest.FixtureRequest, saved: dict[str, Any], tmp_path: Path) 
 def test_a_bomb_is_refused_wherever_a_checkpoint_is_read(
     bomb: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pickle_check, "MOST", 20_000)
+    monkeypatch.setattr(pickle_check, "MAX_INSTRUCTIONS", 20_000)
     path, said = bomb
     message = rf"last\.ckpt is not a checkpoint, or is cut short \(.*{said}"
     for read in (checkpoint_file.read, Classifier.from_checkpoint, lambda path: newest(path.parents[1])):

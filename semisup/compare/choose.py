@@ -47,8 +47,8 @@ def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[l
     Raises:
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
-    found, left_out = _read(directories, request.out)
-    kept, more = _comparable(found, request)
+    candidates, left_out = _read(directories, request.out)
+    kept, more = _comparable(candidates, request)
     left_out += more
     kept, more = _newest(kept, request.out)
     left_out += more
@@ -59,13 +59,13 @@ def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[l
 
 def _read(directories: Iterable[Path], out: Path) -> tuple[list[Candidate], list[LeftOut]]:
     """The finished runs; of the others, those that no finished one stands for."""
-    found, left_out, others = [], [], []
+    candidates, left_out, others = [], [], []
     for run in map(Run, directories):
         try:
-            found.append(candidate(run))
+            candidates.append(candidate(run))
         except InputError as error:
             others.append((run, str(error)))
-    finished = [one.run.options for one in found]
+    finished = [one.run.options for one in candidates]
     for run, reason in others:
         try:
             superseded = not run.finished and run.options in finished
@@ -73,23 +73,23 @@ def _read(directories: Iterable[Path], out: Path) -> tuple[list[Candidate], list
             superseded = False
         if not superseded:
             left_out.append(LeftOut(os.path.relpath(run.directory, out), reason))
-    return found, left_out
+    return candidates, left_out
 
 
-def _comparable(found: list[Candidate], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
+def _comparable(candidates: list[Candidate], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
     """The runs of the most common conditions, and the others. Options that may differ become part of the arm."""
-    if not found:
+    if not candidates:
         return [], []
     those = [
         conditions(one.run, request.may_differ)
         | {name: value for name, value in one.splits.items() if name not in request.may_differ}
-        for one in found
+        for one in candidates
     ]
-    settle_places(those, [one.run.data_digest for one in found])
-    most = most_common(those, [float(one.record.strategy == REFERENCE) for one in found])
+    settle_places(those, [one.run.data_digest for one in candidates])
+    usual = most_common(those, [float(one.record.strategy == REFERENCE) for one in candidates])
     kept, left_out = [], []
-    for one, its in zip(found, those, strict=True):
-        if differing := differences(its, most):
+    for one, its in zip(candidates, those, strict=True):
+        if differing := differences(its, usual):
             reason = f"not comparable: {one.record.strategy} seed {one.record.seed} {_listed(differing)}"
             left_out.append(LeftOut(os.path.relpath(one.run.directory, request.out), reason, differing))
         else:
@@ -98,10 +98,10 @@ def _comparable(found: list[Candidate], request: CompareRequest) -> tuple[list[C
     return kept, left_out
 
 
-def _listed(differing: Sequence[OptionDifference], most: int = 4) -> str:
+def _listed(differing: Sequence[OptionDifference], shown: int = 4) -> str:
     """`has trainer.max_epochs 60, the others 30`, and so on."""
-    listed = [f"{one.option} {in_words(one.value)}, the others {in_words(one.others)}" for one in differing[:most]]
-    more = f"; and {len(differing) - most} more" if len(differing) > most else ""
+    listed = [f"{one.option} {in_words(one.value)}, the others {in_words(one.others)}" for one in differing[:shown]]
+    more = f"; and {len(differing) - shown} more" if len(differing) > shown else ""
     return f"has {'; '.join(listed)}{more}"
 
 
@@ -110,11 +110,11 @@ def in_words(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _newest(found: list[Candidate], out: Path) -> tuple[list[Candidate], list[LeftOut]]:
+def _newest(candidates: list[Candidate], out: Path) -> tuple[list[Candidate], list[LeftOut]]:
     """Of several runs of one identity the newest, and the others. A directory's name begins with its time."""
     kept: list[Candidate] = []
     left_out = []
-    for one in sorted(found, key=lambda one: one.run.made, reverse=True):
+    for one in sorted(candidates, key=lambda one: one.run.made, reverse=True):
         newer = next((other for other in kept if _same_place(one, other)), None)
         if newer is None:
             kept.append(one)

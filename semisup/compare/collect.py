@@ -93,5 +93,5 @@ def _curves(history: list[dict[str, float]]) -> dict[str, list[int | float | Non
 
 
 def _mean(values: list[float]) -> float | None:
-    found = mean(values) if values else math.nan
-    return float(f"{found:.6g}") if math.isfinite(found) else None
+    average = mean(values) if values else math.nan
+    return float(f"{average:.6g}") if math.isfinite(average) else None

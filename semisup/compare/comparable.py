@@ -29,8 +29,8 @@ def conditions(run: Run, may_differ: Iterable[str] = ()) -> dict[str, Any]:
     """
     allowed = {*_VARIED, *may_differ, *own_options(run.options)}
     gpus = run.began.get("gpus", "")
-    found = run.options | _hardware(flat(run.config), "" if gpus == NO_GPUS else gpus)
-    return {name: value for name, value in found.items() if name not in allowed}
+    options = run.options | _hardware(flat(run.config), "" if gpus == NO_GPUS else gpus)
+    return {name: value for name, value in options.items() if name not in allowed}
 
 
 def _hardware(options: Mapping[str, Any], gpus: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def wanted(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def named_classes(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run that name classes to import, as `{"trainer.callbacks": [...]}`."""
     options = {
-        f"{group}.{name}": x for group, found in config.items() if isinstance(found, dict) for name, x in found.items()
+        f"{group}.{name}": x for group, own in config.items() if isinstance(own, dict) for name, x in own.items()
     }
     return {name: value for name, value in options.items() if "class_path" in f"{name} {value}"}
 

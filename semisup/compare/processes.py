@@ -58,14 +58,14 @@ def share(jobs: int, slot: int, gpus: int) -> dict[str, str]:
         The threads, unless the user's environment says how many: the cores are divided among the processes. With
         several GPUs and several processes, one of the GPUs that the user's environment allows.
     """
-    found = {}
+    variables = {}
     if "OMP_NUM_THREADS" not in os.environ:
-        found["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+        variables["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
     if jobs > 1 and gpus > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
         names = visible.split(",")
-        found["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)].strip()
-    return found
+        variables["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)].strip()
+    return variables
 
 
 def run_all(

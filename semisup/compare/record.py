@@ -241,10 +241,10 @@ class Comparison:
         try:
             tree = json.loads(run_files.content(path))
             text = json.dumps(tree, ensure_ascii=False, allow_nan=False).encode()  # all of it could be written again
-            found = tree.get("format") if isinstance(tree, dict) else None
-            if found == FORMAT:
+            version = tree.get("format") if isinstance(tree, dict) else None
+            if version == FORMAT:
                 return TypeAdapter(cls).validate_json(text, strict=True)
-            message = f"{path} has format {found}, and this semisup reads {FORMAT}; type semisup compare again"
+            message = f"{path} has format {version}, and this semisup reads {FORMAT}; type semisup compare again"
         except (OSError, ValueError, RecursionError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error

@@ -136,13 +136,13 @@ def runs(comparison: Comparison) -> Table:
 def _of_others(comparison: Comparison) -> list[Cell]:
     """The cells of all arms but the reference, by arm, labels and checkpoint."""
     names = [arm.name for arm in comparison.arms if arm.name != comparison.reference]
-    found = [
+    cells = [
         comparison.cell(name, labels, checkpoint)
         for name in names
         for labels in comparison.labels
         for checkpoint in CHECKPOINTS
     ]
-    return [cell for cell in found if cell]
+    return [cell for cell in cells if cell]
 
 
 def _head(cell: Cell) -> list[Entry]:

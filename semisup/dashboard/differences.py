@@ -33,11 +33,11 @@ def differences(runs: Sequence[Logged]) -> str:
 
 def _column(runs: dict[_Place, dict[str, float]], reference: dict[_Place, dict[str, float]]) -> dict[str, list[float]]:
     """Class -> difference for each seed that both have with as many labels."""
-    found: dict[str, list[float]] = {}
+    by_class: dict[str, list[float]] = {}
     for place, classes in runs.items():
         for name, difference in statistics.differences(classes, reference.get(place, {})).items():
-            found.setdefault(name, []).append(difference)
-    return found
+            by_class.setdefault(name, []).append(difference)
+    return by_class
 
 
 def _table(columns: dict[str, dict[str, list[float]]], score: str) -> str:

@@ -56,16 +56,16 @@ def read(directories: Iterable[Path]) -> list[Logged]:
     Raises:
         InputError: there is none.
     """
-    found, left_out = [], []
+    logged, left_out = [], []
     for directory in directories:
         try:
-            found.append(Logged(Run(directory)))
+            logged.append(Logged(Run(directory)))
         except InputError as error:
             left_out.append(f"{os.path.relpath(directory)}: {error}")
     for line in left_out:
         say(f"left out {line}")
-    require(bool(found), "there is no run to show; train one: semisup fit (without --tracking.mode disabled)")
-    return sorted(found, key=lambda one: (one.group, one.run.strategy, one.run.seed, one.run.made))
+    require(bool(logged), "there is no run to show; train one: semisup fit (without --tracking.mode disabled)")
+    return sorted(logged, key=lambda one: (one.group, one.run.strategy, one.run.seed, one.run.made))
 
 
 def only(values: Iterable[str], what: str, advice: str) -> str:

@@ -52,7 +52,7 @@ def options(strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[st
         InputError: an option of `over` can't be varied, or there is nothing to vary.
     """
     given = {argument.removeprefix("--").partition("=")[0] for argument in fixed if argument.startswith("--")}
-    found: dict[str, list[Value]] = {}
+    tried_values: dict[str, list[Value]] = {}
     for part in plugins.split_names(strategy):
         cls = plugins.load(plugins.STRATEGIES, part)
         hints = get_type_hints(cls.__init__)
@@ -60,15 +60,17 @@ def options(strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[st
             option = f"{part}.{name}"
             tried = values(hints.get(name, Any), parameter.default)
             if option not in given and len(tried) > 1:
-                found[option] = tried
+                tried_values[option] = tried
     for name in over:
-        known = [*found, *(option.partition(".")[2] for option in found)]
+        known = [*tried_values, *(option.partition(".")[2] for option in tried_values)]
         require(name in known, f"--over {name}: it is no option that can be varied{did_you_mean(name, known)}")
-    found = {n: v for n, v in found.items() if not over or n in over or n.partition(".")[2] in over}
-    found = {n: [value for value in v if takes({n: value})] for n, v in found.items()}
-    found = {n: v for n, v in found.items() if len(v) > 1}
-    require(bool(found), f"the strategy {strategy} has no option to vary: numbers that aren't 0, switches, choices")
-    return found
+    tried_values = {n: v for n, v in tried_values.items() if not over or n in over or n.partition(".")[2] in over}
+    tried_values = {n: [value for value in v if takes({n: value})] for n, v in tried_values.items()}
+    tried_values = {n: v for n, v in tried_values.items() if len(v) > 1}
+    require(
+        bool(tried_values), f"the strategy {strategy} has no option to vary: numbers that aren't 0, switches, choices"
+    )
+    return tried_values
 
 
 def values(hint: Any, default: Any) -> list[Value]:
@@ -127,8 +129,8 @@ def wandb_sweep(strategy: str, tried: Mapping[str, Sequence[Value]], fixed: Sequ
     return str(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
 
 
-def _parameter(found: Sequence[Value], method: str) -> dict[str, Any]:
-    numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
-    if method == "grid" or len(numbers) < len(found):
-        return {"values": [*found]}
+def _parameter(tried: Sequence[Value], method: str) -> dict[str, Any]:
+    numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+    if method == "grid" or len(numbers) < len(tried):
+        return {"values": [*tried]}
     return {"min": min(numbers), "max": max(numbers)}

@@ -21,7 +21,7 @@ from torch import Tensor
 from semisup.errors import InputError, require
 from semisup.runs import pickle_check, run_files
 
-_LARGEST = 1 << 36  # bytes of a file
+_MAX_BYTES = 1 << 36  # bytes of a file
 _MANY_TIMES = 4  # that a value may be there on average: tied weights, the same list in two states, ...
 # Of what a checkpoint says of the model; raised when an older reader would misread it. In 1 the course's networks were
 # others (semisup/models/backbones/course.py), which their weights tell by a number of their own.
@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, Any]:
         InputError: the file is not a checkpoint that semisup wrote, or is cut short.
     """
     try:
-        with run_files.opened(path, _LARGEST) as file:
+        with run_files.opened(path, _MAX_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
             instructions = _check_archive(file, size)
         with warnings.catch_warnings():
@@ -87,13 +87,13 @@ def _check_archive(file: BinaryIO, size: int) -> int:
         return pickle_check.check(archive.read(pickles[0]))
 
 
-def _check_content(content: Any, size: int, most: int) -> None:
+def _check_content(content: Any, size: int, max_values: int) -> None:
     """Refuses what is larger than the file once it is walked through: values that are there many times, or too deep.
 
     Args:
         content: of a checkpoint.
         size: of its file, in bytes.
-        most: values in it, those that are there many times counted as often.
+        max_values: values in it, those that are there many times counted as often.
 
     Raises:
         InputError: as said.
@@ -102,7 +102,7 @@ def _check_content(content: Any, size: int, most: int) -> None:
     while waiting:
         value, depth = waiting.pop()
         values += 1
-        if values > most or depth > pickle_check.DEEPEST:
+        if values > max_values or depth > pickle_check.MAX_DEPTH:
             raise InputError("it holds the same values in one another or many times, far more than were written")
         if isinstance(value, Tensor):
             whole = value.layout == torch.strided and value.nbytes <= value.untyped_storage().nbytes()

@@ -119,21 +119,21 @@ def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
     Raises:
         InputError: a path doesn't exist, or is of no run and holds none.
     """
-    found: dict[Path, bool] = {}
+    runs: dict[Path, bool] = {}
     for path in paths:
         require(
             path.exists(), f"{path} does not exist; type the path of a run directory, or of a folder that holds some"
         )
         if run := run_of(path):
-            found[run] = True
+            runs[run] = True
             continue
         inside = list(_below(path.absolute()))
         require(
             bool(inside), f"{path} is no run directory and holds none; type the path of one, or of a folder with some"
         )
         for run in inside:
-            found.setdefault(run, False)
-    return found
+            runs.setdefault(run, False)
+    return runs
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -35,7 +35,7 @@ from semisup.runs.directory import write_atomically, writing
 
 LOCK = ".lock"  # of a run directory
 _DATE = "%Y-%m-%d %H:%M:%S"
-_LONGEST = 4096  # bytes of a record
+_MAX_RECORD_BYTES = 4096  # bytes of a record
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> Holder | None:
         if not path.is_file():  # nor a pipe, which would not end
             return None
         with path.open("rb") as file:
-            return TypeAdapter(Holder).validate_json(file.read(_LONGEST), strict=True)
+            return TypeAdapter(Holder).validate_json(file.read(_MAX_RECORD_BYTES), strict=True)
     except (OSError, ValueError):
         return None
 

@@ -35,13 +35,13 @@ IDENTIFYING = ("strategy", "seed", "data.name")  # what every run's config.yaml 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested options as `group.option`; what has no options in it stays as it is."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
+            options |= flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
+            options[prefix + name] = value
+    return options
 
 
 def is_among(name: str, options: Sequence[str]) -> bool:

@@ -36,8 +36,10 @@ def local(path: str | Path) -> Path:
         f"{text} is an address, and only files and folders of this machine are read and written; type a path, such as "
         f"where that is mounted",
     )
-    found = Path(os.path.expanduser(text))
-    return found.absolute() if str(found)[0] in "-~" else found  # ./~x, which whoever expands it again would not find
+    expanded = Path(os.path.expanduser(text))
+    if str(expanded)[0] in "-~":  # ./~x, which whoever expands it again would not find
+        return expanded.absolute()
+    return expanded
 
 
 def output_file(path: str | Path, force: bool = False, ours: Callable[[bytes], bool] = lambda head: False) -> Path:
@@ -51,18 +53,21 @@ def output_file(path: str | Path, force: bool = False, ours: Callable[[bytes], b
     Raises:
         InputError: it may not.
     """
-    found = local(path)
-    require(not found.is_dir() or found.is_symlink(), f"{found} is a folder; type --out with the name of a file")
-    _refuse_special(found)
-    require(found.parent.exists(), f"the folder {found.parent} of --out does not exist; make it first")
-    _refuse_parent(found.parent)
-    if found.exists() and not force:
-        with found.open("rb") as file:
+    file_path = local(path)
+    require(
+        not file_path.is_dir() or file_path.is_symlink(), f"{file_path} is a folder; type --out with the name of a file"
+    )
+    _refuse_special(file_path)
+    require(file_path.parent.exists(), f"the folder {file_path.parent} of --out does not exist; make it first")
+    _refuse_parent(file_path.parent)
+    if file_path.exists() and not force:
+        with file_path.open("rb") as file:
             head = file.read(_HEAD)
         require(
-            not head or ours(head), f"{found} is {_what(found)}; type --out with another name, or --force to replace it"
+            not head or ours(head),
+            f"{file_path} is {_what(file_path)}; type --out with another name, or --force to replace it",
         )
-    return found
+    return file_path
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from semisup.errors import InputError, require
 
-DEEPEST = 100  # mappings, lists and tuples in one another
-MOST = 1_000_000  # instructions, about three to a value
+MAX_DEPTH = 100  # mappings, lists and tuples in one another
+MAX_INSTRUCTIONS = 1_000_000  # instructions, about three to a value
 # Values that an instruction takes off the stack; None: all since the last mark.
 _TAKES: dict[str, int | None] = {
     **dict.fromkeys(("APPEND", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "TUPLE1"), 1),
@@ -48,8 +48,8 @@ def check(pickle: bytes) -> int:
     memo: dict[object, _Value] = {}
     number = 0
     for number, (operation, argument, _) in enumerate(pickletools.genops(pickle), 1):
-        if number > MOST:
-            raise InputError(f"it has over {MOST:,} instructions")
+        if number > MAX_INSTRUCTIONS:
+            raise InputError(f"it has over {MAX_INSTRUCTIONS:,} instructions")
         name = operation.name
         if name in ("PROTO", "STOP"):
             continue
@@ -69,8 +69,8 @@ def check(pickle: bytes) -> int:
                 below = stack.pop()
                 source, depth = _source(name, below.source), max(depth, below.depth)
             stack.append(_Value(source, depth))
-            if depth > DEEPEST:
-                raise InputError(f"it holds more than {DEEPEST} mappings, lists or tuples in one another")
+            if depth > MAX_DEPTH:
+                raise InputError(f"it holds more than {MAX_DEPTH} mappings, lists or tuples in one another")
     return number
 
 

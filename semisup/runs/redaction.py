@@ -23,7 +23,7 @@ _VALUE = re.compile(
     + r"|\b(?:sk-|hf_|gh[a-z]_|github_pat_|glpat-|xox[a-z]-|AKIA|wandb_v\d_)[\w-]{8,}"  # of well-known services
     + r"|(?<![A-Za-z0-9])(?=[A-Za-z]*\d)[A-Za-z0-9]{40,}"  # W&B's own keys, and whatever else is as long and as random
 )
-_LEAST = 8  # characters of an environment variable's value that is looked for: a shorter one may be any word
+_MIN_LENGTH = 8  # characters of an environment variable's value that is looked for: a shorter one may be any word
 
 
 def redacted(argv: Iterable[str]) -> list[str]:
@@ -44,7 +44,7 @@ def redacted(argv: Iterable[str]) -> list[str]:
 
 def without_known(text: str) -> str:
     """The text, with `***` for every value of an environment variable that is named as a secret."""
-    known = [value for name, value in os.environ.items() if len(value) >= _LEAST and _NAME.search(name)]
+    known = [value for name, value in os.environ.items() if len(value) >= _MIN_LENGTH and _NAME.search(name)]
     for value in sorted(known, key=len, reverse=True):  # one may begin as another does
         text = text.replace(value, HIDDEN)
     return text

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from semisup.errors import InputError, require
 
-MOST = 1 << 30  # bytes of a file that is read as a whole
+MAX_BYTES = 1 << 30  # bytes of a file that is read as a whole
 
 
 def is_there(path: Path) -> bool:
@@ -31,42 +31,42 @@ def state_of(path: Path) -> tuple[int, int, int]:
 
 
 @contextmanager
-def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
+def opened(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[BinaryIO]:
     """A file of a run, open for reading.
 
     Args:
         path: the file. One that lies in no run may be a link to anywhere; what it leads to must be a file all the same.
-        most: bytes that it may have.
+        max_bytes: bytes that it may have.
 
     Raises:
         InputError: it is no regular file, a link that leads out of its run, larger than that, or can't be read.
     """
     path = Path(path)
     try:
-        _check(path, os.stat(path), most)  # before it is opened: to open a device can have consequences
+        _check(path, os.stat(path), max_bytes)  # before it is opened: to open a device can have consequences
         with open(path, "rb", opener=_without_waiting) as file:
-            _check(path, os.fstat(file.fileno()), most)
+            _check(path, os.fstat(file.fileno()), max_bytes)
             yield file
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror or error})") from error
 
 
-def content(path: Path, most: int = MOST) -> bytes:
+def content(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """All that a file of a run holds; raises as `opened`."""
-    with opened(path, most) as file:
-        found = file.read(most + 1)
-    require(len(found) <= most, f"{path} has more than {most:,} bytes, which no such file of a run has")
-    return found
+    with opened(path, max_bytes) as file:
+        read = file.read(max_bytes + 1)
+    require(len(read) <= max_bytes, f"{path} has more than {max_bytes:,} bytes, which no such file of a run has")
+    return read
 
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _check(path: Path, found: os.stat_result, most: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _check(path: Path, status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
-        kind = next((name for test, name in kinds.items() if test(found.st_mode)), "a device")
+        kind = next((name for test, name in kinds.items() if test(status.st_mode)), "a device")
         raise InputError(f"{path} is not a regular file but {kind}; remove it, or restore what was there")
     run = path.absolute().parent
     run = run.parent if run.name in ("checkpoints", "figures") else run
@@ -74,7 +74,10 @@ def _check(path: Path, found: os.stat_result, most: int) -> None:
         raise InputError(
             f"{path} is a link that leads out of its run, to {path.resolve()}; put the file itself in its place"
         )
-    require(found.st_size <= most, f"{path} has {found.st_size:,} bytes, and no such file of a run has over {most:,}")
+    require(
+        status.st_size <= max_bytes,
+        f"{path} has {status.st_size:,} bytes, and no such file of a run has over {max_bytes:,}",
+    )
 
 
 def _is_run(folder: Path) -> bool:

@@ -16,9 +16,9 @@ import yaml
 from semisup.errors import InputError, require
 from semisup.runs import run_files
 
-_DEEPEST = 100  # mappings and lists in one another
-_MOST = 100_000  # values, aliases unfolded
-_LARGEST = 16 << 20  # bytes of a file
+_MAX_DEPTH = 100  # mappings and lists in one another
+_MAX_VALUES = 100_000  # values, aliases unfolded
+_MAX_BYTES = 16 << 20  # bytes of a file
 # Of the options of a run, those that are reckoned with when it is read back, and what they must be.
 _OF_RUN: dict[str, Callable[[Any], bool]] = {
     "strategy": lambda name: type(name) is str and name.split("+") == [*dict.fromkeys(filter(None, name.split("+")))],
@@ -53,7 +53,7 @@ def read(path: Path, load: Callable[[str], Any] | None = None, of_run: bool = Fa
         InputError: it can't be read, isn't YAML, or holds something else.
     """
     try:
-        text = (run_files.content(path, _LARGEST) if of_run else _typed(path)).decode("utf-8-sig")
+        text = (run_files.content(path, _MAX_BYTES) if of_run else _typed(path)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -89,8 +89,8 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def _typed(path: Path) -> bytes:
     with open(path, "rb") as file:
-        content = file.read(_LARGEST + 1)
-    require(len(content) <= _LARGEST, f"{path} has more than {_LARGEST:,} bytes; type a file of options")
+        content = file.read(_MAX_BYTES + 1)
+    require(len(content) <= _MAX_BYTES, f"{path} has more than {_MAX_BYTES:,} bytes; type a file of options")
     return content
 
 
@@ -100,8 +100,8 @@ def _check(text: str) -> None:
     stack = [_Open(None, mapping=False)]
     for event in yaml.parse(text, _LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
-            if len(stack) > _DEEPEST:
-                raise ValueError(f"more than {_DEEPEST} mappings or lists in one another")
+            if len(stack) > _MAX_DEPTH:
+                raise ValueError(f"more than {_MAX_DEPTH} mappings or lists in one another")
             stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
             continue
         if isinstance(event, yaml.CollectionEndEvent):
@@ -119,8 +119,8 @@ def _check(text: str) -> None:
             unfolded[anchor] = values
         top = stack[-1]
         top.values += values
-        if top.values > _MOST:
-            raise ValueError(f"more than {_MOST:,} values, its aliases unfolded")
+        if top.values > _MAX_VALUES:
+            raise ValueError(f"more than {_MAX_VALUES:,} values, its aliases unfolded")
         if top.mapping and top.at_key and key is not None and key != "<<":
             if key in top.keys:
                 line = f", in line {event.start_mark.line + 1}" if event.start_mark else ""

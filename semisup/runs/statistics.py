@@ -97,8 +97,8 @@ def over_seeds(values: Sequence[float], form: str = ".2f", none: str = "-") -> s
     """Mean and standard deviation, `85.28 ± 1.20`; a single value by itself, and `none` where there is no value."""
     if not values:
         return none
-    found, sd = spread(values)
-    return format(found, form) if sd is None else f"{found:{form}} ± {sd:{form}}"
+    average, sd = spread(values)
+    return format(average, form) if sd is None else f"{average:{form}} ± {sd:{form}}"
 
 
 def differences(ours: Mapping[_Key, float], theirs: Mapping[_Key, float]) -> dict[_Key, float]:
@@ -154,7 +154,7 @@ def bootstrap_interval(differences: Sequence[float], level: float = LEVEL) -> In
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is looked at below
-        found = stats.bootstrap(
+        interval = stats.bootstrap(
             (np.asarray(differences, dtype=np.float64),),
             np.mean,
             n_resamples=_RESAMPLES,
@@ -162,9 +162,9 @@ def bootstrap_interval(differences: Sequence[float], level: float = LEVEL) -> In
             method="BCa",
             random_state=np.random.default_rng(0),
         ).confidence_interval
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return Interval(None, None, "the bootstrap has no interval for these values")
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(interval.low), float(interval.high))
 
 
 def _too_few(differences: Sequence[float], least: int) -> str:

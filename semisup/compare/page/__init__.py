@@ -65,18 +65,18 @@ def html(comparison: Comparison, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "key": key, "link": quote, "value": _value}
-    found = gains(comparison)
+    class_gains = gains(comparison)
     named = {table.name: _tagged(table, comparison) for table in tables.tables(comparison)}
     extra = [more_tables.pseudolabels(comparison), more_tables.calibration(comparison)]
-    extra += [more_tables.classes(comparison, found)] if found else []
-    drawn = charts(comparison, found)
+    extra += [more_tables.classes(comparison, class_gains)] if class_gains else []
+    drawn = charts(comparison, class_gains)
     arms = [arm.name for arm in comparison.arms]
     data = {"arms": arms, "reference": comparison.reference, "charts": rounded(drawn)}
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))
     return environment.get_template("page.html.jinja").render(
         comparison=comparison,
-        top=answers(comparison, found),
+        top=answers(comparison, class_gains),
         tables=named | {table.name: _tagged(table, comparison) for table in extra if table.rows},
         charts=drawn,
         embeddings=embeddings(comparison, folder),

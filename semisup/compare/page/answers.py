@@ -167,8 +167,8 @@ def _cost(comparison: Comparison, cell: Cell) -> Answer:
 
 
 def _images(runs: Sequence[RunRecord]) -> float | None:
-    found = [run.images for run in runs if run.images is not None]
-    return mean(found) if found else None
+    images = [run.images for run in runs if run.images is not None]
+    return mean(images) if images else None
 
 
 def _belief(comparison: Comparison, cell: Cell, compared: int) -> Answer:

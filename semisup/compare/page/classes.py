@@ -52,7 +52,7 @@ def measured_on(comparison: Comparison) -> str:
 
 def gains(comparison: Comparison) -> list[Gain]:
     """Every class with every arm but the reference, by labels, arm and class; empty where nothing can be compared."""
-    where, found = measured(comparison), []
+    where, all_gains = measured(comparison), []
     if comparison.reference is None or not where:
         return []
     accuracies: dict[tuple[str, int | None, str], dict[int, float]] = {}  # arm, labels, class -> seed -> accuracy
@@ -67,5 +67,5 @@ def gains(comparison: Comparison) -> list[Gain]:
                 if by_seed := differences(ours, theirs):
                     seeds, values = [*by_seed], [*by_seed.values()]
                     level, reference = (mean(one[seed] for seed in seeds) for one in (ours, theirs))
-                    found.append(Gain(name, arm, labels, seeds, level, reference, values, mean(values)))
-    return found
+                    all_gains.append(Gain(name, arm, labels, seeds, level, reference, values, mean(values)))
+    return all_gains

@@ -35,16 +35,16 @@ def embeddings(comparison: Comparison, folder: Path) -> list[Embedding]:
         comparison: what was found.
         folder: that the paths of runs are relative to.
     """
-    found = {
+    pictures = {
         (run.arm, run.labels, run.seed): (run, path) for run in comparison.runs if (path := _last(folder / run.path))
     }
-    places = list(dict.fromkeys((labels, seed) for _, labels, seed in found))
+    places = list(dict.fromkeys((labels, seed) for _, labels, seed in pictures))
     if not places:
         return []
-    most = max(places, key=lambda place: sum((labels, seed) == place for _, labels, seed in found))
+    shared = max(places, key=lambda place: sum((labels, seed) == place for _, labels, seed in pictures))
     shown = []
-    for (_, labels, seed), (run, path) in found.items():
-        if (labels, seed) == most:
+    for (_, labels, seed), (run, path) in pictures.items():
+        if (labels, seed) == shared:
             try:
                 shown.append(Embedding(run, _small(path)))
             except InputError as error:

@@ -48,12 +48,12 @@ def charts(comparison: Comparison, gains: Sequence[Gain]) -> dict[str, Chart]:
 
 def groups(comparison: Comparison) -> list[tuple[str, int | None, list[RunRecord]]]:
     """Arm, labels and the runs of both, in the order in which all is shown."""
-    found = [
+    every = [
         (arm.name, labels, [run for run in comparison.runs if (run.arm, run.labels) == (arm.name, labels)])
         for labels in comparison.labels
         for arm in comparison.arms
     ]
-    return [group for group in found if group[2]]
+    return [group for group in every if group[2]]
 
 
 def _gain(comparison: Comparison) -> Chart:
@@ -136,8 +136,8 @@ def _rounds(comparison: Comparison) -> Chart:
             points = []
             for number in numbers:
                 there = [run.rounds[number] for run in runs if number < len(run.rounds)]
-                found = (one.precision if quantity == "precision" else sum(one.images.values()) for one in there)
-                if values := [value for value in found if value is not None]:
+                quantities = (one.precision if quantity == "precision" else sum(one.images.values()) for one in there)
+                if values := [value for value in quantities if value is not None]:
                     points.append((number + 1, values))
             if points:
                 one = _tags(arm, labels) | {"quantity": quantity, "x": [x for x, _ in points]}
