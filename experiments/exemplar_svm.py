@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/exemplar_svm"))
     arguments, extra = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
-    options = ["--strategy", "exemplar", *extra, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    options = ["--strategy", "exemplar", *extra, "--trainer.max_epochs", "1", "--data.steps_per_epoch", "1"]
     rows = []
     for seed in range(arguments.seeds):
         random = 100 * untrained(parse("fit", [*options, "--seed", str(seed)]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Samples
@@ -28,6 +29,7 @@ from semisup.models.ema import EMA
 from semisup.models.modes import evaluation_mode, frozen_batchnorm
 from semisup.models.network import Network
 from semisup.models.normalization import Kind, Normalization
+from semisup.phases import Phases
 from semisup.randomness import Draw, key, seed_layers
 from semisup.runs import checkpoint_file
 from semisup.runtime.allocation import Bounded
@@ -36,7 +38,7 @@ from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
 from semisup.runtime.seeding import Seeding
-from semisup.strategy import Composition, Outputs
+from semisup.strategy import Composition, Outputs, Phase
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,9 @@ class Classifier(pl.LightningModule):
         self.schedule = lr_scheduler or optim.Cosine()
         name = self.options.backbone
         self.backbone_name = backbones.choose(spec.image_size) if name == "auto" else name
-        with torch.random.fork_rng():
-            torch.manual_seed(key(seed, "initial weights"))
-            normalization = Normalization(self.options.normalization, spec.channels)
-            backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
-            width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
-            # As PyTorch begins: Glorot's weights and zero biases, of the papers' code, measured alike (RESULTS.md).
-            head = nn.Linear(width, classes)
-            extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
-            # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
-            self.network = Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
+        self.network = self._initial()
+        self.beside = dict(self.network.extra.items())  # every module that a phase has trained beside the network
+        self.phases = Phases()
         self.labeled_offset: Tensor | None
         self.register_buffer("labeled_offset", None, persistent=False)  # (classes,), where a strategy sets one
         self._compiled: Callable[[Tensor], Tensor] | None = None
@@ -123,6 +118,33 @@ class Classifier(pl.LightningModule):
         self.scores: dict[str, Scores] = {}
         self.finite = StopOnNonFinite()
         self.trained_on: Fingerprint | None = None  # of a model that was restored
+
+    def _initial(self) -> Network:
+        """The network with the weights that the seed draws."""
+        spec = self.spec
+        with torch.random.fork_rng():
+            torch.manual_seed(key(self.seed, "initial weights"))
+            normalization = Normalization(self.options.normalization, spec.channels)
+            backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
+            width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
+            # As PyTorch begins: Glorot's weights and zero biases, of the papers' code, measured alike (RESULTS.md).
+            head = nn.Linear(width, classes)
+            extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
+            # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
+            return Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
+
+    def restart(self) -> None:
+        """Begins with fresh weights again: those that the seed draws, and then what strategies put in their place.
+
+        Those that train in phases come last, since what they put there was trained from what the others did.
+        """
+        ours, fresh = self.network, self._initial()
+        ours.backbone.load_state_dict(fresh.backbone.state_dict())
+        ours.head.load_state_dict(fresh.head.state_dict())
+        for name in ours.extra.keys() & fresh.extra.keys():
+            ours.extra[name].load_state_dict(fresh.extra[name].state_dict())
+        for part in sorted(self.strategy.parts.values(), key=lambda part: bool(part.phases(self))):
+            part.initialize(self)
 
     # ---- the step
 
@@ -179,13 +201,14 @@ class Classifier(pl.LightningModule):
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
         with _enough_images():
-            loss, metrics, outputs = self.strategy.loss(self, batch)
+            loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
+        outputs = rest[0] if rest else {}
         scalars = mean_over_ranks({"loss": loss, **metrics})
         self.finite.keep(self.trainer, batch, scalars)
         if self._is_logged():
             scalars |= self._target_quality(batch, outputs)
             for name, value in scalars.items():
-                self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
+                self.log(f"{self.phase.metrics}/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
         return loss
 
     def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
@@ -230,7 +253,7 @@ class Classifier(pl.LightningModule):
         """
         network = self.ema or self.network
         with evaluation_mode(network):
-            head = network.extra[name] if (name := self.strategy.evaluating_head) else network.head
+            head = network.extra[name] if (name := self.evaluating_head) else network.head
             logits: Tensor = head(network.features(images))
         return logits
 
@@ -277,7 +300,7 @@ class Classifier(pl.LightningModule):
     def configure_callbacks(self) -> list[pl.Callback]:
         """What stops on a non-finite loss, and the strategy's parts, in their order, each of them seeded."""
         parts = [x for name, part in self.strategy.parts.items() for x in (Seeding(self.seed, name), part)]
-        return [self.finite, *parts, Seeding(self.seed, "training")]
+        return [self.finite, *parts, Seeding(self.seed, "training"), self.phases]
 
     def setup(self, stage: str) -> None:
         """Tells the datamodule what the strategy needs, and fits the input normalisation to the labeled images.
@@ -288,13 +311,12 @@ class Classifier(pl.LightningModule):
             keep_freed_memory()
         if stage == "fit":
             data = self.datamodule
-            data.needs = self.strategy.needs
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
             self._group(data.pools.labeled.labels)
             if self.options.compile:
                 self._compiled = torch.compile(self.network.features)
-            self.start_ema(self.strategy.owner.ema_decay if self.strategy.owner else 0.0)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
+            self.phases.begin(self)
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
             by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
             if self.ema and self.targets_from:
@@ -343,25 +365,38 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, and its learning rate as a function of the step."""
         name, parameters = self.optimizer.name, self.optimizer.parameters
-        optimizer = optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
+        make, schedule = self.phase.optimizer, self.phase.schedule or self.schedule
+        optimizer = (
+            make(self) if make else optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
+        )
         total, steps = self.total_steps, self.datamodule.steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: self.schedule.factor(k, total, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: schedule.factor(k, total, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+
+    @property
+    def evaluating_head(self) -> str:
+        """The module that evaluates in place of the head; empty for none, as in a phase that doesn't train it."""
+        name = self.strategy.evaluating_head
+        return name if name in self.network.extra else ""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the fit that runs."""
+        return self.phases.current
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of this phase that are over; `Trainer.current_epoch` counts those of the phases before it too."""
+        return int(self.trainer.current_epoch) - self.phases.first_epoch
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole training.
+        """Optimiser steps of this phase, and so of the whole training where it has no other one.
 
         `Trainer.estimated_stepping_batches` would build the training loader before a resumed run has restored its
         place in it, which would then be lost.
         """
-        trainer = self.trainer
-        ends = [trainer.max_steps] if trainer.max_steps > 0 else []
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            ends.append(trainer.max_epochs * self.steps_per_epoch)
-        if not ends:
-            raise InputError("the learning rate's schedule needs an end; type --trainer.max_epochs N")
-        return max(1, min(ends))
+        return self.phases.length(self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -373,7 +408,12 @@ class Classifier(pl.LightningModule):
     # ---- checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what checkpoints did not hold from the beginning: the moving average was updated in every step."""
+        """Goes on in the checkpoint's phase, and adds what checkpoints did not hold from the beginning.
+
+        That is the moving average's count of updates, of which there was one in every step.
+        """
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self.phases.resume(self, checkpoint["semisup"].get("phase"))
         if self.ema is not None:
             checkpoint["state_dict"].setdefault("ema._extra_state", torch.tensor(checkpoint["global_step"]))
 
@@ -388,7 +428,8 @@ class Classifier(pl.LightningModule):
             "strategy": self.strategy.name,
             "ema_decay": self.ema.decay if self.ema else 0.0,
             "targets_from": self.targets_from,
-            "evaluating_head": self.strategy.evaluating_head,
+            "evaluating_head": self.evaluating_head,
+            "phase": self.phases.saved(),
             "data": self.datamodule.fingerprint.saved(),
         }
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
@@ -438,7 +479,7 @@ class Classifier(pl.LightningModule):
 
     @staticmethod
     def saved(path: Path, sealed: bool = False) -> dict[str, Any]:
-        """What a checkpoint says of itself: `spec`, `model`, `strategy`, and `epochs` of training.
+        """What a checkpoint says of itself: `spec`, `model`, `strategy`, and `epochs` of its phase.
 
         Args:
             path: the file.
@@ -448,7 +489,8 @@ class Classifier(pl.LightningModule):
             InputError: as `from_checkpoint`, or it was changed.
         """
         checkpoint = (checkpoint_file.read_sealed if sealed else checkpoint_file.read)(path)
-        return {**checkpoint["semisup"], "epochs": int(checkpoint["epoch"]) + 1}
+        known = checkpoint["semisup"]
+        return {**known, "epochs": int(checkpoint["epoch"]) + 1 - known.get("phase", {}).get("first_epoch", 0)}
 
 
 @contextmanager

@@ -46,13 +46,18 @@ How methods say themselves:
     CoMatch        modules={"projection": ...}, two strong views, memory banks `bank_p_`, `bank_z_` of gathered rows
     SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image; keys from module.teacher
     ABC            a `TermStrategy` with modules={"balanced_head": ...} that reads the owner's features and mask
-    curriculum     relabels in `on_train_epoch_end`, and restarts the weights there
+    Exemplar       a first phase: `Phase(loss=..., labeled=..., optimizer=..., validated=False, end=...)`
+    curriculum     six phases, all but the first with `restart=True`; each one's `end` relabels, the next serves that
+
+A fit is a list of phases in one loop (`Strategy.phases`), and one phase alone where a strategy says nothing. Whatever
+is counted in a phase begins with it: `batch.step`, `module.total_steps` and `module.epoch`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -77,6 +82,51 @@ WEAK_AND_STRONG = (
     "target",
     "mask",
 )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a fit that has its own loss, images, length or optimiser; what it does not say is the training's.
+
+    All phases run in the one loop of the trainer, which sees to precision, ranks, metrics, checkpoints and going on. A
+    phase ends at an epoch's end. With the next one the optimiser, its schedule and the moving average begin anew; the
+    weights are carried over unless it restarts them.
+
+    Attributes:
+        name: for what is said of it.
+        epochs: how long it is; None for `--trainer.max_epochs` (and `--trainer.max_steps`).
+        needs: what it needs from the data and beside the network; None for what the strategies need together. The
+            modules that it names are there as long as it lasts.
+        loss: (module, batch) -> its loss, as `LossStrategy.loss`; None for that of the strategies together. Callbacks
+            that own or add to that, or that watch a metric, rest while a phase has a loss of its own.
+        labeled: (module) -> `Pool`, what it trains on in place of the labeled images; an epoch is then one pass over it
+            in whole batches. Called when the phase begins, and again where a run is resumed in it.
+        batch_size: images of that in a global batch; None for `--data.batch_size`.
+        ema_decay: of a moving average that evaluates; None for that of the owner of the loss.
+        optimizer: (module) -> its optimiser; None for `--optimizer`.
+        schedule: of its learning rate (semisup/models/optim.py); None for `--lr_scheduler`.
+        lr_option: the option that sets its learning rate, to advise on.
+        restart: it begins with fresh weights, those that the fit began with: drawn anew by the seed, and then what the
+            strategies put in their place (`Strategy.initialize`).
+        validated: whether its epochs are scored on the validation images.
+        metrics: what stands before the names of its metrics.
+        end: (module) -> None, called once when it has ended and another phase is about to begin, on every rank.
+    """
+
+    name: str = "training"
+    epochs: int | None = None
+    needs: Needs | None = None
+    loss: Callable[[Any, Batch], Loss] | None = None
+    labeled: Callable[[Any], Any] | None = None
+    batch_size: int | None = None
+    ema_decay: float | None = None
+    optimizer: Callable[[Any], torch.optim.Optimizer] | None = None
+    schedule: Any = None
+    lr_option: str = "--optimizer.lr"
+    restart: bool = False
+    validated: bool = True
+    metrics: str = "train"
+    end: Callable[[Any], None] | None = None
 
 
 class Strategy(pl.Callback, ABC):
@@ -104,6 +154,33 @@ class Strategy(pl.Callback, ABC):
         Args:
             module: the `Classifier`.
             places: (n,) int64, for each row of the unlabeled pool as it was, its row now; -1 where the image is gone.
+        """
+
+    def phases(self, module: Any) -> list[Phase]:
+        """The phases that it brings, in their order: before the training or, where it owns the loss, the training.
+
+        Called when a fit is set up, once the images are known.
+
+        Args:
+            module: the `Classifier`.
+        """
+        return []
+
+    def begin_phase(self, module: Any, phase: Phase) -> None:
+        """Called before every phase, whoever brings it, and where a run is resumed in one: its optimiser comes next.
+
+        The place to say what is trained in it (`requires_grad_`). What was learned may not have been restored yet.
+
+        Args:
+            module: the `Classifier`.
+            phase: what begins.
+        """
+
+    def initialize(self, module: Any) -> None:
+        """Puts in place what it begins the weights with; called where a phase restarts them.
+
+        Args:
+            module: the `Classifier`, whose weights have just been drawn anew.
         """
 
     def summary(self) -> str:
@@ -151,6 +228,10 @@ class LossStrategy(Strategy, ABC):
     ema_decay: float = 0.0
     targets_from: Literal["", "training", "evaluating"] = ""
     gives: ClassVar[tuple[str, ...]] = ()
+
+    def phases(self, module: Any) -> list[Phase]:
+        """The training alone."""
+        return [Phase()]
 
     @abstractmethod
     def loss(self, module: Any, batch: Batch) -> Loss:
@@ -238,6 +319,13 @@ class Composition:
     def name(self) -> str:
         """The composition as typed on the command line."""
         return "+".join(self.parts)
+
+    def phases(self, module: Any) -> list[tuple[Phase, Strategy | None]]:
+        """The phases of a fit and who brings each: those of strategies without a loss first, then the training."""
+        parts = [part for part in self.parts.values() if part is not self.owner]
+        before = [(phase, part) for part in parts for phase in part.phases(module)]
+        training = self.owner.phases(module) if self.owner else [Phase()]
+        return [*before, *((phase, self.owner) for phase in training)]
 
     def _needs(self) -> Needs:
         """The needs of the owner of the loss and of the terms; the others act between steps."""

@@ -8,42 +8,124 @@ A surrogate class is all that a patch of one image turns into when it is moved, 
 paper, recoloured (semisup/augment/surrogate.py). The network is trained to name the class of such samples, then the
 head of the surrogate classes is thrown away. Source: Exemplar-CNN (Dosovitskiy et al. 2014, arXiv 1406.6909).
 
-The pretraining is part of the fit. Its steps are logged with negative numbers, -1 being the last, and it saves itself
-into `last.ckpt`, from which it goes on to the bit. What it learned is scored as in the paper, by a linear SVM on pooled
-features of the labeled images (semisup/features/pooling.py).
+The pretraining is the fit's first phase (`semisup.strategy.Phase`); an epoch of it is a pass over the samples of all
+classes. What it learned is scored as in the paper, by a linear SVM on pooled features of the labeled images
+(semisup/features/pooling.py).
 """
 
 from __future__ import annotations
 
-import time
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from semisup.augment.patch_sampling import seed_patches
+from semisup.augment.surrogate import COURSE, PAPER, Components, Ranges, fit_components, surrogate_crops
+from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.data.pool import Pool
+from semisup.data.pool import Pool, Repeated
 from semisup.errors import require
 from semisup.features.linear import linear_svm
 from semisup.features.pooling import pooled_features
+from semisup.models.modes import evaluation_mode
+from semisup.randomness import Draw, permutation
 from semisup.runtime.console import say
-from semisup.runtime.ranks import gather_rows, synchronize_buffers
-from semisup.strategy import Strategy
-from semisup.tracking.record import MetricsCSV
-from semisup.training.checkpoints import pause
-from semisup.training.pretraining import Pretraining, Recipe, SurrogateClasses
+from semisup.runtime.ranks import gather, gather_rows
+from semisup.strategy import Loss, Phase, Strategy
 
 _CROP = 32  # pixels a side, of the course and of the paper
 _BINS = 10  # of the histogram of the classes' accuracies
+_CHUNK = 256  # images whose patches are chosen at once
+_MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004  # the authors'; the decay is that of their fully connected layers
+
+Recipe = Literal["course", "paper"]
+_RECIPES: dict[Recipe, tuple[Ranges, Literal["gradient", "uniform"]]] = {
+    "course": (COURSE, "uniform"),
+    "paper": (PAPER, "gradient"),
+}
+
+
+@dataclass(frozen=True)
+class SurrogateClasses:
+    """Surrogate classes, whose samples are made whenever they are asked for and never stored.
+
+    Attributes:
+        pool: of the N images that they are made of.
+        rows: (N,) int64, these images' rows of the pool that they were chosen from, ascending.
+        centres: (N, 2) float32, (x, y) of the patches in pixels, on the device.
+        per_class: samples of each.
+        crop: side of a sample in pixels.
+        ranges: what may happen to a patch.
+        components: of the images' colours; None where colours stay.
+        seed: of the draws.
+    """
+
+    pool: Pool
+    rows: Tensor
+    centres: Tensor
+    per_class: int
+    crop: int
+    ranges: Ranges
+    components: Components | None
+    seed: int
+
+    @classmethod
+    def choose(
+        cls, pool: Pool, images: int, per_class: int, crop: int, recipe: Recipe, seed: int, device: torch.device
+    ) -> SurrogateClasses:
+        """One class for each of some random images of a pool, or for all where there are not more than `images`."""
+        ranges, by = _RECIPES[recipe]
+        rows = permutation(len(pool), seed, "exemplar images")[:images].sort().values  # in the order of the file
+        chosen, centres = pool.at(rows.numpy()), torch.empty(len(rows), 2, device=device)
+        for part in torch.arange(len(rows)).split(_CHUNK):
+            draw = Draw(seed, 0, "exemplar patches", part.to(device), len(rows))
+            centres[part.to(device)] = seed_patches(chosen.gather(part).to(device), crop, draw, by)
+        parts = (images.to(device) for images in chosen.chunks(_CHUNK))
+        components = fit_components(parts) if ranges.color else None
+        return cls(chosen, rows, centres, per_class, crop, ranges, components, seed)
+
+    @property
+    def count(self) -> int:
+        """Samples of all classes."""
+        return len(self.rows) * self.per_class
+
+    def samples(self, images: Tensor, number: Tensor) -> Tensor:
+        """The samples of these numbers (B,) int64, each from 0 to count - 1, whose class is number // per_class.
+
+        Args:
+            images: (B, C, H, W) uint8, the images of their classes.
+            number: on the same device.
+
+        Returns:
+            (B, C, crop, crop) float32 in [0, 1].
+        """
+        draw = Draw(self.seed, 0, "exemplar", number, self.count)  # of no step: every pass sees the same samples
+        centres = self.centres[torch.div(number, self.per_class, rounding_mode="floor")]
+        return surrogate_crops(images, centres, draw, self.ranges, self.components, self.crop)
+
+
+class Falling:
+    """The learning rate falls to .4, .1, .04 and .01 of its first value, from step 10/13 on.
+
+    Source: the authors' `train_nn_pretrain_distr.sh`, by the lengths of its five runs: 20, 2, 2, 1 and 1 twenty-sixths.
+    The paper says: a third each time that the validation error stops to fall.
+    """
+
+    def factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The factor of the learning rate at a step, counted from 0."""
+        done = 26 * step / total_steps
+        return 1.0 if done < 20 else 0.4 if done < 22 else 0.1 if done < 24 else 0.04 if done < 25 else 0.01
 
 
 class Exemplar(Strategy):
     """Pretrains the backbone on surrogate classes of unlabeled images (Exemplar-CNN, Dosovitskiy et al. 2014).
 
-    It acts before the first step and owns no loss: alone it trains on the labeled images then, and
+    It brings a phase before the training and owns no loss of that: alone it trains on the labeled images then, and
     `exemplar+pseudolabel` composes it with another strategy. Where there are no unlabeled images, labeled ones serve. A
     backbone that takes images of one size only sees its crops enlarged to that.
 
@@ -58,7 +140,6 @@ class Exemplar(Strategy):
         crop: side of a crop in pixels; 32 by default, or that of the images where they are smaller.
         freeze: train the head alone afterwards, on the backbone as the pretraining left it.
         svm: score the pretrained features by a linear SVM as well.
-        save_every: steps from one checkpoint of the pretraining to the next.
     """
 
     presentation = "strategies.exemplar_figures:PRESENTATION"
@@ -74,11 +155,10 @@ class Exemplar(Strategy):
         crop: int | None = None,
         freeze: bool = False,
         svm: bool = True,
-        save_every: int = 1000,
     ) -> None:
         counts = {"images": images, "samples_per_class": samples_per_class, "epochs": epochs, "batch_size": batch_size}
         least = {"images": 2, "batch_size": 2}  # one class is told from none, and one crop has no batch statistics
-        for name, value in {**counts, "crop": crop, "save_every": save_every}.items():
+        for name, value in {**counts, "crop": crop}.items():
             low = least.get(name, 1)
             require(value is None or value >= low, f"exemplar.{name} is {value}, but must be at least {low}")
         for name, value in {"batch_size": batch_size, "samples_per_class": samples_per_class}.items():
@@ -86,19 +166,18 @@ class Exemplar(Strategy):
         require(lr > 0, f"exemplar.lr is {lr}, but must be more than 0")
         self.images, self.samples_per_class, self.epochs = images, samples_per_class, epochs
         self.batch_size, self.lr, self.recipe, self.crop = batch_size, lr, recipe, crop
-        self.freeze, self.svm, self.save_every = freeze, svm, save_every
+        self.freeze, self.svm = freeze, svm
         self.rows_ = torch.empty(0, dtype=torch.int64)  # (N,) of the pool, one for each surrogate class
         self.centres_ = torch.empty(0, 2)  # (N, 2), x and y of the patches
         self.backbone_: dict[str, Tensor] = {}  # as the pretraining left it; empty until then
         self.accuracy_ = 0.0  # of the surrogate classes, over the last pass
+        self.passed_ = torch.zeros(2, 0, dtype=torch.int64)  # (2, N): samples named rightly, and all, in this pass
         self.svm_: dict[str, float] = {}  # c, val_accuracy and, when all training has ended, test_accuracy
-        self._pretraining: Pretraining | None = None
-        self._restored: dict[str, Any] | None = None
-
-    # ---- the pretraining
+        self._side = 0  # height and width that the backbone sees the samples in
+        self._classes: SurrogateClasses | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuses what can't be pretrained, and freezes the backbone before the optimiser takes its parameters."""
+        """Refuses what can't be pretrained."""
         if stage != "fit":
             return
         assert isinstance(pl_module, Classifier)
@@ -119,33 +198,123 @@ class Exemplar(Strategy):
             f"evenly over {world} devices, two or more on each; type --exemplar.batch_size "
             f"{max(2, -(-self.batch_size // world)) * world}",
         )
-        if self.freeze:
-            pl_module.network.backbone.requires_grad_(False)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pretrains, or goes on with it; does nothing on a run that is resumed after it."""
+    # ---- the phase
+
+    def phases(self, module: Classifier) -> list[Phase]:
+        """The pretraining, with a head of its own."""
+        classes = min(self.images, len(_pool(module)[0]))
+        return [
+            Phase(
+                name="exemplar",
+                epochs=self.epochs,
+                needs=Needs(labeled_views=(), modules={"surrogate": lambda width, _: nn.Linear(width, classes)}),
+                loss=self._loss,
+                labeled=self._samples,
+                batch_size=self.batch_size,
+                ema_decay=0.0,
+                optimizer=self._optimizer,
+                schedule=Falling(),
+                lr_option="--exemplar.lr",
+                validated=False,
+                metrics="pretrain",
+                end=self._end,
+            )
+        ]
+
+    def begin_phase(self, module: Classifier, phase: Phase) -> None:
+        """Trains the backbone in the pretraining and, unless it is frozen then, after it; the head after it alone."""
+        ours = phase.loss == self._loss
+        module.network.backbone.requires_grad_(ours or not self.freeze)
+        module.network.head.requires_grad_(not ours)
+        if ours:
+            classes: int = module.extra["surrogate"].out_features  # type: ignore[assignment]
+            self.passed_ = torch.zeros(2, classes, dtype=torch.int64, device=module.device)
+            self._side = input_side(module, self._crop(module))
+
+    def initialize(self, module: Classifier) -> None:
+        """Puts the pretrained backbone in place."""
         if self.backbone_:
-            return
+            module.network.backbone.load_state_dict(self.backbone_)
+
+    def _crop(self, module: Classifier) -> int:
+        return self.crop or min(_CROP, module.spec.image_size)
+
+    def _samples(self, module: Classifier) -> Pool:
+        """Chooses the surrogate classes; their images, each as often as there are samples of it."""
+        (pool, name), crop = _pool(module), self._crop(module)
+        self._classes = classes = SurrogateClasses.choose(
+            pool, self.images, self.samples_per_class, crop, self.recipe, module.seed, module.device
+        )
+        require(
+            len(self.rows_) == 0 or torch.equal(self.rows_.cpu(), classes.rows),
+            f"the checkpoint was pretraining on {len(self.rows_):,} surrogate classes, and now there are others; a "
+            f"resumed run must go on as it began",
+        )
+        self.rows_, self.centres_ = classes.rows, classes.centres
+        asked = "" if len(pool) >= self.images else f" ({self.images:,} were asked for)"
+        larger = f", enlarged to {self._side}x{self._side}" if self._side > crop else ""
+        say(
+            f"exemplar: {len(self.rows_):,} surrogate classes{asked} of {self.samples_per_class} crops, "
+            f"{crop}x{crop} pixels of {name} images{larger}"
+        )
+        return Repeated(classes.pool, self.samples_per_class)
+
+    def _optimizer(self, module: Classifier) -> torch.optim.Optimizer:
+        network = module.network
+        linear = {part.weight for part in network.modules() if isinstance(part, nn.Linear)}
+        trained = [x for x in network.parameters() if x.requires_grad]
+        decayed: dict[str, Any] = {"params": [x for x in trained if x in linear], "weight_decay": _WEIGHT_DECAY}
+        others: dict[str, Any] = {"params": [x for x in trained if x not in linear]}
+        return torch.optim.SGD([decayed, others], self.lr, momentum=_MOMENTUM)
+
+    def _loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of the surrogate classes; the rows of the batch are the numbers of the samples."""
+        assert self._classes is not None
+        target, side = batch.labeled.target, self._side
+        crops = self._classes.samples(batch.labeled.image, batch.labeled.index)
+        if side > self._classes.crop:
+            crops = F.interpolate(crops, (side, side), mode="bilinear", align_corners=False)
+        logits = module.extra["surrogate"](module.features(crops))
+        right = logits.argmax(1) == target
+        seen, named = gather(target), gather(right.long())
+        self.passed_.scatter_add_(1, seen.expand(2, -1), torch.stack([named, torch.ones_like(named)]))
+        return F.cross_entropy(logits.float(), target), {"surrogate_accuracy": right.float().mean()}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the accuracy on the samples of the classes, after a pass over them."""
         assert isinstance(pl_module, Classifier)
-        start, backbone = time.monotonic(), pl_module.network.backbone
-        backbone.requires_grad_(True).train()
-        self._pretraining = running = self._begin(trainer, pl_module)
-        steps = range(running.step, running.steps)
-        for step in tqdm(steps, "exemplar", leave=False, unit="step", disable=trainer.global_rank > 0 or None):
-            running.advance()
-            self._log(trainer, running, step)
-            pause(trainer, save=running.step % self.save_every == 0 and running.step < running.steps)
-        self._pretraining = None
-        backbone.requires_grad_(not self.freeze).zero_grad()
-        synchronize_buffers(backbone)
-        if pl_module.ema is not None:  # it began as a copy of the network that was not pretrained
-            pl_module.ema.average.load_state_dict(pl_module.network.state_dict())
+        if pl_module.phase.loss != self._loss:
+            return
+        right, seen = self.passed_.cpu()
+        self.passed_ = torch.zeros_like(self.passed_)
+        self.accuracy_ = float(right.sum() / seen.sum())
+        per_class = right[seen > 0] / seen[seen > 0]
+        shares = torch.histc(per_class, _BINS, 0, 1) / len(per_class)
+        metrics = {f"class_accuracy/{i / _BINS:.1f}": float(share) for i, share in enumerate(shares)}
+        metrics |= {"class_accuracy_min": float(per_class.min()), "class_accuracy_max": float(per_class.max())}
+        metrics |= {"class_accuracy_median": float(per_class.median())}
+        pl_module.log_dict({f"pretrain/{name}": value for name, value in metrics.items()}, sync_dist=True)
+
+    def _end(self, module: Classifier) -> None:
+        """Keeps the backbone, and scores it."""
+        backbone = module.network.backbone
         self.backbone_ = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
-        took = f"{time.monotonic() - start:.1f} s"
-        self._score(pl_module)
+        self._score(module)
         svm = f"; validation accuracy of a linear SVM: {100 * self.svm_['val_accuracy']:.1f} %" if self.svm_ else ""
-        say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart, after {took}{svm}")
-        pause(trainer, save=True)
+        say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart{svm}")
+
+    # ---- the training after it
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps the statistics of a frozen backbone's batch normalisation as they are."""
+        assert isinstance(pl_module, Classifier)
+        if self.freeze and pl_module.phase.loss != self._loss:
+            pl_module.network.backbone.eval()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The same where the pretraining has just ended."""
+        self.on_train_start(trainer, pl_module)
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the classes' order, which their samples depend on, and the rows of the images that are still there."""
@@ -157,56 +326,14 @@ class Exemplar(Strategy):
         )
         self.rows_ = rows
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keeps the statistics of a frozen backbone's batch normalisation as they are."""
-        assert isinstance(pl_module, Classifier)
-        if self.freeze:
-            pl_module.network.backbone.eval()
-
-    def _begin(self, trainer: pl.Trainer, module: Classifier) -> Pretraining:
-        """Chooses the surrogate classes and goes to where a run that is resumed had stopped."""
-        (pool, name), crop = _pool(module), self.crop or min(_CROP, module.spec.image_size)
-        classes = SurrogateClasses.choose(
-            pool, self.images, self.samples_per_class, crop, self.recipe, module.seed, module.device
-        )
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up that of the run that is resumed; earlier versions trained before the loop began."""
         require(
-            self._restored is None or torch.equal(self.rows_, classes.rows),
-            f"the checkpoint was pretraining on {len(self.rows_):,} surrogate classes, and now there are others; a "
-            f"resumed run must go on as it began",
+            not state_dict.get("pretraining"),
+            "the checkpoint was written in the middle of a pretraining by an earlier version, which can't be gone on "
+            "with; leave --resume out to begin another run",
         )
-        self.rows_, self.centres_ = classes.rows, classes.centres.cpu()
-        steps = int(trainer.fast_dev_run) or max(1, self.epochs * classes.count // self.batch_size)  # type: ignore[attr-defined]
-        running = Pretraining(module, classes, self.batch_size, self.lr, steps)
-        if self._restored:
-            running.load_state_dict(self._restored)
-            self._restored = None
-            for logger in trainer.loggers:
-                if isinstance(logger, MetricsCSV):
-                    logger.truncate(running.step - steps)  # the rows that are about to be logged again
-        asked = "" if len(pool) >= self.images else f" ({self.images:,} were asked for)"
-        larger = f", enlarged to {running.side}x{running.side}" if running.side > crop else ""
-        say(
-            f"exemplar: {len(self.rows_):,} surrogate classes{asked} of {self.samples_per_class} crops, "
-            f"{crop}x{crop} pixels of {name} images{larger}; {steps:,} steps"
-            f"{f', from step {running.step:,}' if running.step else ''}"
-        )
-        return running
-
-    def _log(self, trainer: pl.Trainer, running: Pretraining, step: int) -> None:
-        """Logs loss and accuracy since the last time and, after each pass over the crops, those of the classes."""
-        metrics: dict[str, float] = {}
-        last, count = running.step == running.steps, running.classes.count
-        every = trainer.log_every_n_steps or running.steps  # type: ignore[attr-defined]
-        if last or running.step % every == 0:
-            metrics |= running.recent() | {"lr": running.rate(step)}
-        if last or running.step * self.batch_size // count > step * self.batch_size // count:
-            self.accuracy_, per_class = running.passed()
-            shares = torch.histc(per_class, _BINS, 0, 1) / len(per_class)
-            metrics |= {f"class_accuracy/{i / _BINS:.1f}": float(share) for i, share in enumerate(shares)}
-            metrics |= {"class_accuracy_min": float(per_class.min()), "class_accuracy_max": float(per_class.max())}
-            metrics |= {"class_accuracy_median": float(per_class.median())}
-        if metrics:
-            _log(trainer, {f"pretrain/{name}": value for name, value in metrics.items()}, step - running.steps)
+        super().load_state_dict({"passed": self.passed_, **state_dict})
 
     # ---- the linear evaluation
 
@@ -218,7 +345,7 @@ class Exemplar(Strategy):
             y = pools.val.labels
             scores = linear_svm(train, pools.labeled.labels, val, y, val, y, seed=seed)  # test is not looked at yet
             self.svm_ = {"c": scores.c, "val_accuracy": scores.test_accuracy}
-            _log(module.trainer, {"exemplar/svm_val_accuracy": scores.test_accuracy}, -1)
+            _log(module.trainer, {"exemplar/svm_val_accuracy": scores.test_accuracy}, module.trainer.global_step - 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Scores that SVM on test, now that nothing is left to choose."""
@@ -238,23 +365,17 @@ class Exemplar(Strategy):
         said = ", ".join(f"{name} {100 * score:.1f} %" for name, score in scores.items() if score is not None)
         return f"a linear SVM on the features of {len(self.rows_):,} surrogate classes: {said}" if said else ""
 
-    # ---- checkpoints
 
-    def state_dict(self) -> dict[str, Any]:
-        """The surrogate classes, the pretrained backbone and its scores, or how far the pretraining has come."""
-        return {
-            "rows": self.rows_,
-            "centres": self.centres_,
-            "backbone": self.backbone_,
-            "accuracy": self.accuracy_,
-            "svm": self.svm_,
-            "pretraining": self._pretraining.state_dict() if self._pretraining else None,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up those of the run that is resumed."""
-        self.rows_, self.centres_, self.backbone_ = (state_dict[name] for name in ("rows", "centres", "backbone"))
-        self.accuracy_, self.svm_, self._restored = (state_dict[name] for name in ("accuracy", "svm", "pretraining"))
+def input_side(module: Classifier, crop: int) -> int:
+    """The side in which a backbone sees crops: their own, or that of the images where it takes no others."""
+    backbone = module.network.backbone
+    images = module.network.head.weight.new_zeros(2, module.spec.channels, crop, crop)
+    with evaluation_mode(backbone):
+        try:
+            fits = backbone(images).shape == (2, backbone.num_features)
+        except (RuntimeError, ValueError, AssertionError):  # how layers refuse a size differs from layer to layer
+            fits = False
+    return crop if fits else module.spec.image_size
 
 
 def _pool(module: Classifier) -> tuple[Pool, str]:

@@ -1,4 +1,4 @@
-"""Two strategies as a stranger could write them, which between them use every part of the contract; one is drawn."""
+"""Strategies as a stranger could write them, which between them use every part of the contract; one is drawn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
+from semisup.data.pool import Pool
+from semisup.models.optim import Constant
+from semisup.predict import predict
 from semisup.presentation import Figure, Presentation, line
-from semisup.runtime.ranks import gather, gather_with_gradient, mean
-from semisup.strategy import LossStrategy, Outputs, TermStrategy
+from semisup.runtime.ranks import gather, gather_rows, gather_with_gradient, mean
+from semisup.strategy import Loss, LossStrategy, Outputs, Phase, TermStrategy
 
 WIDTH, BANK = 5, 30
 PRESENTATION = Presentation(
@@ -136,3 +139,57 @@ class Balanced(TermStrategy):
         term = F.cross_entropy(module.extra["second"](outputs["strong_features"]), target)
         self.total_ = self.total_ + mean(term)
         return 0.5 * term, {"agreement": term}
+
+
+class InPhases(LossStrategy):
+    """Tells its images from each other, trains, gives every unlabeled image a class, and trains on all of them anew."""
+
+    def __init__(self, restart: bool = True, ema_decay: float = 0.9) -> None:
+        self.restart, self.ema_decay = restart, ema_decay
+        self.labels_ = torch.empty(0, dtype=torch.int64)
+        self.steps_: list[Tensor] = []
+
+    def phases(self, module: Any) -> list[Phase]:
+        """A loss, images, an optimiser and a head of its own first, then the training, then other images."""
+        count = len(module.datamodule.pools.labeled)
+        first = Phase(
+            name="rows",
+            epochs=2,
+            needs=Needs(modules={"rows": lambda width, classes: nn.Linear(width, count)}),
+            loss=self.rows_loss,
+            labeled=lambda module: module.datamodule.pools.labeled.with_labels(torch.arange(count)),
+            batch_size=6,
+            ema_decay=0.0,
+            optimizer=lambda module: torch.optim.Adam(x for x in module.network.parameters() if x.requires_grad),
+            schedule=Constant(),
+            validated=False,
+            metrics="rows",
+        )
+        return [first, Phase(end=self.relabel), Phase("anew", labeled=self.union, restart=self.restart)]
+
+    def begin_phase(self, module: Any, phase: Phase) -> None:
+        """The head of the classes is of the training."""
+        module.network.head.requires_grad_(phase.loss is None)
+
+    def rows_loss(self, module: Any, batch: Batch) -> Loss:
+        """Which image it is."""
+        self.steps_.append(torch.tensor([batch.step, module.total_steps, module.epoch]))
+        logits = module.extra["rows"](module.features(batch.labeled.views["weak"]))
+        return F.cross_entropy(logits, batch.labeled.target), {}
+
+    def loss(self, module: Any, batch: Batch) -> Loss:
+        """Which class it is."""
+        self.steps_.append(torch.tensor([batch.step, module.total_steps, module.epoch]))
+        return module.labeled_loss(module(batch.labeled.views["weak"]), batch.labeled.target), {}
+
+    def relabel(self, module: Any) -> None:
+        """By the weights that evaluate."""
+        data = module.datamodule
+        shares = [p.argmax(1) for _, p in predict(module, data.pools.without_label, 16, *data.rank)]
+        self.labels_ = gather_rows(torch.cat(shares))
+
+    def union(self, module: Any) -> Pool:
+        """The labeled images and all others."""
+        pools = module.datamodule.pools
+        labels = torch.cat([pools.labeled.labels, self.labels_.cpu()])
+        return pools.labeled.followed_by(pools.without_label).with_labels(labels)

@@ -28,9 +28,18 @@ BASE = (
 )
 KILLED = (6, 8)  # batches of the whole run before which it is: within the second epoch, and between two
 MORE = (7,)  # where it is validated within epochs: after such a validation
+EXEMPLAR = "--strategy exemplar --exemplar.images 20 --exemplar.samples_per_class 4"  # 80 samples
 WITH_STRATEGIES = {
     **FLAGS,
     "fixmatch in 64-true": "--strategy fixmatch --fixmatch.ratio 1 --fixmatch.ema_decay .9 --trainer.precision 64-true",
+    "exemplar": f"{EXEMPLAR} --exemplar.batch_size 10",
+    "exemplar, ends within eight batches": f"{EXEMPLAR} --exemplar.batch_size 12 --trainer.max_epochs 1",
+    "exemplar, accumulation": f"{EXEMPLAR} --exemplar.batch_size 10 --trainer.accumulate_grad_batches 3",
+    "exemplar, at most six steps": f"{EXEMPLAR} --exemplar.batch_size 10 --trainer.max_steps 6",
+    "exemplar, early stopping": f"{EXEMPLAR} --exemplar.batch_size 12 {CALLBACK}EarlyStopping "
+    "--trainer.callbacks.monitor val/loss --trainer.callbacks.min_delta 9",
+    "exemplar, learning rates, validation by number": f"{EXEMPLAR} --exemplar.batch_size 10 "
+    f"--trainer.val_check_interval 3 {CALLBACK}LearningRateMonitor",
     "pseudolabel": "--strategy pseudolabel --pseudolabel.warmup_epochs 1 --pseudolabel.every_n_epochs 1 "
     "--pseudolabel.threshold .4 --trainer.accumulate_grad_batches 2",
 }

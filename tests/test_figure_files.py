@@ -209,7 +209,7 @@ def test_surrogate_samples_are_those_that_were_trained_on(recipe: str, tmp_path:
     image = np.asarray(figure.axes[0].images[0].get_array())
     assert data.pools.without_label is not None
     classes = SurrogateClasses.choose(data.pools.without_label, 20, 9, 6, recipe, module.seed, CPU)
-    samples, _ = classes.samples(torch.arange(180))
+    samples = classes.samples(classes.pool.gather(torch.arange(180) // 9), torch.arange(180))
     side, gap = 24, 24 // 3
     drawn = [
         image[26 * row : 26 * row + side, side + gap + 26 * column :][:side:4, :side:4].tobytes()

@@ -197,8 +197,10 @@ class Progress(pl.Callback):
         self._count_seconds()
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if validated and trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
-            accuracy = 100 * trainer.callback_metrics["val/accuracy"].item()
-            say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: validation accuracy {accuracy:.1f} %")
+            assert isinstance(pl_module, Classifier)
+            accuracy, epochs = 100 * trainer.callback_metrics["val/accuracy"].item(), pl_module.phases.max_epochs
+            name = "" if pl_module.phase.name == "training" else f"{pl_module.phase.name}: "
+            say(f"{name}epoch {pl_module.epoch + 1} of {epochs}: validation accuracy {accuracy:.1f} %")
 
 
 def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataModule, run_dir: Path) -> None:
@@ -239,7 +241,7 @@ def _report(config: Config, trainer: pl.Trainer, module: Classifier, data: DataM
 
 def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path | None) -> Result:
     module.scores.clear()
-    epochs = Classifier.saved(path, sealed=True)["epochs"] if path else trainer.current_epoch
+    epochs = Classifier.saved(path, sealed=True)["epochs"] if path else module.epoch
     restored: dict[str, Any] = {"ckpt_path": path, "weights_only": True} if path else {}
     for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
         if pool and pool.scorable:

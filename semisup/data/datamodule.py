@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -149,6 +150,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.unlabeled_per_class = unlabeled_per_class
         self.residency, self.labeled_in_unlabeled, self.seed = residency, labeled_in_unlabeled, seed
         self._needs = Needs()
+        self.serve()
         self.relabeled = Relabeled()
         self.hidden_labels: HiddenLabels | None = None
         self._pools: Pools | None = None
@@ -213,6 +215,28 @@ class DataModule(pl.LightningDataModule, ABC):
         )
         self._needs = needs
 
+    def serve(
+        self, labeled: Callable[[], Pool] | None = None, batch_size: int | None = None, first_epoch: int = 0
+    ) -> None:
+        """What training batches are of from now on.
+
+        Args:
+            labeled: makes the pool to train on in place of the labeled images, when it is first needed; None for those.
+            batch_size: images of it in a global batch; None for `--data.batch_size`.
+            first_epoch: epoch of the trainer in which it begins; batches count epochs and steps from there.
+        """
+        self._labeled, self._instead, self._first_epoch = labeled, None, first_epoch
+        self._size = batch_size or self.batch_size
+
+    @property
+    def labeled(self) -> Pool:
+        """The images that are trained on with their labels."""
+        if self._labeled is None:
+            return self.pools.labeled
+        if self._instead is None:
+            self._instead = self._labeled()
+        return self._instead
+
     def setup(self, stage: str) -> None:
         """Opens the files and says what was found."""
         pools = self.pools
@@ -243,17 +267,19 @@ class DataModule(pl.LightningDataModule, ABC):
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches in an epoch; of images that a phase brings itself, as many as there are whole ones."""
+        if self._labeled is not None:
+            return max(1, len(self.labeled) // self._size)
         return self.steps_per_epoch or max(_LEAST_STEPS, self.pools.train_size // self.batch_size)
 
     def train_dataloader(self) -> TrainLoader:
         """Batches as `needs` asks for them."""
         pools, needs = self.pools, self.needs
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
-        self._make_resident([pool for pool in (pools.labeled, unlabeled) if pool])
+        self._make_resident([pool for pool in (self.labeled, unlabeled) if pool])
         return TrainLoader(
-            pools.labeled,
-            self.batch_size,
+            self.labeled,
+            self._size,
             self.steps,
             self.seed,
             unlabeled,
@@ -262,6 +288,7 @@ class DataModule(pl.LightningDataModule, ABC):
             *self.rank,
             self.device,
             always_the_same=bool(self.trainer and self.trainer.overfit_batches),  # type: ignore[attr-defined]
+            first_epoch=self._first_epoch,
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:
@@ -305,9 +332,9 @@ class DataModule(pl.LightningDataModule, ABC):
         if isinstance(batch, Samples):
             self._augment(batch, "evaluation", {"none": "none"}, 0, len(batch))
             return batch
-        self._augment(batch.labeled, "labeled", by_label(self.needs.labeled_views), batch.step, self.batch_size)
+        self._augment(batch.labeled, "labeled", by_label(self.needs.labeled_views), batch.step, self._size)
         if batch.unlabeled is not None:
-            size = self.batch_size * self.needs.unlabeled_ratio
+            size = self._size * self.needs.unlabeled_ratio
             self._augment(batch.unlabeled, "unlabeled", by_label(self.needs.unlabeled_views), batch.step, size)
         return batch
 

@@ -76,6 +76,7 @@ class TrainLoader:
         world: in how many slices the global batch is cut.
         device: where batches are wanted.
         always_the_same: every epoch serves the images of the first.
+        first_epoch: the trainer's epoch in which this loader begins; its own epochs and steps are counted from there.
     """
 
     def __init__(
@@ -91,11 +92,12 @@ class TrainLoader:
         world: int = 1,
         device: torch.device = CPU,
         always_the_same: bool = False,
+        first_epoch: int = 0,
     ) -> None:
         self.labeled, self.unlabeled, self.ratio, self.relabeled = labeled, unlabeled, ratio, relabeled
         self.batch_size, self.steps, self.seed, self.rank, self.world = batch_size, steps, seed, rank, world
         self.device, self.epoch, self.always_the_same = device, 0, always_the_same
-        self._next = 0  # step of the epoch to serve next
+        self.first_epoch, self._next = first_epoch, 0  # step of the epoch to serve next
 
     def __len__(self) -> int:
         return self.steps
@@ -106,17 +108,17 @@ class TrainLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Goes to the start of an epoch; stays where it is in the epoch that a run resumes in."""
-        if epoch != self.epoch:
-            self.epoch, self._next = epoch, 0
+        """Goes to the start of an epoch of the trainer; stays where it is in the epoch that a run resumes in."""
+        if epoch - self.first_epoch != self.epoch:
+            self.epoch, self._next = epoch - self.first_epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands."""
-        return {"epoch": self.epoch, "next": self._next}
+        return {"epoch": self.first_epoch + self.epoch, "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where the saved loader stood."""
-        self.epoch, self._next = state["epoch"], state["next"]
+        self.epoch, self._next = state["epoch"] - self.first_epoch, state["next"]
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in ahead(self._batch, range(self._next, self.steps), self.device):

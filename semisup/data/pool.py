@@ -91,6 +91,10 @@ class Pool:
         names = [self.names[row] for row in rows] if self.names else None
         return Pool(self._images, self.labels.numpy()[rows], self.rows[rows], names)
 
+    def with_labels(self, labels: Tensor) -> Pool:
+        """The same images with these labels (n,) int64."""
+        return Pool(self._images, labels.cpu().numpy(), self.rows, self.names)
+
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays of images that it has rows of, one after the other."""
@@ -160,3 +164,34 @@ class Pool:
         """All images in order, (B, C, H, W) uint8, `size` at a time."""
         for index in torch.arange(len(self)).split(size):
             yield self.gather(index)
+
+
+class Repeated(Pool):
+    """Every image of a pool several times, one after the other, none of them copied; its row there is its label.
+
+    Args:
+        pool: the images.
+        times: how often each is there.
+    """
+
+    def __init__(self, pool: Pool, times: int) -> None:
+        super().__init__(pool._images, np.arange(len(pool)).repeat(times), pool.rows.repeat(times))
+        self._pool, self._times = pool, times
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pool takes when it is resident on a device."""
+        return self._pool.nbytes
+
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` returns its images."""
+        return self._pool.device
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Images (B, C, H, W) uint8 of pool rows `index` (B,) int64, on the pool's device."""
+        return self._pool.gather(torch.div(index, self._times, rounding_mode="floor"))
+
+    def make_resident(self, device: torch.device) -> None:
+        """Copies every image to `device` once."""
+        self._pool.make_resident(device)

@@ -41,11 +41,24 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
 
     Values come back exactly as they were logged. A run that has logged nothing gives no rows.
 
+    Steps and epochs are counted from the beginning of the last phase that has begun: `--trainer.max_epochs` is its
+    length, and those who compare runs compare it. Rows of phases before have negative steps, -1 being the last, and no
+    epoch. The file itself counts through all of them, as the trainer does; `phase` in it says where a later one begins.
+
     Raises:
         InputError: the file is damaged.
     """
     _, rows = metric_rows(Path(run_dir) / METRICS_FILE)
-    return [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]
+    found = [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]
+    begins = next((row for row in reversed(found) if "phase" in row), {})
+    first_step, first_epoch = begins.get("step", 0), begins.get("epoch", 0)
+    for row in found if begins else []:
+        row["step"] -= first_step
+        if row["step"] < 0:
+            row.pop("epoch", None)
+        elif "epoch" in row:
+            row["epoch"] -= first_epoch
+    return found
 
 
 def read_table(path: Path) -> list[list[str]]:

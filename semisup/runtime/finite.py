@@ -21,8 +21,7 @@ from semisup.runtime.ranks import gather_rows
 
 _MAX_UNREAD_STEPS = 50  # whose losses are kept, however rarely loggers look
 _ADVICE = (
-    "no checkpoint holds it; begin another run with a smaller learning rate (--optimizer.lr), or with "
-    "--trainer.gradient_clip_val 1"
+    "no checkpoint holds it; begin another run with a smaller learning rate ({}), or with --trainer.gradient_clip_val 1"
 )
 
 
@@ -36,6 +35,7 @@ class _Step:
     epoch: int  # counted from 0
     scalars: dict[str, Tensor]  # loss and parts of it, the means over all ranks, on the device
     rows: dict[str, Tensor]  # stream -> this rank's rows of the pool
+    lr_option: str  # what sets its learning rate
 
 
 class StopOnNonFinite(pl.Callback):
@@ -49,7 +49,8 @@ class StopOnNonFinite(pl.Callback):
         streams = {"labeled": batch.labeled, "unlabeled": batch.unlabeled}
         rows = {stream: samples.index for stream, samples in streams.items() if samples is not None}
         kept = {name: x.detach() for name, x in scalars.items()}  # without what gradients would need
-        self._steps.append(_Step(trainer.global_step, trainer.current_epoch, kept, rows))
+        lr_option = _lr_option(trainer.lightning_module)
+        self._steps.append(_Step(trainer.global_step, trainer.current_epoch, kept, rows, lr_option))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -71,13 +72,19 @@ class StopOnNonFinite(pl.Callback):
         weights = dict(module.named_parameters())
         if bad := [name for name, good in zip(weights, _finite(weights.values()), strict=True) if not good]:
             more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
-            raise Diverged(f"after the last step weights are not finite ({bad[0]}{more}); {_ADVICE}")
+            raise Diverged(
+                f"after the last step weights are not finite ({bad[0]}{more}); {_ADVICE.format(_lr_option(module))}"
+            )
 
     def _read(self) -> None:
         steps, self._steps = self._steps, []
         finite = _finite(step.scalars["loss"] for step in steps)
         if not all(finite):
             raise Diverged(_words(steps[finite.index(False)]))
+
+
+def _lr_option(module: Any) -> str:
+    return str(module.phase.lr_option)
 
 
 def _finite(tensors: Iterable[Tensor]) -> list[bool]:
@@ -95,5 +102,6 @@ def _words(step: _Step) -> str:
     )
     return (
         f"the loss is {values['loss']} at step {step.number} of epoch {step.epoch}, both counted from 0 as in "
-        f"metrics.csv{f' ({parts})' if parts else ''}; {_ADVICE}. Its batch, by rows of the pools: {images}"
+        f"metrics.csv{f' ({parts})' if parts else ''}; {_ADVICE.format(step.lr_option)}. Its batch, by rows of the "
+        f"pools: {images}"
     )

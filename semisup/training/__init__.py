@@ -1,1 +1,1 @@
-"""What happens during a fit beside the step: checkpoints, probes, pretraining."""
+"""What happens during a fit beside the step: checkpoints, probes."""

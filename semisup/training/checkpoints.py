@@ -2,7 +2,7 @@
 
     checkpoints/last.ckpt       after every epoch, and within one after every ten minutes
     checkpoints/previous.ckpt   the one before, as long as the run trains
-    checkpoints/best.ckpt       after the epoch with the best validation accuracy
+    checkpoints/best.ckpt       after the epoch with the best validation accuracy, of the last phase alone
 
 A checkpoint is written aside and flushed to the disk. It is moved into place only when the step's or the epoch's
 metrics are in `metrics.csv`, which Lightning writes after it: otherwise a run killed in between would lose those rows,
@@ -108,8 +108,11 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                 self._write(trainer, *self._aside)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the last checkpoint, and the best one where this is it."""
+        """Writes the last checkpoint, and the best one where this is it; another phase that begins has none yet."""
         self._asked(trainer)
+        assert isinstance(pl_module, Classifier)
+        if pl_module.epoch < 0:
+            self.best = self._accuracy = float("-inf")
         best = self._accuracy > self.best
         if best:
             self.best = self._accuracy
@@ -118,6 +121,8 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The metrics of the last epoch have been logged now."""
         self._settle(trainer)
+        if trainer.is_global_zero and self.best == float("-inf"):
+            (self.folder / "best.ckpt").unlink(missing_ok=True)  # of the phase before
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The same after the last one; Lightning's weight averaging may have just put its average in place."""
@@ -134,12 +139,6 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """From now on there is nothing to save."""
         self.signals.deferred = False
-
-    def pause(self, trainer: pl.Trainer, save: bool) -> None:
-        """What is between two steps, for those that are not Lightning's; see `pause` below."""
-        if self._asked(trainer) or save:
-            self._write(trainer, "last")
-            self._settle(trainer)
 
     def _asked(self, trainer: pl.Trainer) -> bool:
         """Whether a checkpoint is due by rank 0's clock, or a signal has reached any rank; the same on all of them."""
@@ -207,18 +206,6 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
         self.best, self._accuracy = state_dict["best"], state_dict.get("accuracy", float("-inf"))
-
-
-def pause(trainer: pl.Trainer, save: bool = False) -> None:
-    """Called between two steps of a strategy's own training: saves where asked, or due, and ends it on a signal.
-
-    Args:
-        trainer: whose `Checkpoints` act; without one it does nothing.
-        save: write a checkpoint, whether or not one is due; the same on every rank.
-    """
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, Checkpoints):
-            callback.pause(trainer, save)
 
 
 class _Direct(TorchCheckpointIO):
