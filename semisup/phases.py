@@ -109,7 +109,7 @@ class Phases(pl.Callback):
             f"resumed run must go on as it began",
         )
         if saved != self.saved():
-            self._enter(module, **saved)
+            self._enter(module, saved["index"], saved["first_epoch"], saved["first_step"])
             module.trainer.callbacks = self._active()  # type: ignore[attr-defined]
 
     def _enter(self, module: Classifier, index: int, first_epoch: int, first_step: int, restart: bool = False) -> None:
@@ -187,12 +187,13 @@ class Phases(pl.Callback):
             strategy.model = pl_module
             strategy.configure_ddp()
         strategy.setup_optimizers(trainer)
-        trainer.reload_dataloaders_every_n_epochs = 1  # the next epoch is of another loader
+        trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]  # the next epoch has another loader
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Says and logs where a later phase begins, and lets go on who rested in the one before."""
         assert self._asked is not None
-        trainer.reload_dataloaders_every_n_epochs = self._asked["reload_dataloaders_every_n_epochs"]
+        reload = "reload_dataloaders_every_n_epochs"
+        setattr(trainer, reload, self._asked[reload])
         if self.index and trainer.current_epoch == self.first_epoch:
             for logger in trainer.loggers:
                 logger.log_metrics({"phase": self.index, "epoch": trainer.current_epoch}, step=trainer.global_step)

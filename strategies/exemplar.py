@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from semisup.augment.patch_sampling import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, Ranges, fit_components, surrogate_crops
-from semisup.batch import Batch, Needs
+from semisup.batch import Batch, Needs, Samples
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool, Repeated
 from semisup.errors import require
@@ -268,14 +268,25 @@ class Exemplar(Strategy):
         others: dict[str, Any] = {"params": [x for x in trained if x not in linear]}
         return torch.optim.SGD([decayed, others], self.lr, momentum=_MOMENTUM)
 
-    def _loss(self, module: Classifier, batch: Batch) -> Loss:
-        """Cross-entropy of the surrogate classes; the rows of the batch are the numbers of the samples."""
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Makes the samples, whose numbers are the rows of the batch, before the step is in its own precision."""
+        assert isinstance(pl_module, Classifier)
+        if pl_module.phase.loss == self._loss:
+            batch.labeled.views["sample"] = self._views(batch.labeled)
+
+    def _views(self, samples: Samples) -> Tensor:
         assert self._classes is not None
-        target, side = batch.labeled.target, self._side
-        crops = self._classes.samples(batch.labeled.image, batch.labeled.index)
+        crops, side = self._classes.samples(samples.image, samples.index), self._side
         if side > self._classes.crop:
             crops = F.interpolate(crops, (side, side), mode="bilinear", align_corners=False)
-        logits = module.extra["surrogate"](module.features(crops))
+        return crops
+
+    def _loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of the surrogate classes."""
+        target = batch.labeled.target
+        logits = module.extra["surrogate"](module.features(batch.labeled.views["sample"]))
         right = logits.argmax(1) == target
         seen, named = gather(target), gather(right.long())
         self.passed_.scatter_add_(1, seen.expand(2, -1), torch.stack([named, torch.ones_like(named)]))

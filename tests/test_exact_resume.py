@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import install_blobs
-from killed_runs import FLAGS, differences
+from killed_runs import CALLBACK, FLAGS, differences
 
 from semisup.cli import fit
 from semisup.cli.front import main

@@ -210,7 +210,9 @@ def test_nothing_in_a_step_reads_a_value() -> None:
     strategy.passed_ = strategy.passed_.to(meta)
     number = torch.zeros(8, dtype=torch.int64, device=meta)
     images = torch.zeros(8, 1, 8, 8, dtype=torch.uint8, device=meta)
-    value, metrics = strategy._loss(module, Batch(0, Samples(number, number, images, number)))[:2]
+    batch = Batch(0, Samples(number, number, images, number))
+    strategy.on_train_batch_start(module.trainer, module, batch, 0)
+    value, metrics = strategy._loss(module, batch)[:2]
     assert value.device == metrics["surrogate_accuracy"].device == meta
 
 

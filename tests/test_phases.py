@@ -28,9 +28,9 @@ STEPS += [(step, 8, step // 4) for step in range(8)]
 STEPS += [(step, 16, step // 8) for step in range(16)]
 
 
-def fitted(strategy: InPhases, ckpt_path: Path | None = None, epochs: int = 2, **options: Any) -> Classifier:
+def fitted(ours: InPhases, ckpt_path: Path | None = None, epochs: int = 2, **options: Any) -> Classifier:
     data = Blobs(augmentation="weak", labeled_in_unlabeled=False)
-    module = classifier(data, strategy)
+    module = classifier(data, ours)
     trainer(epochs, **options).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     return module
 

@@ -225,7 +225,8 @@ class DataModule(pl.LightningDataModule, ABC):
             batch_size: images of it in a global batch; None for `--data.batch_size`.
             first_epoch: epoch of the trainer in which it begins; batches count epochs and steps from there.
         """
-        self._labeled, self._instead, self._first_epoch = labeled, None, first_epoch
+        self._labeled, self._first_epoch = labeled, first_epoch
+        self._instead: Pool | None = None  # what that has made
         self._size = batch_size or self.batch_size
 
     @property

@@ -84,7 +84,8 @@ class StopOnNonFinite(pl.Callback):
 
 
 def _lr_option(module: Any) -> str:
-    return str(module.phase.lr_option)
+    phase = getattr(module, "phase", None)  # there is none outside of a fit
+    return phase.lr_option if phase else "--optimizer.lr"
 
 
 def _finite(tensors: Iterable[Tensor]) -> list[bool]:
