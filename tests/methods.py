@@ -17,7 +17,7 @@ OWN: dict[str, dict[str, Any]] = {
     "remixmatch": {"copies": 2, "ramp": 0.5},
     "regmixmatch": {"mix_threshold": 0.5},
     "dash": {"interval": 0.2},
-    "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 20, "svm": False},
+    "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 10, "svm": False},
 }
 
 
