@@ -47,7 +47,7 @@ class Folder(DataModule):
     that are usual for such values, such as 0 and 1, or 0 and 4096 (`seen_range` in deep.py says how). They are said at
     the start of each run; type them where a network is to be used with another folder of pictures.
 
-    Pictures are read in 1 GiB of memory, together; a larger one is read alone, in at most 24 bytes for each pixel.
+    Pictures are read in 1 GiB of memory, together; a larger one is read alone, in at most 28 bytes for each pixel.
     JPEGs of more than 22 megapixels are decoded at a half, a quarter or an eighth of their size where four times
     `image_size` are left.
 

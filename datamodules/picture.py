@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,9 @@ READER = f"2, Pillow {pillow_version}"  # the version of this file: pixels of an
 
 MEMORY = 1 << 30  # bytes that the pictures being read may take together; a larger one is read alone
 _PLAIN, _DEEP, _PROGRESSIVE = 12, 24, 6  # bytes that reading takes for each pixel, at most; the last one on top
+_CLEAR = 2  # on top where what is transparent is converted first
+_DECODERS = {"AVIF": 12, "HEIF": 12, "JPEG2000": 16, "WEBP": 12}  # on top, for values of the decoder's own
+_BLOCK = 1 << 26  # bytes that Pillow asks for at once; the C library keeps up to half as many for later
 _DRAFT = MEMORY // 4  # bytes beyond which a JPEG is decoded at a half, a quarter or an eighth of its size
 _DRAFTED = 4  # times the size wanted, which a JPEG decoded like that is at least
 _LONGEST = 8  # how many times longer than wide a picture is resized as a whole
@@ -145,10 +148,13 @@ def heif_version() -> str:
 def reading(how: How) -> Iterator[None]:
     """Prepares Pillow, whose limits belong to the process: threads may call `read` inside.
 
-    Its own limits, which raise errors of their own, become those of `how`.
+    Its own limits, which raise errors of their own, become those of `how`. It asks for large blocks of memory, which go
+    back to the system when they are freed: of small ones the C library would keep some for each thread.
     """
     Image.init()  # or threads would race to load Pillow's rarer formats, and take such pictures for unreadable
     kept = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    block = Image.core.get_block_size()
+    Image.core.set_block_size(_BLOCK)
     Image.MAX_IMAGE_PIXELS = int(how.max_megapixels * 1e6 / 2)  # Pillow's error comes at twice as many
     PngImagePlugin.MAX_TEXT_CHUNK = int(how.max_metadata_mb * (1 << 20))
     PngImagePlugin.MAX_TEXT_MEMORY = 64 * PngImagePlugin.MAX_TEXT_CHUNK
@@ -158,6 +164,7 @@ def reading(how: How) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = kept
+        Image.core.set_block_size(block)
 
 
 def read(path: Path, how: How, ranges: Mapping[str, Range]) -> Reading:
@@ -175,7 +182,8 @@ def read(path: Path, how: How, ranges: Mapping[str, Range]) -> Reading:
     if not os.path.isfile(path):  # a named pipe would be waited for
         return Reading(reason=UNREADABLE)
     try:
-        with Image.open(path, formats=_formats()) as file, _budget.take(_draft(file, how)):
+        # Closed twice: before the memory is given back, and where there was none to take.
+        with Image.open(path, formats=_formats()) as file, _budget.take(_draft(file, how)), closing(file):
             return _read(file, path, how, ranges)
     except Image.DecompressionBombError:
         return Reading(reason=LARGE)
@@ -230,7 +238,9 @@ def _draft(file: ImageFile, how: How) -> int:
     if file.format in ("JPEG", "MPO") and file.width * file.height * _PLAIN > _DRAFT:
         file.draft(None, (_DRAFTED * how.size, _DRAFTED * how.size))
     is_deep = file.mode in ("I", "F") or ";16" in file.mode + rawmode(file)
-    return file.width * file.height * (_DEEP if is_deep else _PLAIN) + extra
+    each = (_DEEP if is_deep else _PLAIN) + _DECODERS.get(file.format or "", 0)
+    each += _CLEAR if file.mode in ("LA", "La", "PA", "RGBa") else 0
+    return file.width * file.height * each + extra
 
 
 def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -239,7 +249,7 @@ def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         image = image.convert("LA")
     clear = "transparency" in image.info and image.mode in ("1", "L", "RGB", "P")
     if clear or image.mode in ("RGBA", "LA", "PA", "RGBa"):
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         ground = Image.new("RGB", image.size, background)
         ground.paste(image, mask=image.getchannel("A"))
         return ground
