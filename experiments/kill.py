@@ -3,6 +3,7 @@
     python experiments/kill.py                                  # every strategy, 20 runs each
     python experiments/kill.py --runs 5 fixmatch exemplar
     python experiments/kill.py --flags "SWA" "64-true"           # of two sets of flags alone
+    nice python experiments/kill.py --record kills.jsonl        # some hours; the same command again goes on
 
 Each run of a strategy has another set of flags, drawn from those of `tests/killed_runs.py` (`nothing` is one of them);
 where the command line refuses one, another is drawn. Refusals and differences are printed to stderr as they are found.
@@ -27,11 +28,9 @@ import multiprocessing
 import os
 import random
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
-import time
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -63,63 +62,66 @@ class Refused(Exception):
 
 
 def main() -> None:
-    """Prints a table of how many runs ended as the undisturbed one did, and a JSON line; exits with 1 where not all."""
+    """Prints a table of how many runs ended as the undisturbed one did, and exits with 1 where not all did."""
     torch.set_num_threads(1)  # of one number of threads results are the same to the bit; and forked threads are lost
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("strategies", nargs="*", default=STRATEGIES)
     parser.add_argument("--runs", type=int, default=20, help="of each strategy (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of flags and moments (default: %(default)s)")
-    parser.add_argument(
-        "--flags",
-        nargs="+",
-        default=list(FLAGS),
-        choices=list(FLAGS),
-        metavar="NAME",
-        help="to draw from (default: all)",
-    )
+    parser.add_argument("--flags", nargs="+", default=list(FLAGS), metavar="NAME", help="to draw from (default: all)")
+    parser.add_argument("--record", type=Path, help="a line for each run; what is in it is not run again")
     request = parser.parse_args()
-    results = {}
-    print("| strategy | identical | kills | of them while a checkpoint was written |\n|---|---|---|---|", flush=True)
-    for strategy in request.strategies:
-        with tempfile.TemporaryDirectory() as folder:
-            results[strategy] = found = trial(strategy, request.flags, request.runs, request.seed, Path(folder))
-        cells = [f"{found['identical']}/{request.runs}", str(found["kills"]), str(found["writing"])]
-        print(f"| {' | '.join([strategy, *cells])} |", flush=True)
-    facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "runs": request.runs, "seed": request.seed}
-    print(json.dumps({"date": time.strftime("%Y-%m-%d"), **facts, "results": results}))
-    raise SystemExit(any(found["differences"] for found in results.values()))
+    before = request.record.read_text() if request.record and request.record.exists() else ""
+    lines_before = map(json.loads, before.splitlines())
+    known = {(line["strategy"], line["flags"]): line for line in lines_before if line["seed"] == request.seed}
+    queues = {
+        name: random.Random(f"{request.seed} {name}").sample(request.flags, len(request.flags))
+        for name in request.strategies
+    }
+    found: dict[str, list[dict[str, Any]]] = {strategy: [] for strategy in request.strategies}
+    for _ in range(request.runs):
+        for strategy, lines in found.items():
+            while queues[strategy]:  # until one is not refused
+                flags = queues[strategy].pop(0)
+                line = known.get((strategy, flags)) or trial(strategy, flags, request.seed)
+                lines.append(line)
+                if (strategy, flags) not in known and request.record:
+                    with request.record.open("a") as file:
+                        file.write(f"{json.dumps(line)}\n")
+                if not line["refused"]:
+                    break
+    print("| strategy | identical | kills | of them while a checkpoint was written |\n|---|---|---|---|")
+    for strategy, lines in found.items():
+        ran = [line for line in lines if not line["refused"]]
+        same = sum(not line["differences"] for line in ran)
+        print(f"| {strategy} | {same}/{len(ran)} | {_sum(ran, 'kills')} | {_sum(ran, 'writing')} |")
+    raise SystemExit(any(line["differences"] for lines in found.values() for line in lines))
 
 
-def trial(strategy: str, flags: list[str], runs: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Runs a strategy with sets of flags that are drawn: undisturbed, and killed and resumed.
+def _sum(lines: list[dict[str, Any]], name: str) -> int:
+    return sum(int(line[name]) for line in lines)
+
+
+def trial(strategy: str, flags: str, seed: int) -> dict[str, Any]:
+    """Runs a strategy with a set of flags: undisturbed, and killed and resumed.
 
     Returns:
-        `identical`: how many of the killed ones left what the undisturbed one did; `differences`: of the others;
-        `kills` of all of them together; how many of those found a checkpoint half `writing`; and what the command line
-        `refused`.
+        `differences`: where the killed one left something else than the undisturbed one did; its `kills`, and how many
+        of those found a checkpoint half `writing`; and in which words the command line `refused` the flags.
     """
-    found: dict[str, Any] = {"identical": 0, "kills": 0, "writing": 0, "differences": [], "refused": []}
-    queue = random.Random(f"{seed} {strategy}").sample(flags, len(flags))
-    number = 0
-    while number < runs and queue:
-        name = queue.pop(0)
-        words = [*methods.typed(strategy), *shlex.split(FLAGS[name])]
-        draw, place = random.Random(f"{seed} {strategy} {name} {number // len(flags)}"), folder / str(number)
+    found: dict[str, Any] = {"strategy": strategy, "flags": flags, "seed": seed, "kills": 0, "writing": 0}
+    found |= {"differences": [], "refused": ""}
+    words, draw = [*methods.typed(strategy), *shlex.split(FLAGS[flags])], random.Random(f"{seed} {strategy} {flags}")
+    with tempfile.TemporaryDirectory() as folder:
         try:
-            differing = killed_run(words, draw, place, found)
+            found["differences"] = killed_run(words, draw, Path(folder), found)
         except Refused as refused:
-            found["refused"].append(f"{name}: {refused}")
-            print(f"{strategy} with {found['refused'][-1]}", file=sys.stderr, flush=True)
-            continue
+            found["refused"] = str(refused)
         except RuntimeError as error:
-            differing = [str(error)]
-        found["identical"] += not differing
-        if differing:
-            found["differences"].append(f"{name}: {'; '.join(differing[:5])}")
-            print(f"{strategy} with {found['differences'][-1]}", file=sys.stderr, flush=True)
-        shutil.rmtree(place, ignore_errors=True)
-        queue.append(name)
-        number += 1
+            found["differences"] = [str(error)]
+    if found["refused"] or found["differences"]:
+        said = found["refused"] or "; ".join(found["differences"][:5])
+        print(f"{strategy} with {flags}: {said}", file=sys.stderr, flush=True)
     return found
 
 

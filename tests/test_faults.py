@@ -238,12 +238,12 @@ def test_the_script_tells_faults_that_behaved_from_others(
 ) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[1])
     from experiments.faults import training
-    from experiments.faults.__main__ import SUBJECTS, row
+    from experiments.faults.__main__ import IN_SUITE, SUBJECTS, row
     from experiments.faults.runs import Ended, fit
 
     named = {fault.__name__: fault for subject in SUBJECTS for fault in subject.FAULTS}
     assert fit(tmp_path / "whole").code == 0
-    for name in ("infinite_loss", "checkpoint_cut_short", "clock_goes_back"):
+    for name in IN_SUITE:
         (tmp_path / name).mkdir()
         assert row(name, named[name], tmp_path / name, tmp_path / "whole"), capsys.readouterr().out
     assert capsys.readouterr().out.startswith(

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 from . import __doc__ as description
-from . import data, disks, outputs, processes, strangers, tracking, training
+from . import data, disks, flags, locks, outputs, processes, strangers, streams, tracking, training
 from .outcome import Outcome, variables
 from .runs import Skipped, fit
 
-SUBJECTS = (training, disks, processes, tracking, strangers, data, outputs)
+SUBJECTS = (training, flags, streams, disks, locks, processes, tracking, strangers, data, outputs)
+# Those that tests/test_faults.py runs; what the others show is tested elsewhere, by part.
+IN_SUITE = ("infinite_loss", "checkpoint_cut_short", "clock_goes_back")
 _WIDTH = 300  # of a cell, in letters
 
 
@@ -33,7 +35,9 @@ def main() -> int:
         whole = Path(place, "whole")
         ended = fit(whole)
         assert ended.code == 0, ended.said
-        print("| fault | how it was injected | what happened | what was left |\n|---|---|---|---|", flush=True)
+        print(
+            "| fault | how it was injected | what happened | what was left | took |\n|---|---|---|---|---|", flush=True
+        )
         for name in asked:
             folder = Path(place, name)
             folder.mkdir()
@@ -45,6 +49,7 @@ def main() -> int:
 
 def row(name: str, fault: Any, folder: Path, whole: Path) -> bool:
     """Injects a fault and prints its row; whether it behaved, or was skipped."""
+    since = time.monotonic()
     try:
         outcome = fault(folder, whole)
     except Skipped as reason:
@@ -54,7 +59,13 @@ def row(name: str, fault: Any, folder: Path, whole: Path) -> bool:
     failed = [expectation for expectation, met in outcome.met.items() if not met]
     happened = outcome.happened if len(outcome.happened) < _WIDTH else f"{outcome.happened[:_WIDTH]} ..."
     happened += f"; **misbehaved: {', '.join(failed)}**" if failed else ""
-    cells = [name.replace("_", " "), " ".join((fault.__doc__ or "").split()), happened, outcome.left]
+    cells = [
+        name.replace("_", " "),
+        " ".join((fault.__doc__ or "").split()),
+        happened,
+        outcome.left,
+        f"{time.monotonic() - since:.0f} s",
+    ]
     print(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |", flush=True)
     return not failed
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from datamodules import picture
+
 from .outcome import Outcome
-from .runs import command, fit, run_under, same_end
-
-_CLASSES = "abc"
+from .runs import command, fit, run_under, same_end, stopped
 
 
-def pictures(folder: Path, side: int = 40) -> Path:
-    """A folder of noise: 60 pictures to train on, 15 to validate on, of three classes."""
+def pictures(folder: Path, side: int = 40, classes: Sequence[str] = "abc") -> Path:
+    """A folder of noise: 60 pictures to train on, 15 to validate on, of some classes."""
     noise = np.random.default_rng(0)
     for part, count in (("train", 60), ("val", 15)):
         for number in range(count):
-            path = folder / part / _CLASSES[number % 3] / f"{number}.png"
+            path = folder / part / classes[number % len(classes)] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise.integers(0, 256, (side, side, 3)).astype(np.uint8)).save(path)
     return folder
@@ -31,7 +31,7 @@ def _changed(folder: Path, word: str, change: Callable[[Path], object]) -> Outco
     """A run that is stopped in step 4; then pictures are changed, and it is resumed, scored and predicts."""
     root = pictures(folder / "pictures")
     given = ["--data", "folder", "--data.root", str(root), "--data.image_size", "32"]
-    fit(folder / "runs", *given, act=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    stopped(folder / "runs", *given)
     run = run_under(folder)
     change(root)
     ended = command(folder, "fit", "--resume", str(run))
@@ -72,7 +72,7 @@ def moved_pictures(folder: Path, whole: Path) -> Outcome:
     root = pictures(folder / "pictures")
     given = ["--data", "folder", "--data.image_size", "32"]
     undisturbed = fit(folder / "one", *given, "--data.root", str(root))
-    fit(folder / "two", *given, "--data.root", str(root), act=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    stopped(folder / "two", *given, "--data.root", str(root))
     root.rename(folder / "elsewhere")
     ended = command(folder, "fit", "--resume", str(run_under(folder / "two")), "--data.root", str(folder / "elsewhere"))
     met = ended.told(0) | {"undisturbed": undisturbed.code == 0, "same end": same_end(folder / "two", folder / "one")}
@@ -93,4 +93,26 @@ def damaged_cache(folder: Path, whole: Path) -> Outcome:
     return Outcome(f"exit codes {first.code} and {second.code}: {second.line('were damaged')}", "the same weights", met)
 
 
-FAULTS = [edited_picture, added_pictures, picture_of_another_class, moved_pictures, damaged_cache]
+def very_large_pictures(folder: Path, whole: Path) -> Outcome:
+    """Pictures of 36 million half-transparent pixels are read, of which four threads could take 1.7 GB at once."""
+
+    def look(*_: Any) -> None:
+        (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())  # since the fork
+        (folder / "peak").write_text(peak)
+
+    codes, peaks = [], []
+    for name, side in (("small", 40), ("large", 6000)):
+        root = folder / name
+        for number in range(8):
+            path = root / ("val" if number < 2 else "train") / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGBA", (side, side), (number, 0, 9, 128)).save(path, compress_level=1)
+        given = ["--data", "folder", "--data.root", str(root), "--data.image_size", "32"]
+        codes.append(fit(folder / f"{name} runs", *given, act=look, step=0).code)
+        peaks.append(int((folder / "peak").read_text()) * 1024)
+    more = peaks[1] - peaks[0]
+    met = {"both end": codes == [0, 0], "within the bound": more < picture.MEMORY}
+    return Outcome(f"{more / 1e6:.0f} MB more than for pictures of 40x40 pixels, of 1074 MB at most", "a run", met)
+
+
+FAULTS = [edited_picture, added_pictures, picture_of_another_class, moved_pictures, damaged_cache, very_large_pictures]

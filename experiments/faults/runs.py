@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import re
@@ -15,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from semisup.__main__ import main as semisup
 from semisup.cli import fit as fitting
-from semisup.cli.front import main as semisup
 from semisup.runs.run import Run
 
 SIX_STEPS = [
@@ -110,31 +108,62 @@ def _print_into(path: Path) -> None:
 
 
 def _leave(words: list[str]) -> None:
-    """Runs the command line, and ends this process as it ends."""
+    """Runs the command line as `python -m semisup` does, and ends this process as it ends."""
+    sys.argv = ["semisup", *words]
     try:
-        code = semisup(words)
+        code = semisup()
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     os._exit(code)
 
 
-def command(folder: Path, *words: str) -> Ended:
-    """A command line in a folder, forked from this process, and how it ended."""
+def begin(folder: Path, name: str, *words: str) -> BaseProcess:
+    """Starts a command line in a folder, forked from this process; what it says goes to `name.log` there."""
 
     def child() -> None:
-        _print_into(folder / "command.log")
+        _print_into(folder / f"{name}.log")
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         _leave([*words])
 
+    return _forked(child)
+
+
+def command(folder: Path, *words: str) -> Ended:
+    """A command line in a folder, and how it ended."""
     since = time.monotonic()
-    return wait(_forked(child), folder / "command", since)
+    return wait(begin(folder, "command", *words), folder / "command", since)
 
 
 def finished(folder: Path, whole: Path) -> Path:
     """A copy of the run under `whole`, in a folder."""
     run = run_under(whole)
     return Path(shutil.copytree(run, folder / "runs" / "digits" / "supervised" / run.name))
+
+
+@contextmanager
+def live(root: Path) -> Iterator[Path]:
+    """A run that stands still before step 4, and goes on to its end when it is left."""
+    here, go = root.with_suffix(".here"), root.with_suffix(".go")
+
+    def stand(*_: Any) -> None:
+        here.touch()
+        while not go.exists():
+            time.sleep(0.05)
+
+    since, process = time.monotonic(), start(root, act=stand)
+    while not here.exists() and process.is_alive():
+        time.sleep(0.05)
+    try:
+        yield run_under(root)
+    finally:
+        go.touch()
+        wait(process, root, since)
+
+
+def stopped(root: Path, *options: str, number: int = signal.SIGTERM) -> Ended:
+    """A fit that gets a signal before step 4."""
+    return fit(root, *options, act=lambda *_: os.kill(os.getpid(), number))
 
 
 def wait(process: BaseProcess, root: Path, since: float) -> Ended:
@@ -226,7 +255,7 @@ def _losses(run: Path) -> list[tuple[float, float]]:
     return [(row["step"], row["train/loss"]) for row in Run(run).metrics if "train/loss" in row]
 
 
-# ---- where they lie, and whom they talk to
+# ---- where they lie
 
 
 @contextmanager
@@ -246,35 +275,3 @@ def disk(folder: Path, kilobytes: int) -> Iterator[Path]:
 def mount(*arguments: str) -> None:
     """Mounts something, or mounts it anew."""
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
-
-
-class WandbServer(BaseHTTPRequestHandler):
-    """Answers as much of what W&B asks as lets a run go online, until it is `lost`, which the run decides."""
-
-    protocol_version = "HTTP/1.1"
-    lost: Callable[[], bool]
-
-    def do_POST(self) -> None:
-        if self.lost():
-            self.close_connection = True
-            return
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        project = {"id": "p", "name": "semisup", "entity": {"id": "e", "name": "me"}}
-        bucket = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "project": project}
-        known: dict[str, Any] = {
-            "viewer": {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}},
-            "serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None, "features": []},
-            "upsertBucket": {"bucket": bucket, "inserted": True},
-            "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
-            "model": {"bucket": None},
-        }
-        asked = self.path.endswith("/graphql")
-        answer = json.dumps({"data": known} if asked else {"exitcode": None, "limits": {}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from .outcome import Outcome, ended_well, variables
-from .runs import fit, step_of
+from .runs import fit, step_of, stopped
 
 
 def nan_loss(folder: Path, whole: Path) -> Outcome:
@@ -49,6 +49,26 @@ def sigterm(folder: Path, whole: Path) -> Outcome:
     return _signalled(folder, whole, signal.SIGTERM, "stopped by SIGTERM; go on with")
 
 
+def sighup(folder: Path, whole: Path) -> Outcome:
+    """SIGHUP in step 4, as of a closed terminal."""
+    return _signalled(folder, whole, signal.SIGHUP, "stopped by SIGHUP; go on with")
+
+
+def sigquit(folder: Path, whole: Path) -> Outcome:
+    """SIGQUIT in step 4."""
+    return _signalled(folder, whole, signal.SIGQUIT, "stopped by SIGQUIT; go on with")
+
+
+def sigxcpu(folder: Path, whole: Path) -> Outcome:
+    """SIGXCPU in step 4, as of `ulimit -t`."""
+    return _signalled(folder, whole, signal.SIGXCPU, "stopped by SIGXCPU; go on with")
+
+
+def sigusr2(folder: Path, whole: Path) -> Outcome:
+    """SIGUSR2 in step 4."""
+    return _signalled(folder, whole, signal.SIGUSR2, "stopped by SIGUSR2; go on with")
+
+
 def ctrl_c(folder: Path, whole: Path) -> Outcome:
     """SIGINT in step 4."""
     return _signalled(folder, whole, signal.SIGINT, "stopped by Ctrl-C; go on with")
@@ -67,9 +87,9 @@ def slurm_preemption(folder: Path, whole: Path) -> Outcome:
 
 
 def _signalled(folder: Path, whole: Path, number: int, words: str) -> Outcome:
-    ended = fit(folder / "runs", act=lambda *_: os.kill(os.getpid(), number))
+    ended = stopped(folder / "runs", number=number)
     met = ended.told(128 + number, words) | {"finished the step, and saved": step_of(folder) == 5}
     return ended_well(ended, words, folder / "runs", met, whole)
 
 
-FAULTS = [nan_loss, infinite_loss, nan_gradient, sigterm, ctrl_c, slurm_preemption]
+FAULTS = [nan_loss, infinite_loss, nan_gradient, sigterm, sighup, sigquit, sigxcpu, sigusr2, ctrl_c, slurm_preemption]
