@@ -95,6 +95,11 @@ class KMeans(Strategy):
         if isinstance(learned, InputError):
             raise learned
         self.centroids_, self.filters_ = learned
+        self.initialize(pl_module)
+
+    def initialize(self, module: Classifier) -> None:
+        """Puts the filters in place."""
+        convolution = first_convolution(module)
         with torch.no_grad():
             convolution.weight.copy_(self.filters_)
             if convolution.bias is not None:

@@ -1,10 +1,17 @@
-"""Pseudo-labels in rounds: predict the unlabeled pool, keep the most confident images, train on them as if labeled.
+"""Pseudo-labels: predict the unlabeled pool, keep the most confident images, train on them as if they were labeled.
 
     python -m semisup fit --strategy pseudolabel
     python -m semisup fit --strategy pseudolabel --pseudolabel.rule top_k_per_class --pseudolabel.top_k 1000
+    python -m semisup fit --strategy pseudolabel --pseudolabel.after training --pseudolabel.rule top_k_overall
 
-After the warm-up, and every few epochs from then on, the whole pool is predicted without augmentation. The confidence
-of an image is its largest class probability. The rules:
+In rounds while the network trains: after the warm-up, and every few epochs from then on. Or once, after a whole
+training of `--trainer.max_epochs`, by its last weights that evaluate: the selected images are appended to the labeled
+ones, and as many epochs go over the union, each image once an epoch (but for what fills no batch), from the beginning
+or from the trained weights (`restart`). So did the network that won a university course on STL-10, with the 1,000 most
+confident images.
+
+The whole pool is predicted without augmentation. The confidence of an image is its largest class probability. The
+rules:
 
     threshold         every image at least `threshold` confident
     top_k_overall     the `top_k` most confident images
@@ -12,8 +19,8 @@ of an image is its largest class probability. The rules:
     percentile        the most confident 20 %, in the next round 40 %, and so on up to all: curriculum labeling
                       (Cascante-Bonilla et al. 2020, arXiv 2001.06001; here without restarting the weights)
 
-The loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its images, alpha rising linearly from 0 to
-`weight` (Lee 2013, "Pseudo-Label", equations 15 and 16).
+In rounds the loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its images, alpha rising linearly
+from 0 to `weight` (Lee 2013, "Pseudo-Label", equations 15 and 16).
 """
 
 from __future__ import annotations
@@ -29,13 +36,14 @@ from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.data.loader import TrainLoader
+from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.losses import cross_entropy, linear_ramp
 from semisup.predict import predict
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather_rows, synchronize_buffers
 from semisup.selection import Candidates, Rule, Selection
-from semisup.strategy import Loss, LossStrategy
+from semisup.strategy import Loss, LossStrategy, Phase
 
 _PERCENT = 20  # of the pool that every round of the curriculum adds
 _BINS = 10  # of the confidence histogram
@@ -56,6 +64,8 @@ class PseudoLabel(LossStrategy):
             labeled images, however many are pseudo-labeled.
         warmup_epochs: epochs on labeled images alone, before the first round.
         every_n_epochs: epochs from one round to the next.
+        after: warmup, for rounds from then on, or training: once, and a second training on the union.
+        restart: that second training begins with fresh weights, and not with those of the first.
     """
 
     presentation = "strategies.pseudolabel_figures:PRESENTATION"
@@ -72,6 +82,8 @@ class PseudoLabel(LossStrategy):
         ratio: int = 1,
         warmup_epochs: int = 5,
         every_n_epochs: int = 5,
+        after: Literal["warmup", "training"] = "warmup",
+        restart: bool = True,
     ) -> None:
         require(0 <= threshold <= 1, f"pseudolabel.threshold is {threshold}, but must be from 0 to 1")
         require(weight >= 0, f"pseudolabel.weight is {weight}, but must be at least 0")
@@ -84,14 +96,35 @@ class PseudoLabel(LossStrategy):
             f"pseudolabel.ramp_start is {ramp_start} and pseudolabel.ramp_end {ramp_end}, "
             f"but they must be 0 <= ramp_start <= ramp_end",
         )
+        require(
+            not soft or after == "warmup",
+            "pseudolabel.soft goes with rounds: after a whole training the images are labeled as others are; leave "
+            "--pseudolabel.soft out, or --pseudolabel.after training",
+        )
+        self.after, self.restart = after, restart
         self.rule, self.threshold, self.top_k, self.soft = rule, threshold, top_k, soft
         self.weight, self.ramp_start, self.ramp_end, self.ratio = weight, ramp_start, ramp_end, ratio
         self.warmup_epochs, self.every_n_epochs = warmup_epochs, every_n_epochs
         self.targets_from = "evaluating"
-        self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
+        if after == "warmup":
+            self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
         self.rows_ = torch.empty(0, dtype=torch.int64)
         self.targets_ = torch.empty(0, dtype=torch.int64)
         self.trained_ = torch.empty(0, dtype=torch.int64)
+
+    def phases(self, module: Classifier) -> list[Phase]:
+        """The training, and after it, where that is asked for, the one on the union."""
+        if self.after == "warmup":
+            return super().phases(module)
+        union = Phase("with pseudo-labels", labeled=self._union, restart=self.restart)
+        return [Phase(end=lambda module: self._round(module, 0)), union]
+
+    def _union(self, module: Classifier) -> Pool:
+        """The labeled images, and behind them those that have a pseudo-label."""
+        labeled, unlabeled = module.datamodule.pools.labeled, module.datamodule.pools.without_label
+        assert unlabeled is not None
+        both = labeled.followed_by(unlabeled.at(self.rows_.cpu().numpy()))
+        return both.with_labels(torch.cat([labeled.labels, self.targets_.cpu()]))
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
@@ -110,13 +143,22 @@ class PseudoLabel(LossStrategy):
         """Refuses a top_k that the pool can't fill, and says where the training ends before its first pseudo-label."""
         assert isinstance(pl_module, Classifier)
         pool = pl_module.datamodule.pools.without_label
+        require(
+            stage != "fit" or pool is not None or self.after == "warmup",  # of which the data itself says so
+            f"pseudolabel needs unlabeled images and {pl_module.spec.name} has none here; add some, give fewer labels "
+            f"(--data.labels_per_class N), or type --strategy supervised",
+        )
         if stage == "fit" and pool and self.rule.startswith("top_k"):
             require(
                 self.top_k <= len(pool),
                 f"pseudolabel.top_k is {self.top_k:,}, but the unlabeled pool has {len(pool):,} images; "
                 f"type --pseudolabel.top_k N with N up to that",
             )
-        if stage == "fit" and pl_module.total_steps <= self.warmup_epochs * pl_module.steps_per_epoch:
+        if (
+            stage == "fit"
+            and self.after == "warmup"
+            and pl_module.total_steps <= self.warmup_epochs * pl_module.steps_per_epoch
+        ):
             say(
                 f"pseudolabel: the training ends with its warm-up of {self.warmup_epochs} epochs, so that no "
                 f"pseudo-label will ever be trained on; type --trainer.max_epochs N with N over that, or a smaller "
@@ -140,13 +182,16 @@ class PseudoLabel(LossStrategy):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Counts what the epoch trained on, and a round, where one is due."""
+        assert isinstance(pl_module, Classifier)
+        if self.after == "training":
+            self.trained_ = self.rows_ if pl_module.phase.labeled else self.trained_
+            return
         loader = trainer.train_dataloader
         assert isinstance(loader, TrainLoader)
         served = loader.relabeled_rows(trainer.fit_loop.batch_idx + 1)
         self.trained_ = torch.cat([self.trained_.cpu(), served]).unique()
-        rounds, rest = divmod(trainer.current_epoch + 1 - self.warmup_epochs, self.every_n_epochs)
+        rounds, rest = divmod(pl_module.epoch + 1 - self.warmup_epochs, self.every_n_epochs)
         if rounds >= 0 and rest == 0:
-            assert isinstance(pl_module, Classifier)
             self._round(pl_module, rounds)
 
     def _round(self, module: Classifier, number: int) -> None:

@@ -29,6 +29,7 @@ BASE = (
 KILLED = (6, 8)  # batches of the whole run before which it is: within the second epoch, and between two
 MORE = (7,)  # where it is validated within epochs: after such a validation
 EXEMPLAR = "--strategy exemplar --exemplar.images 20 --exemplar.samples_per_class 4"  # 80 samples
+AFTER = "--strategy pseudolabel --pseudolabel.after training --pseudolabel.rule top_k_overall --pseudolabel.top_k 30"
 WITH_STRATEGIES = {
     **FLAGS,
     "fixmatch in 64-true": "--strategy fixmatch --fixmatch.ratio 1 --fixmatch.ema_decay .9 --trainer.precision 64-true",
@@ -40,6 +41,8 @@ WITH_STRATEGIES = {
     "--trainer.callbacks.monitor val/loss --trainer.callbacks.min_delta 9",
     "exemplar, learning rates, validation by number": f"{EXEMPLAR} --exemplar.batch_size 10 "
     f"--trainer.val_check_interval 3 {CALLBACK}LearningRateMonitor",
+    "pseudolabel after two epochs": f"{AFTER} --trainer.max_epochs 2",
+    "fine-tuning after an epoch": f"{AFTER} --pseudolabel.restart false --trainer.max_epochs 1",
     "pseudolabel": "--strategy pseudolabel --pseudolabel.warmup_epochs 1 --pseudolabel.every_n_epochs 1 "
     "--pseudolabel.threshold .4 --trainer.accumulate_grad_batches 2",
 }

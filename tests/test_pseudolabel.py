@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,13 @@ import torch
 import torch.nn.functional as F
 from helpers import Blobs, classifier, same, trainer, weights
 
+from semisup import selection
 from semisup.batch import Batch, Samples
+from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.predict import predict
+from semisup.strategy import Composition
+from strategies.kmeans import KMeans
 from strategies.pseudolabel import PseudoLabel
 
 FAST = {"warmup_epochs": 2, "every_n_epochs": 2, "ramp_end": 4}
@@ -202,3 +207,85 @@ def test_a_training_that_ends_with_its_warm_up_says_so(
     said = capsys.readouterr().out
     assert ("no pseudo-label will ever be trained on" in said) is told
     assert (len(strategy.trained_) == 0) is told
+
+
+# ---- once, after a whole training
+
+
+class Served(pl.Callback):
+    """Keeps which images every epoch trained on and as what, and the weights that evaluate at the end of the first."""
+
+    def __init__(self) -> None:
+        self.epochs: list[list[tuple[int, int]]] = []
+        self.p = torch.empty(0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.epochs.append([])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
+        assert batch.unlabeled is None
+        self.epochs[-1] += zip(batch.labeled.index.tolist(), batch.labeled.target.tolist(), strict=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if len(self.epochs) == 2:
+            self.p = probabilities(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def after_training(data: Blobs, parts: dict[str, Any] | None = None, **options: Any) -> tuple[PseudoLabel, Any, Served]:
+    strategy, served = PseudoLabel(**{"after": "training", "rule": "top_k_overall", "top_k": 24, **options}), Served()
+    module = Classifier(data.spec, Composition({**(parts or {}), "pseudolabel": strategy}))
+    trainer(2, callbacks=[served]).fit(module, data)
+    return strategy, module, served
+
+
+@pytest.mark.parametrize("rule", ["top_k_overall", "top_k_per_class"])
+def test_after_the_training_every_image_of_the_union_comes_once_an_epoch(rule: Any) -> None:
+    data = Blobs(augmentation="weak")
+    strategy, _, served = after_training(data, rule=rule, top_k=24 if rule == "top_k_overall" else 8)
+    confidence, predicted = served.p.max(1)
+    selected = selection.top_overall(confidence, 24)
+    if rule == "top_k_per_class":
+        selected = selection.top_per_class(confidence, predicted, 8, 3)
+    assert torch.equal(strategy.rows_, selected) and torch.equal(strategy.targets_, predicted[selected])
+    union = [*enumerate(data.pools.labeled.labels.tolist())]
+    union += [*enumerate(predicted[selected].tolist(), 12)]
+    assert [len(epoch) for epoch in served.epochs] == [48, 48, 36, 36]
+    for epoch in served.epochs[2:]:
+        assert sorted(epoch) == union
+    assert (
+        strategy.summary() == "24 unlabeled images were trained on by a pseudo-label, 24 have one after the last round"
+    )
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_the_second_training_begins_anew_or_from_the_trained_weights(
+    restart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anew also with the filters that k-means has found."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    begun: list[dict[str, torch.Tensor]] = []
+
+    class Look(KMeans):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if pl_module.epoch == 0:
+                begun.append(weights(pl_module.network))
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if pl_module.epoch == 1 and len(begun) == 1:
+                begun.append(weights(pl_module.network))
+
+    after_training(Blobs(), {"kmeans": Look(patches_per_image=20)}, restart=restart)
+    first, trained, second = begun
+    assert same(second, first if restart else trained) and not same(first, trained)
+
+
+def test_soft_targets_after_the_training_are_refused() -> None:
+    with pytest.raises(InputError, match="soft goes with rounds"):
+        PseudoLabel(after="training", soft=True)
+
+
+def test_without_unlabeled_images_the_training_does_not_begin() -> None:
+    data = Blobs()
+    data.pools.unlabeled = None
+    with pytest.raises(InputError, match="pseudolabel needs unlabeled images and blobs has none here"):
+        after_training(data)
