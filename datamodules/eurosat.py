@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from datamodules.folder_cache import load
-from datamodules.picture import How
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.download import download
 from semisup.data.few_labels import few_labels
+from semisup.data.picture import How
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout
 from semisup.errors import InputError, require

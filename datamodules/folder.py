@@ -12,9 +12,9 @@ from PIL import ImageColor
 from datamodules import folder_cache
 from datamodules.folder_layout import PARTS, files, layout, listing, named, printable
 from datamodules.folder_words import tell
-from datamodules.picture import How
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.picture import How
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, did_you_mean, require

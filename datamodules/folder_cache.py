@@ -18,11 +18,11 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.deep import FLOATS, INTEGERS, Range, seen_range
 from datamodules.folder_stores import Record, State, caches, folders
 from datamodules.folder_stores import store as folder_store
-from datamodules.picture import How, Reading, read, reading
 from semisup.data.checked import BlockCheck, Checked
+from semisup.data.deep import FLOATS, INTEGERS, Range, seen_range
+from semisup.data.picture import How, Reading, read, reading
 from semisup.data.store import Block, Store
 from semisup.errors import InputError, require
 from semisup.escape import shell

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.deep import Range
-from datamodules.picture import READER, How, Reading, heif_version
 from semisup.data.cache import Cache, user_cache
+from semisup.data.deep import Range
+from semisup.data.picture import READER, How, Reading, heif_version
 from semisup.data.store import Store, about
 
 State = tuple[int, int]  # of a file: its size in bytes, and when it was changed, in nanoseconds

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datamodules.deep import FLOATS, INTEGERS
 from datamodules.folder_cache import Loaded
 from datamodules.folder_layout import named
-from datamodules.picture import REASONS, How
 from semisup.batch import UNLABELED
+from semisup.data.deep import FLOATS, INTEGERS
+from semisup.data.picture import REASONS, How
 from semisup.runtime.console import say
 
 _KINDS = {INTEGERS: "integers of more than 8 bits or with a sign", FLOATS: "numbers in floating point"}

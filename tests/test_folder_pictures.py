@@ -33,10 +33,10 @@ from picture_folders import (
 )
 from PIL import Image
 
-from datamodules import picture as reader
-from datamodules.deep import FLOATS, INTEGERS, Deep, scaled, seen_range
 from datamodules.folder import Folder
-from datamodules.picture import Budget, How, read, reading
+from semisup.data import picture as reader
+from semisup.data.deep import FLOATS, INTEGERS, Deep, scaled, seen_range
+from semisup.data.picture import Budget, How, read, reading
 from semisup.errors import InputError
 
 SQUARE = (SIZE, SIZE)
@@ -522,8 +522,8 @@ def test_large_pictures_are_read_within_the_bound_of_memory(tmp_path: Path) -> N
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from PIL import Image
-from datamodules import picture
-from datamodules.picture import Budget, How, read, reading
+from semisup.data import picture
+from semisup.data.picture import Budget, How, read, reading
 def most():
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return 1024 * int(status["VmHWM"].split()[0])  # getrusage has the memory of who started this process in it

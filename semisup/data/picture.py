@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from PIL import __version__ as pillow_version
 from PIL.ImageFile import ImageFile
 
-from datamodules.deep import Range, deep, rawmode, upright
+from semisup.data.deep import Range, deep, rawmode, upright
 
 READER = f"2, Pillow {pillow_version}"  # the version of this file: pixels of another one may be others
 
