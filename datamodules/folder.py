@@ -10,10 +10,11 @@ import numpy as np
 from PIL import ImageColor
 
 from datamodules import folder_cache
-from datamodules.folder_layout import PARTS, files, layout, listing, named, printable
+from datamodules.folder_layout import PARTS, layout
 from datamodules.folder_words import tell
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.files import files, listing, named, printable
 from semisup.data.picture import How
 from semisup.data.pool import Pool
 from semisup.data.splits import holdout, pick

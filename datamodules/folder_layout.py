@@ -1,16 +1,14 @@
-"""Which folders of a root hold what, and the files in them: links are followed, and nothing is left out in silence."""
+"""Which folders of a root hold what."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from semisup.errors import InputError, require
+from semisup.data.files import listing, named
+from semisup.errors import require
 
 PARTS = {
     "train": ("train", "training"),
@@ -18,7 +16,6 @@ PARTS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }  # what a folder of the root may be called, in letters of any case
-_NAMED = 10  # files that are called by name
 
 
 @dataclass
@@ -55,74 +52,3 @@ def layout(root: Path) -> Layout:
     Image.init()  # or fewer endings are known
     pictures = {*Image.EXTENSION, ".heic", ".heif"}
     return Layout(parts, unused + [path.name for path in files if path.suffix.lower() in pictures])
-
-
-def listing(top: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in a folder, sorted and without the hidden ones; none where it isn't there.
-
-    Raises:
-        InputError: it can't be listed.
-    """
-    folders, files = _listed(str(top))
-    return [top / name for name in folders], [top / name for name in files]
-
-
-def _listed(top: str) -> tuple[list[str], list[str]]:
-    """`listing` by name alone: of a hundred thousand files, paths would take a second."""
-    _, *content = next(os.walk(top, onerror=_fail), ("", [], []))
-    folders, files = (sorted(name for name in names if not name.startswith(".")) for names in content)
-    return folders, files
-
-
-def _fail(error: OSError) -> None:
-    """A folder that can't be listed would else pass for an empty one."""
-    if not isinstance(error, FileNotFoundError):
-        raise InputError(f"can't list {error.filename} ({error.strerror}); make it readable, or remove it") from error
-
-
-def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """The files below folders, at any depth and behind links, each folder's once.
-
-    Args:
-        root: the folder that all are in.
-        tops: (n,) the folders, relative to it.
-
-    Returns:
-        (n,) files in a fixed order, those of a folder before those of folders below it, and what is behind links last;
-        and the folders that were left out, because their files were found in another place already. A link that leads
-        back to where it lies is one of them. All are relative to root.
-    """
-    found: list[list[str]] = [[] for _ in tops]
-    left_out: list[str] = []
-    seen: set[str] = set()
-    # First what lies below each folder itself: a link from elsewhere must not take it away.
-    starts = sorted(enumerate(tops), key=lambda start: os.path.islink(root / start[1]))
-    while starts:
-        number, start = starts.pop(0)
-        below = [start]
-        while below:
-            folder = below.pop()
-            path = os.path.join(root, folder)
-            real = os.path.realpath(path)
-            if real in seen:
-                left_out.append(folder)
-                continue
-            seen.add(real)
-            folders, its = _listed(path)
-            found[number] += [f"{folder}/{name}" for name in its]
-            links = [name for name in folders if os.path.islink(f"{path}/{name}")]
-            below += [f"{folder}/{name}" for name in reversed(folders) if name not in links]
-            starts += [(number, f"{folder}/{name}") for name in links]
-    return found, left_out
-
-
-def named(names: Sequence[str]) -> str:
-    """The first few names."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(map(printable, names[:_NAMED])) + more
-
-
-def printable(name: str) -> str:
-    """A file's name with what is not Unicode, or controls a terminal, as an escape: it can be printed and saved."""
-    name = name.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from datamodules.folder_cache import Loaded
-from datamodules.folder_layout import named
 from semisup.batch import UNLABELED
 from semisup.data.deep import FLOATS, INTEGERS
+from semisup.data.files import named
 from semisup.data.picture import REASONS, How
 from semisup.runtime.console import say
 
