@@ -17,6 +17,7 @@ from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.files import files, listing, named, printable
 from semisup.data.picture import How
 from semisup.data.pool import Pool
+from semisup.data.preprocessing import Preprocessing
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, did_you_mean, require
 from semisup.runtime.console import say
@@ -103,6 +104,12 @@ class Folder(DataModule):
         """
         return DataSpec("folder", self._class_names(), channels=self.channels, image_size=self.image_size)
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """As the pictures are made equal, with the range of values that was measured in them."""
+        _ = self.pools
+        return Preprocessing(self.how, self._ranges)
+
     def read(self) -> Pools:
         """Finds the pictures, and opens or makes the cache.
 
@@ -115,7 +122,7 @@ class Folder(DataModule):
         names = [printable(path) for path in paths]
         parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
         cache = folder_cache.load(self.root, paths, [str(part) for part in parts], self.how)
-        readable = cache.rows >= 0
+        readable, self._ranges = cache.rows >= 0, cache.ranges
         tell(names, [str(part) for part in parts], labels, classes, cache, self.how)
         train, loose, val, test = (np.flatnonzero((parts == part) & readable) for part in PARTS)
         for label, name in enumerate(classes):

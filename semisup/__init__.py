@@ -1,7 +1,33 @@
 """Semi-supervised image classification on PyTorch Lightning: few labels, many unlabeled pictures.
 
-Names are imported from their own modules (`from semisup.classifier import Classifier`), so that `import semisup` and
-the light verbs of the command line stay free of torch.
+    model = semisup.load("runs/folder/fixmatch/20260101-120000-s0")
+    model.predict("new-pictures").classes
+
+What is here is imported when it is first used, so that `import semisup` and the light verbs of the command line stay
+free of torch. All else is imported from its own module (`from semisup.classifier import Classifier`).
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semisup.model import Model as Model
+    from semisup.model import Predictions as Predictions
+    from semisup.model import load as load
+
 __version__ = "0.1.0"
+__all__ = ["Model", "Predictions", "load"]
+_MODULES = {"Model": "semisup.model", "Predictions": "semisup.model", "load": "semisup.model"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'semisup' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

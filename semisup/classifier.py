@@ -21,6 +21,8 @@ from semisup.batch import Batch, Samples
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
+from semisup.data.picture import How
+from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
 from semisup.losses import LABELED, LabeledLoss
 from semisup.metrics import Evaluation, Scores
@@ -38,7 +40,7 @@ from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
 from semisup.runtime.seeding import Seeding
-from semisup.strategy import Composition, Outputs, Phase
+from semisup.strategy import Composition, Outputs, Phase, Strategy
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Classifier(pl.LightningModule):
 
     Args:
         spec: the dataset's classes and image size.
-        strategy: what the unlabeled images teach; supervised training where no part of it owns the loss.
+        strategy: what the unlabeled images teach; supervised training where no part of it owns the loss. A single one
+            goes by the name of its class, in small letters.
         model: the network.
         optimizer: an optimiser of torch.optim.
         lr_scheduler: factor of the learning rate at every step.
@@ -92,14 +95,16 @@ class Classifier(pl.LightningModule):
     def __init__(
         self,
         spec: DataSpec,
-        strategy: Composition | None = None,
+        strategy: Composition | Strategy | None = None,
         model: ModelOptions | None = None,
         optimizer: OptimizerOptions = SGD,
         lr_scheduler: optim.Schedule | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.spec, self.strategy, self.seed = spec, strategy or Composition({}), seed
+        if not isinstance(strategy, Composition):
+            strategy = Composition({type(strategy).__name__.lower(): strategy} if strategy else {})
+        self.spec, self.strategy, self.seed = spec, strategy, seed
         self.options, self.optimizer = model or ModelOptions(), optimizer
         self.schedule = lr_scheduler or optim.Cosine()
         name = self.options.backbone
@@ -117,7 +122,9 @@ class Classifier(pl.LightningModule):
         )
         self.scores: dict[str, Scores] = {}
         self.finite = StopOnNonFinite()
-        self.trained_on: Fingerprint | None = None  # of a model that was restored
+        # Of a model that was restored:
+        self.trained_on: Fingerprint | None = None
+        self.preprocessing = Preprocessing(How(spec.image_size, spec.channels))
 
     def _initial(self) -> Network:
         """The network with the weights that the seed draws."""
@@ -149,13 +156,17 @@ class Classifier(pl.LightningModule):
     # ---- the step
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
+        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1].
+
+        By the weights that train; in evaluation mode, as `features` and `head`, by those that are scored: the moving
+        average's where there is one.
+        """
         return self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, F) of images (B, C, H, W) float32 in [0, 1], by the weights that train."""
-        if self._compiled is None:
-            return self.network.features(images)
+        """Features (B, F) of images (B, C, H, W) float32 in [0, 1]."""
+        if self._compiled is None or not self.training:
+            return (self.network if self.training else self._scored).features(images)
         torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
         return self._compiled(images)
 
@@ -169,8 +180,18 @@ class Classifier(pl.LightningModule):
         return self.head(features).split(sizes), features.split(sizes)
 
     def head(self, features: Tensor) -> Tensor:
-        """Logits (B, classes) of features (B, F), by the weights that train."""
-        logits: Tensor = self.network.head(features)
+        """Logits (B, classes) of features (B, F)."""
+        logits: Tensor = self.network.head(features) if self.training else self._scored_head(features)
+        return logits
+
+    @property
+    def _scored(self) -> Network:
+        scored: Network = self.ema.average if self.ema else self.network
+        return scored
+
+    def _scored_head(self, features: Tensor) -> Tensor:
+        name = self.evaluating_head
+        logits: Tensor = (self._scored.extra[name] if name else self._scored.head)(features)
         return logits
 
     @property
@@ -251,11 +272,8 @@ class Classifier(pl.LightningModule):
         by another head than the network's where it brings one for that (`TermStrategy.evaluating_head`).
         Always in evaluation mode and without a gradient, in a loss as well: no statistics move, and no dropout acts.
         """
-        network = self.ema or self.network
-        with evaluation_mode(network):
-            head = network.extra[name] if (name := self.evaluating_head) else network.head
-            logits: Tensor = head(network.features(images))
-        return logits
+        with evaluation_mode(self._scored):
+            return self._scored_head(self._scored.features(images))
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the validation pool."""
@@ -431,6 +449,7 @@ class Classifier(pl.LightningModule):
             "evaluating_head": self.evaluating_head,
             "phase": self.phases.saved(),
             "data": self.datamodule.fingerprint.saved(),
+            "pictures": self.datamodule.preprocessing.saved(),
         }
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
@@ -473,9 +492,11 @@ class Classifier(pl.LightningModule):
             module.trained_on = Fingerprint.restored(known.get("data"), len(spec.class_names))
             if module.trained_on:
                 module._group(torch.from_numpy(module.trained_on.pools["labeled"].labels))
+            if "pictures" in known:  # of an earlier version where not
+                module.preprocessing = Preprocessing.restored(known["pictures"])
         except InputError as error:
             raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
-        return module
+        return module.eval()
 
     @staticmethod
     def saved(path: Path, sealed: bool = False) -> dict[str, Any]:

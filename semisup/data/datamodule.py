@@ -19,7 +19,9 @@ from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
 from semisup.data.imbalance import Unlabeled, imbalanced
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
+from semisup.data.picture import How
 from semisup.data.pool import Pool
+from semisup.data.preprocessing import Preprocessing
 from semisup.errors import check, require
 from semisup.randomness import Draw
 from semisup.runtime.console import say
@@ -171,6 +173,11 @@ class DataModule(pl.LightningDataModule, ABC):
         Raises:
             InputError: the dataset's files are missing or not what they should be.
         """
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures from elsewhere become such as these; a checkpoint carries it, to predict any picture by."""
+        return Preprocessing(How(self.spec.image_size, self.spec.channels))
 
     @property
     def pools(self) -> Pools:

@@ -201,7 +201,7 @@ def _read(file: ImageFile, path: Path, how: How, ranges: Mapping[str, Range]) ->
     done = partial(Reading, several=_several(file), heif=file.format == "HEIF")
     values = deep(file, partial(Image.open, path, formats=_formats()))
     if values is None:
-        return done(_square(_plain(upright(file), how.background), how))
+        return done(square(file, how))
     measured = values.measure()
     if measured is None:
         return done(reason=EMPTY)
@@ -241,6 +241,11 @@ def _draft(file: ImageFile, how: How) -> int:
     each = (_DEEP if is_deep else _PLAIN) + _DECODERS.get(file.format or "", 0)
     each += _CLEAR if file.mode in ("LA", "La", "PA", "RGBa") else 0
     return file.width * file.height * each + extra
+
+
+def square(image: Image.Image, how: How) -> np.ndarray:
+    """A picture of 8 bits, which is turned upright in place, as (size, size, channels) uint8."""
+    return _square(_plain(upright(image), how.background), how)
 
 
 def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

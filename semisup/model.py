@@ -1,0 +1,157 @@
+"""A trained model for new pictures, from its checkpoint alone: `semisup.load(RUN).predict(PICTURES)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from semisup.classifier import Classifier
+from semisup.data.files import named
+from semisup.data.preprocessing import Picture, find
+from semisup.errors import require
+from semisup.models.modes import evaluation_mode
+from semisup.runs.directory import find_checkpoint
+from semisup.runtime.console import say
+
+BATCH = 256  # pictures at once
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of pictures, in the order in which they were given.
+
+    Attributes:
+        names: (N,) their paths, or their numbers where they were in memory.
+        probabilities: (N, classes) float32, on the CPU.
+        class_names: in the order of the labels.
+        unreadable: path -> reason, of files without a row because they can't be read.
+    """
+
+    names: list[str]
+    probabilities: Tensor
+    class_names: tuple[str, ...]
+    unreadable: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, the most probable class of each picture."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def classes(self) -> list[str]:
+        """(N,) the name of that class."""
+        return [self.class_names[label] for label in self.labels.tolist()]
+
+    @property
+    def confidence(self) -> Tensor:
+        """(N,) float32 in [0, 1], the probability of that class."""
+        return self.probabilities.amax(1)
+
+
+class Model:
+    """A trained classifier, as it was scored.
+
+    Args:
+        classifier: restored from a checkpoint.
+        device: to compute on.
+    """
+
+    def __init__(self, classifier: Classifier, device: torch.device) -> None:
+        self.classifier = classifier.eval().to(device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels."""
+        return self.classifier.spec.class_names
+
+    def predict(self, pictures: Picture | Iterable[Picture], batch_size: int = BATCH) -> Predictions:
+        """The probability of every class, for pictures of any size and kind.
+
+        They are made equal as the training images were, and read a batch at a time. Files that can't be read have no
+        row, and are named.
+
+        Args:
+            pictures: one or any number of: paths of files, and of folders, of which all files at any depth are taken;
+                pictures of Pillow, arrays and tensors as `Preprocessing.image` takes them. An array or a tensor of four
+                axes is as many pictures as its first axis has.
+            batch_size: pictures at once.
+
+        Raises:
+            InputError: a path is not there, or something given is no picture.
+        """
+        names, rows, unreadable = self._rows(pictures, batch_size, lambda x: self.classifier(x).float().softmax(1))
+        for reason in dict.fromkeys(unreadable.values()):
+            these = [name for name, its in unreadable.items() if its == reason]
+            say(f"{len(these):,} files are {reason}, and are left out: {named(these)}")
+        probabilities = torch.cat([torch.empty(0, len(self.class_names)), *rows])
+        return Predictions(names, probabilities, self.class_names, unreadable)
+
+    def features(self, pictures: Picture | Iterable[Picture], batch_size: int = BATCH) -> Tensor:
+        """What the linear head is given of pictures, (N, F) float32 on the CPU; pictures are as in `predict`.
+
+        Raises:
+            InputError: as `predict`, or a file can't be read.
+        """
+        _, rows, unreadable = self._rows(pictures, batch_size, lambda x: self.classifier.features(x).float())
+        require(not unreadable, f"can't be read: {named([f'{name} ({why})' for name, why in unreadable.items()])}")
+        return torch.cat([torch.empty(0, self.classifier.network.head.in_features), *rows])
+
+    def _rows(
+        self, pictures: Picture | Iterable[Picture], batch_size: int, function: Callable[[Tensor], Tensor]
+    ) -> tuple[list[str], list[Tensor], dict[str, str]]:
+        """The names of the pictures that can be read, what a function makes of their batches, and names of the rest."""
+        require(batch_size >= 1, f"batch_size is {batch_size}, but must be at least 1")
+        names: list[str] = []
+
+        def remembered() -> Iterator[Picture]:
+            for name, picture in _given(pictures):
+                names.append(name)
+                yield picture
+
+        batches = self.classifier.preprocessing.batches(remembered(), batch_size)
+        seen: list[int] = []
+        rows: list[Tensor] = []
+        unreadable: dict[str, str] = {}
+        with evaluation_mode(self.classifier):
+            for images, numbers, reasons in tqdm(batches, "predicting", leave=False, unit="batch", disable=None):
+                if len(images):
+                    rows.append(function(images.to(self.classifier.device).float() / 255).cpu())
+                seen += numbers
+                unreadable |= {names[number]: reason for number, reason in reasons.items()}
+        return [names[number] for number in seen], rows, unreadable
+
+
+def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
+    """The model of a run, ready to predict.
+
+    Args:
+        run: a run directory, whose best checkpoint is taken (the last where nothing was validated), or a checkpoint.
+        device: such as "cpu" or "cuda:1"; by default a GPU where there is one.
+
+    Raises:
+        InputError: there is no such checkpoint, or it is damaged.
+    """
+    classifier = Classifier.from_checkpoint(find_checkpoint(Path(run)))
+    return Model(classifier, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+
+
+def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
+    """Each picture with its name."""
+    several = isinstance(pictures, np.ndarray | Tensor) and pictures.ndim == 4
+    one = isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray | Tensor) and not several
+    for number, picture in enumerate([pictures] if one else pictures):
+        if isinstance(picture, str | os.PathLike):
+            yield from ((str(path), path) for path in find([picture]))
+        else:
+            yield str(number), picture
