@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -149,8 +150,9 @@ def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
 def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
     """Each picture with its name."""
     several = isinstance(pictures, np.ndarray | Tensor) and pictures.ndim == 4
-    one = isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray | Tensor) and not several
-    for number, picture in enumerate([pictures] if one else pictures):
+    if isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray | Tensor) and not several:
+        pictures = [pictures]
+    for number, picture in enumerate(cast(Iterable[Picture], pictures)):
         if isinstance(picture, str | os.PathLike):
             yield from ((str(path), path) for path in find([picture]))
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules import picture
+from semisup.data import picture
 
 from .outcome import Outcome
 from .runs import command, fit, run_under, same_end, stopped
