@@ -28,7 +28,7 @@ from semisup.runtime.openmp import restart_bounded
 
 def untrained(config: Config) -> float:
     """Test accuracy of an SVM on the features of the network as the fit initialises it; C is chosen on validation."""
-    data = build_data(config)
+    data = build_data(config.data)
     module, pools = Classifier(data.spec, model=config.model, seed=config.seed), data.pools
     module.network.normalization.fit(pools.labeled.chunks(data.eval_batch_size))
     network = torch.nn.Sequential(module.network.normalization, module.network.backbone)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from semisup import plugins
-from semisup.cli import config as configuration
+from semisup.cli import parsing
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.cli.plain import plain
@@ -64,11 +64,11 @@ def every_option() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     combinations = [{**USUAL, "strategy": name} for name in plugins.installed(plugins.STRATEGIES)]
     combinations += [{**USUAL, "data.name": name} for name in plugins.installed(plugins.DATAMODULES)]
-    combinations += [{**USUAL, "optimizer.name": name} for name in configuration._OPTIMIZERS]
+    combinations += [{**USUAL, "optimizer.name": name} for name in parsing.OPTIMIZERS]
     combinations += [{**USUAL, "lr_scheduler.name": name} for name in SCHEDULES]
     for chosen in combinations:
-        for action in configuration._parser(chosen)._actions:
-            if (hint := configuration._hint(action)) is not None:
+        for action in parsing.option_parser(chosen)._actions:
+            if (hint := parsing.type_of(action)) is not None:
                 # The same option of another optimiser may be of another type.
                 key = f"{action.dest} {hint}" if plain(hint) != hint else action.dest
                 found.setdefault(key, chosen)

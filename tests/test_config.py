@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semisup import plugins
-from semisup.cli import DEFAULTS, expand, take
-from semisup.cli.config import Config, parse, resolve_data
+from semisup.cli import DEFAULTS, expand, resolve_data, take
+from semisup.cli.config import Config, parse
 from semisup.errors import InputError, unknown_option, wrong_value
 from semisup.models.optim import SCHEDULES, Constant, Cosine, Halving
 from semisup.plugins import source
@@ -54,11 +54,11 @@ def fit(line: str = "") -> Config:
 def test_defaults(write: Write) -> None:
     config = fit()
     assert (config.strategy, list(config.plugins), config.seed) == ("supervised", ["supervised"], 0)
-    assert (config.data_name, config.data["batch_size"]) == ("digits", 24)
-    assert "no STL-10 in ./data" in config.data_why
-    assert "seed" not in config.data and "name" not in config.data
+    assert (config.data.name, config.data.arguments["batch_size"]) == ("digits", 24)
+    assert "no STL-10 in ./data" in config.data.why
+    assert "seed" not in config.data.arguments and "name" not in config.data.arguments
     assert (config.model.backbone, config.model.normalization) == ("auto", "channel")
-    name, optimizer = config.optimizer
+    name, optimizer = config.optimizer.name, config.optimizer.parameters
     assert name == "sgd"
     assert {k: optimizer[k] for k in ("lr", "momentum", "nesterov", "weight_decay")} == {
         "lr": 0.03,
@@ -71,8 +71,7 @@ def test_defaults(write: Write) -> None:
     trainer = inspect.signature(pl.Trainer).parameters
     ours = {"max_epochs": 30, "default_root_dir": "runs", "log_every_n_steps": 10}
     assert config.trainer == {name: parameter.default for name, parameter in trainer.items()} | ours
-    assert (config.resume, config.ckpt_path, config.out) == (None, None, None)
-    assert (config.format, config.on) == ("csv", "test")
+    assert vars(config.own) == {"resume": None, "resume_data": "same"}
 
 
 def test_values_reach_their_objects(write: Write) -> None:
@@ -85,18 +84,25 @@ def test_values_reach_their_objects(write: Write) -> None:
     )
     strategy: Any = config.plugins["pseudolabel"]
     assert (type(strategy).__name__, strategy.top_k, strategy.soft) == ("PseudoLabel", 7, True)
-    assert (config.data_name, config.data_why, config.data["batch_size"], config.seed) == ("digits", "", 8, 3)
+    assert (config.data.name, config.data.why, config.data.arguments["batch_size"], config.seed) == ("digits", "", 8, 3)
     assert (config.model.backbone, config.model.decay_norm_and_bias) == ("small", True)
-    assert (config.optimizer[0], config.optimizer[1]["lr"], config.optimizer[1]["betas"]) == ("adamw", 1e-3, (0.8, 0.9))
+    assert (config.optimizer.name, config.optimizer.parameters["lr"], config.optimizer.parameters["betas"]) == (
+        "adamw",
+        1e-3,
+        (0.8, 0.9),
+    )
     assert config.lr_scheduler == Halving(every_epochs=5)
     assert config.tracking.mode == "offline"
     assert (config.trainer["max_epochs"], config.trainer["limit_train_batches"]) == (2, 0.5)
     assert [type(callback) for callback in config.trainer["callbacks"]] == [pl.callbacks.LearningRateMonitor]
-    assert config.resume == "some/run"
+    assert config.own.resume == "some/run"
 
 
 def test_only_sgd_gets_our_defaults() -> None:
-    assert fit("--optimizer adam").optimizer[1]["lr"] == inspect.signature(torch.optim.Adam).parameters["lr"].default
+    assert (
+        fit("--optimizer adam").optimizer.parameters["lr"]
+        == inspect.signature(torch.optim.Adam).parameters["lr"].default
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -117,7 +123,7 @@ def test_what_help_reads_of_a_strategy_is_what_the_parser_takes(name: str) -> No
 @pytest.mark.parametrize("name", ["cifar10", "digits", "folder", "mnist", "stl10"])
 def test_what_help_reads_of_a_datamodule_is_what_the_parser_takes(name: str) -> None:
     described = {o.name for o in source.describe(plugins.find(plugins.DATAMODULES, name).value).options}
-    assert set(fit(f"--data {name}").data) == described - {"seed"}
+    assert set(fit(f"--data {name}").data.arguments) == described - {"seed"}
 
 
 # ---- the dataset
@@ -150,11 +156,15 @@ def test_the_command_line_beats_files_and_later_files_earlier_ones(write: Write)
 def test_short_names_dotted_names_and_empty_groups(write: Write) -> None:
     short = write("data: digits\nmodel: small\noptimizer: adam\nlr_scheduler: constant\ntrainer:\npseudolabel: {}\n")
     config = fit(f"--config {short}")
-    assert (config.data_name, config.data_why, config.model.backbone) == ("digits", "", "small")
-    assert (config.optimizer[0], config.lr_scheduler) == ("adam", Constant())
+    assert (config.data.name, config.data.why, config.model.backbone) == ("digits", "", "small")
+    assert (config.optimizer.name, config.lr_scheduler) == ("adam", Constant())
     dotted = write("trainer.max_epochs: 4\ndata: {name: digits, batch_size: 5}\ntrainer:\n  max_time: {hours: 1}\n")
     config = fit(f"--config {dotted}")
-    assert (config.trainer["max_epochs"], config.trainer["max_time"], config.data["batch_size"]) == (4, {"hours": 1}, 5)
+    assert (config.trainer["max_epochs"], config.trainer["max_time"], config.data.arguments["batch_size"]) == (
+        4,
+        {"hours": 1},
+        5,
+    )
 
 
 def test_a_callback_in_a_file_and_one_more_on_the_command_line(write: Write) -> None:
@@ -168,9 +178,9 @@ def test_a_callback_in_a_file_and_one_more_on_the_command_line(write: Write) -> 
 def test_naming_another_class_leaves_out_what_it_does_not_have(write: Write) -> None:
     path = write("strategy: pseudolabel\npseudolabel: {top_k: 5}\noptimizer: {name: sgd, momentum: 0.5, lr: 0.2}\n")
     config = fit(f"--config {path} --strategy supervised --optimizer adamw")
-    assert (config.strategy, config.optimizer[0], config.optimizer[1]["lr"]) == ("supervised", "adamw", 0.2)
+    assert (config.strategy, config.optimizer.name, config.optimizer.parameters["lr"]) == ("supervised", "adamw", 0.2)
     assert "pseudolabel" not in config.yaml and "momentum" not in config.yaml
-    assert fit(f"--config {path}").optimizer[1]["momentum"] == 0.5
+    assert fit(f"--config {path}").optimizer.parameters["momentum"] == 0.5
     other = write("strategy: supervised\n", "other.yaml")
     assert fit(f"--config {path} --config {other}").strategy == "supervised"
     assert "is an option of a strategy that is not selected" in fails(f"--config {other} --pseudolabel.top_k 3")
@@ -225,7 +235,7 @@ def test_what_is_printed_reads_back_the_same(write: Write, line: str) -> None:
     first = fit(line)
     second = again(first, write)
     assert second.yaml == first.yaml
-    plain = ("strategy", "seed", "data_name", "data", "model", "optimizer", "lr_scheduler", "tracking")
+    plain = ("strategy", "seed", "data", "model", "optimizer", "lr_scheduler", "tracking")
     assert {name: getattr(second, name) for name in plain} == {name: getattr(first, name) for name in plain}
     numbers = {k: v for k, v in first.trainer.items() if isinstance(v, int | float | str | dict | None)}
     assert {k: second.trainer[k] for k in numbers} == numbers
@@ -272,14 +282,15 @@ def test_the_config_of_the_run_comes_first(write: Write) -> None:
     for path in ("run", "run/checkpoints/best.ckpt"):
         config = parse("test", ["--ckpt_path", path])
         strategy: Any = config.plugins["pseudolabel"]
-        assert (strategy.top_k, config.seed, config.data_name, config.ckpt_path) == (9, 5, "digits", path)
+        assert (strategy.top_k, config.seed, config.data.name, config.own.ckpt_path) == (9, 5, "digits", path)
         assert config.trainer["limit_test_batches"] is None
     assert parse("test", ["--ckpt_path", "run", "--seed", "6", "--strategy", "supervised"]).seed == 6
 
 
 def test_predict() -> None:
     config = parse("predict", ["--ckpt_path", "a.ckpt", "--out", "b.csv", "--format", "kaggle", "--on", "unlabeled"])
-    assert (config.ckpt_path, config.out, config.format, config.on) == ("a.ckpt", "b.csv", "kaggle", "unlabeled")
+    own = {"ckpt_path": "a.ckpt", "out": "b.csv", "format": "kaggle", "on": "unlabeled", "force": False}
+    assert vars(config.own) == own
     assert fails("--ckpt_path a --format xml", "predict") == "--format: expected csv or kaggle, got 'xml'"
     assert "type semisup test --ckpt_path PATH" in fails("", "test")
 
@@ -386,14 +397,14 @@ def test_a_root_without_stl10_is_not_taken_for_the_digits(tmp_path: Path) -> Non
 
 def test_a_run_of_before_an_option_came_goes_on_as_it_was(write: Write) -> None:
     config = fit("--data digits --strategy fixmatch")
-    assert config.data["labeled_in_unlabeled"] is True
+    assert config.data.arguments["labeled_in_unlabeled"] is True
     assert "  labeled_in_unlabeled: true\n" in config.yaml
     Path("run/checkpoints").mkdir(parents=True)
     write(config.yaml.replace("  labeled_in_unlabeled: true\n", ""), "run/config.yaml")
-    assert fit("--resume run").data["labeled_in_unlabeled"] is False
-    assert parse("predict", ["--ckpt_path", "run"]).data["labeled_in_unlabeled"] is False
+    assert fit("--resume run").data.arguments["labeled_in_unlabeled"] is False
+    assert parse("predict", ["--ckpt_path", "run"]).data.arguments["labeled_in_unlabeled"] is False
     write(config.yaml, "run/config.yaml")
-    assert fit("--resume run").data["labeled_in_unlabeled"] is True
+    assert fit("--resume run").data.arguments["labeled_in_unlabeled"] is True
     Path("run/config.yaml").unlink()
     write("data: digits\n", "mine.yaml")
-    assert fit("--resume run --config mine.yaml").data["labeled_in_unlabeled"] is True
+    assert fit("--resume run --config mine.yaml").data.arguments["labeled_in_unlabeled"] is True

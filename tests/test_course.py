@@ -280,7 +280,7 @@ def test_half_of_every_batch_is_mirrored_the_last_one_dropped_and_the_rate_halve
             pools.labeled, pools.train_size = pools.val, 30
             return pools
 
-    augmentation = baseline.data["augmentation"]
+    augmentation = baseline.data.arguments["augmentation"]
     assert augmentation == "flip_half"
     data = Thirty(batch_size=8, steps_per_epoch=30 // 8, augmentation=augmentation)
     optimizer = OptimizerOptions(*baseline.optimizer)
@@ -293,9 +293,13 @@ def test_half_of_every_batch_is_mirrored_the_last_one_dropped_and_the_rate_halve
 
 
 def test_an_epoch_of_the_courses_4000_images_has_62_batches(baseline: Config) -> None:
-    data = Blobs(batch_size=baseline.data["batch_size"], steps_per_epoch=None)
+    data = Blobs(batch_size=baseline.data.arguments["batch_size"], steps_per_epoch=None)
     data.pools.train_size = 4000
-    assert (baseline.data["batch_size"], baseline.data["steps_per_epoch"], data.steps) == (64, None, 62)
+    assert (baseline.data.arguments["batch_size"], baseline.data.arguments["steps_per_epoch"], data.steps) == (
+        64,
+        None,
+        62,
+    )
     assert baseline.trainer["max_epochs"] == 130
 
 
@@ -306,7 +310,7 @@ def test_the_optimiser_is_torch7s(path: Path, baseline: Config) -> None:
     Step by step on a quadratic form in double precision.
     """
     config = parse("fit", ["--config", str(path)])
-    name, parameters = config.optimizer
+    name, parameters = config.optimizer.name, config.optimizer.parameters
     assert name == "sgd" and config.model.decay_norm_and_bias and config.lr_scheduler == baseline.lr_scheduler
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, dtype=torch.float64, generator=generator)

@@ -53,7 +53,7 @@ def blobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--data blobs`, a checkpoint after every step, and no scoring after the training."""
     install_blobs(monkeypatch)
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
-    monkeypatch.setattr(fit, "_report", lambda *arguments: None)
+    monkeypatch.setattr(fit, "report", lambda *arguments: None)
 
 
 def ends(run: Path) -> dict[str, Any]:

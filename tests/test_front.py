@@ -93,7 +93,7 @@ def test_main_leaves_the_process_its_arguments(monkeypatch: pytest.MonkeyPatch) 
     assert front.main() == 0
     assert sys.argv == ["semisup", "fit", "--data", "digits", "--trainer.devices", "2"]
     (config,) = got
-    assert isinstance(config, Config) and config.data_name == "digits"
+    assert isinstance(config, Config) and config.data.name == "digits"
 
 
 def test_help_of_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_verb_gets_its_config(verb: str, module: str, monkeypatch: pytest.Monk
     got = stub(monkeypatch, module)
     assert front.main([verb, "--ckpt_path", "x", "--data", "digits"]) == 0
     (config,) = got
-    assert isinstance(config, Config) and (config.verb, config.ckpt_path) == (verb, "x")
+    assert isinstance(config, Config) and (config.verb, config.own.ckpt_path) == (verb, "x")
 
 
 def test_data_gets_its_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,7 +241,7 @@ def test_a_home_in_every_option_of_a_fit(run: Path, tmp_path: Path, monkeypatch:
         "fit",
         ["--data=folder", "--data.root=~/d", "--trainer.default_root_dir=~/r", "--config=~/c.yaml", "--resume=~/x"],
     )
-    assert config.data["root"] == str(home / "d") and config.trainer["default_root_dir"] == str(home / "r")
-    assert config.seed == 7 and config.resume == str(home / "x")
+    assert config.data.arguments["root"] == str(home / "d") and config.trainer["default_root_dir"] == str(home / "r")
+    assert config.seed == 7 and config.own.resume == str(home / "x")
     (home / "run").symlink_to(run)
     assert main(["figures", "~/run", "--only=curves", "--out=~/out"]) == 0 and (home / "out" / "curves.png").is_file()

@@ -232,7 +232,9 @@ def without_seconds(run: Path) -> list[dict[str, float]]:
 def run_to_resume(config: Config) -> Path | None:
     """The run that `--resume` means, given free again."""
     with ExitStack() as held:
-        return resume.run_to_resume(config, held)
+        folder = Path(config.trainer["default_root_dir"]) / config.data.name / config.strategy
+        resumed = resume.run_to_resume(config.own.resume, folder, config.options, held)
+        return resumed and resumed.run
 
 
 def refuses(run: Path, *arguments: str) -> str:

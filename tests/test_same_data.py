@@ -469,7 +469,7 @@ def test_a_place_is_absolute_beside_what_was_typed(typed: str, tmp_path: Path, m
     Path(typed).mkdir()
     Path("mine.yaml").write_text(with_places(plain))
     config = parse("fit", ["--config", "mine.yaml"])
-    assert config.data["root"] == str(tmp_path / typed)
+    assert config.data.arguments["root"] == str(tmp_path / typed)
     assert with_places(config.yaml) == config.yaml
     assert config.yaml.replace(str(tmp_path), "") != plain or typed == "x"
     there = parse("fit", ["--data", "folder", "--data.root", "/"]).yaml

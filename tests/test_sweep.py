@@ -95,7 +95,7 @@ def test_a_grid_is_every_combination_once(capsys: pytest.CaptureFixture[str]) ->
     found = []
     for line in lines:
         config = parse("fit", line[line.index("fit") + 1 :])
-        assert (config.data_name, of(config, "fixmatch.ratio")) == ("digits", 2)
+        assert (config.data.name, of(config, "fixmatch.ratio")) == ("digits", 2)
         found.append((of(config, "fixmatch.threshold"), of(config, "fixmatch.joint")))
     assert found == [(threshold, joint) for threshold in (0.9, 0.95, 0.975) for joint in (False, True)]
 

@@ -22,8 +22,8 @@ import pytorch_lightning as pl
 import torch
 
 from semisup.__main__ import main as semisup
-from semisup.cli import fit as fitting
 from semisup.runs.run import Run
+from semisup.training.progress import Progress
 
 SIX_STEPS = [
     *("--data.steps_per_epoch", "3", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
@@ -85,7 +85,7 @@ def start(root: Path, *options: str, act: Act | None = None, step: int = 4) -> B
 
     def child() -> None:
         _print_into(root.with_suffix(".log"))
-        fitting.Progress.on_train_batch_start = strike  # type: ignore[method-assign]
+        Progress.on_train_batch_start = strike  # type: ignore[method-assign]
         if act and step == -1:
             act(None, None)
         _leave(["fit", *ALONE, *SIX_STEPS, "--trainer.default_root_dir", str(root), *options])

@@ -1,10 +1,13 @@
-"""What the verbs share: from a `Config` to a datamodule, a trainer, and a checkpoint that fits the data."""
+"""From options to objects: classes that options name, paths on this machine, a datamodule, a trainer."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -12,32 +15,54 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 
 from semisup import plugins
-from semisup.classifier import Classifier
-from semisup.cli.config import Config
-from semisup.data.datamodule import DataModule, DataSpec
+from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
-from semisup.runs.directory import find_checkpoint
+from semisup.runs.paths import local
 from semisup.runtime import launch
-from semisup.runtime.console import say
 from semisup.runtime.sync_batchnorm import CPUSync
 
+_PATH = re.compile(r"[._](root|path|dir|folder|file)$")  # the options that are paths
 
-def build_data(config: Config) -> DataModule:
-    """The datamodule that a configuration names, with its files opened, so that what is wrong with them is said first.
+
+@dataclass(frozen=True)
+class DataOptions:
+    """A dataset.
+
+    Attributes:
+        name: the datamodule's, `--data` or what it stood for.
+        arguments: the datamodule's, without the seed.
+        seed: of every random draw.
+        why: why that one was chosen, empty where it was named.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    seed: int
+    why: str = field(compare=False)
+
+    def datamodule(self) -> DataModule:
+        """The datamodule, whose files are not opened yet."""
+        made: DataModule = plugins.load(plugins.DATAMODULES, self.name)(**self.arguments, seed=self.seed)
+        return made
+
+
+def build_data(options: DataOptions) -> DataModule:
+    """The datamodule, with its files opened, so that what is wrong with them is said first.
 
     Raises:
         InputError: files are missing or not what they should be.
     """
-    data: DataModule = plugins.load(plugins.DATAMODULES, config.data_name)(**config.data, seed=config.seed)
+    data = options.datamodule()
     _ = data.pools
     return data
 
 
-def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
-    """Lightning's Trainer with the user's flags; ours fill in what was not asked for.
+def build_trainer(options: Mapping[str, Any], **ours: Any) -> pl.Trainer:
+    """Lightning's Trainer with the user's options; ours fill in what was not asked for.
 
     Raises:
         InputError: Lightning can't be had with these flags.
@@ -45,7 +70,7 @@ def build_trainer(config: Config, **ours: Any) -> pl.Trainer:
     _quieten()
     usual = {name: parameter.default for name, parameter in signature(pl.Trainer).parameters.items()}
     # No value means Lightning's own where it has none; elsewhere it is one, as for check_val_every_n_epoch.
-    asked = {name: x for name, x in config.trainer.items() if x is not None or usual.get(name) is not None}
+    asked = {name: x for name, x in options.items() if x is not None or usual.get(name) is not None}
     flags = launch.fill_in(asked)
     if flags.get("sync_batchnorm") and flags.get("accelerator") == "cpu":
         flags["plugins"] = [*as_list(flags.get("plugins")), CPUSync()]
@@ -102,47 +127,41 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def restore(path: str, data: DataSpec) -> tuple[Classifier, Path]:
-    """The classifier of a run or checkpoint, and the checkpoint's path.
+def instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
+    """The options, with an object in place of each that is given by class_path and init_args.
 
     Raises:
-        InputError: there is no such checkpoint, or it was trained on other classes or images than the data has.
+        InputError: a class refuses what it is given.
     """
-    checkpoint = find_checkpoint(Path(path))
-    module = Classifier.from_checkpoint(checkpoint)
-    known = module.spec
-    if known.class_names != data.class_names:
-        advice = f"type --data {known.name}, or give a run that was trained on {data.name}"
-        if known.name == data.name:
-            renamed = dict(zip(known.class_names, data.class_names, strict=False))
-            first = next((name for name, now in renamed.items() if name != now), known.class_names[-1])
-            advice = (
-                f"they must be called as they were, in that order, the first that isn't is {first!r}: rename them, or "
-                f"type --data.root FOLDER for the data that it was trained with"
-            )
-        raise InputError(
-            f"{checkpoint} knows the classes {listed(known.class_names)}, and {data.name} has the classes "
-            f"{listed(data.class_names)}; {advice}"
-        )
-    if (known.channels, known.image_size) != (data.channels, data.image_size):
-        raise InputError(
-            f"{checkpoint} was trained on {_shape(known)} images, and {data.name} has {_shape(data)} ones; give a run "
-            f"that was trained on such"
-        )
-    say(f"checkpoint: {checkpoint}, {module.backbone_name}")
-    return module, checkpoint
+    refused: list[tuple[type, Exception]] = []
+
+    def build(cls: type, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return cls(*args, **kwargs)
+        except Exception as error:  # of whatever kind; jsonargparse goes on to try the option's other types
+            refused.append((cls, error))
+            raise
+
+    try:
+        return parser.instantiate(parsed, instantiators=[(build, object, True)])
+    except Exception as error:
+        if not refused:
+            raise
+        cls, reason = refused[0]
+        said = str(reason) or type(reason).__name__
+        raise InputError(f"{cls.__name__} refuses what it is given: {said}; look at its init_args") from error
 
 
-def _shape(data: DataSpec) -> str:
-    return f"{data.channels}x{data.image_size}x{data.image_size}"
+def arguments(built: Namespace, group: str) -> dict[str, Any]:
+    """The options of a group but for its name; those that are named as a path are paths on this machine."""
+    options = vars(built.get(group, Namespace()))
+    return {key: _local(f"{group}.{key}", value) for key, value in options.items() if key != "name"}
 
 
-def listed(names: tuple[str, ...], most: int = 12) -> str:
-    """Names in a message, not too many of them."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def first_line(config: Config) -> str:
-    """What runs on which data, and why on these."""
-    why = f" ({config.data_why})" if config.data_why else ""
-    return f"semisup {config.verb}: {config.strategy} on {config.data_name}, seed {config.seed}{why}"
+def _local(option: str, value: Any) -> Any:
+    if not isinstance(value, str | Path) or not value or not _PATH.search(option):
+        return value
+    try:
+        return type(value)(local(value))
+    except InputError as error:
+        raise InputError(f"--{option}: {error}") from error

@@ -12,7 +12,7 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semisup.cli import add_output
 from semisup.cli.verbs import Parser
@@ -21,7 +21,7 @@ from semisup.escape import nearby, printable, shell
 from semisup.runs.redaction import redacted
 
 if TYPE_CHECKING:
-    from semisup.cli.config import Config
+    from semisup.cli.build import DataOptions
     from semisup.compare.choose import CompareRequest
     from semisup.compare.grid import Job
     from semisup.compare.record import Comparison, Failure
@@ -121,9 +121,6 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
 
     Every arm's options are parsed, and the data is opened, before anything is trained.
     """
-    import yaml
-
-    from semisup import plugins
     from semisup.cli import expand
     from semisup.cli.build import build_data
     from semisup.cli.config import parse
@@ -136,31 +133,30 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     both = any(argument.partition("=")[0] == "--data.labels_per_class" for argument in options)
     require(not (both and counts), "--labels and --data.labels_per_class both say how many labels; type one of them")
 
-    def config(strategy: str, more: Sequence[str]) -> tuple[Config, list[str]]:
+    def parsed(strategy: str, *more: str) -> tuple[DataOptions, dict[str, Any], list[str]]:
         arguments = ["--strategy", strategy, *grid.arguments_of(strategy, options, [*names, "supervised"]), *more]
-        parsed = parse("fit", arguments)
-        Composition(parsed.plugins)  # refuses strategies that can't train together
-        return parsed, arguments
+        config = parse("fit", arguments)
+        Composition(config.plugins)  # refuses strategies that can't train together
+        return config.data, config.options, arguments
 
-    first, _ = config(names[0], [])
-    spec = plugins.load(plugins.DATAMODULES, first.data_name)(**first.data, seed=first.seed).spec
+    first, *_ = parsed(names[0])
+    spec = first.datamodule().spec
     each = {n: ["--data.labels_per_class", str(grid.labels_per_class(n, spec.class_names, spec.name))] for n in counts}
-    usual = first.data.get("labels_per_class")
+    usual = first.arguments.get("labels_per_class")
     levels: list[tuple[int | None, list[str]]] = [*each.items()]
     levels = levels or [(usual and usual * len(spec.class_names), [])]
-    arms = [(name, labels, *config(name, more)) for labels, more in levels for name in names]
+    arms = [(name, labels, *parsed(name, *more)) for labels, more in levels for name in names]
     build_data(arms[-1][2])  # that of the most labels
     if request.oracle:
-        arms.append(("supervised", None, *config("supervised", ["--data.labels_per_class", "null"])))
-    trees = [yaml.safe_load(parsed.yaml) for _, _, parsed, _ in arms]
+        arms.append(("supervised", None, *parsed("supervised", "--data.labels_per_class", "null")))
     jobs = [
         grid.Job(
             strategy, labels, seed, [*words, "--seed", str(seed)], grid.wanted(tree, seed), grid.named_classes(tree)
         )
         for seed in range(request.seeds)
-        for (strategy, labels, _, words), tree in zip(arms, trees, strict=True)
+        for strategy, labels, _, tree, words in arms
     ]
-    return first.data_name, jobs
+    return first.name, jobs
 
 
 def _output(request: Namespace, usual: Path) -> AbstractContextManager[Path]:
@@ -207,10 +203,9 @@ def _compare(directories: Mapping[Path, bool], request: CompareRequest) -> Compa
 
 def _count_labels(directory: Path) -> int | None:
     """The labeled images of a run's data; None where it isn't there."""
-    from semisup.cli.build import build_data
-    from semisup.cli.config import parse
+    from semisup.cli.figures import open_data
 
     try:
-        return len(build_data(parse("validate", ["--ckpt_path", str(directory)])).pools.labeled)
+        return len(open_data(directory, None).pools.labeled)
     except InputError:
         return None

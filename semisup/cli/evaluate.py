@@ -5,9 +5,9 @@ python -m semisup test --ckpt_path runs/digits/pseudolabel/20260101-120000-s0
 
 from __future__ import annotations
 
-from semisup.cli.build import build_data, build_trainer, restore
+from semisup.cli.build import build_data, build_trainer
 from semisup.cli.config import Config
-from semisup.cli.same_data import check_evaluated
+from semisup.cli.same_data import restore
 from semisup.errors import require
 from semisup.runtime.console import say
 
@@ -18,16 +18,14 @@ def run(config: Config) -> None:
     Raises:
         InputError: the checkpoint doesn't fit the data, or the data has no such images.
     """
-    assert config.ckpt_path is not None
-    data = build_data(config)
-    module, checkpoint = restore(config.ckpt_path, data.spec)
-    check_evaluated(module, checkpoint, data)
+    data = build_data(config.data)
+    module = restore(config.own.ckpt_path, data)
     stage = "val" if config.verb == "validate" else "test"
     pool = data.pools.val if stage == "val" else data.pools.test
     require(bool(pool), f"{data.spec.name} has no {'validation' if stage == 'val' else 'test'} images here")
     known = pool is not None and pool.scorable
     require(known, f"the {stage} images of {data.spec.name} have no labels to score; type semisup predict --on {stage}")
-    trainer = build_trainer(config, logger=False, enable_checkpointing=False)
+    trainer = build_trainer(config.trainer, logger=False, enable_checkpointing=False)
     (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
     scores = module.scores[stage].scalars
     width = max(map(len, scores))

@@ -131,4 +131,4 @@ def open_data(path: Path, root: Path | None) -> DataModule:
     found = run_of(path)
     known = found is not None and run_files.is_there(found / "config.yaml")
     require(known, f"{found} has no config.yaml to say which data")
-    return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", str(root)] if root else [])]))
+    return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", str(root)] if root else [])]).data)

@@ -13,7 +13,7 @@ from typing import Any
 
 from semisup import __version__
 from semisup.cli import expand, help
-from semisup.cli.verbs import VERBS, Parser, Verb
+from semisup.cli.verbs import VERBS, Parser
 from semisup.errors import InputError, did_you_mean
 from semisup.escape import printable
 
@@ -57,7 +57,7 @@ def _run(argv: list[str]) -> None:
     elif name == "--version":
         print(__version__)
     elif name in VERBS:
-        (_parse if VERBS[name].parses else _configure)(name, rest)
+        (_configure if VERBS[name].options else _parse)(name, rest)
     elif name.startswith("-"):
         raise InputError(f"the verb comes first: semisup VERB {name}; there are: {', '.join(VERBS)}")
     else:
@@ -67,7 +67,7 @@ def _run(argv: list[str]) -> None:
 def _parse(name: str, argv: list[str]) -> None:
     """Runs a verb that has a parser of its own."""
     verb = VERBS[name]
-    module, parser = _module(verb), Parser(f"semisup {name}", description=verb.sentence, allow_abbrev=False)
+    module, parser = _module(name), Parser(f"semisup {name}", description=verb.sentence, allow_abbrev=False)
     parser.given = argv
     module.add_options(parser)
     module.run(*(parser.parse_known_args(argv) if verb.passes_on else (parser.parse_args(argv),)))
@@ -89,8 +89,8 @@ def _configure(name: str, argv: list[str]) -> None:
         if "--print_config" in argv:
             print(parsed.yaml, end="")
         else:
-            _module(VERBS[name]).run(parsed)
+            _module(name).run(parsed)
 
 
-def _module(verb: Verb) -> Any:
-    return import_module(f"semisup.cli.{verb.module}")
+def _module(name: str) -> Any:
+    return import_module(f"semisup.cli.{VERBS[name].module or name.replace('-', '_')}")

@@ -76,8 +76,8 @@ def _run(request: Namespace, argv: list[str], out: Path | None) -> None:
     from semisup.features.linear import GRID, linear_svm
     from semisup.runtime.console import say
 
-    c, config = request.c, parse("fit", argv)
-    data = build_data(config)
+    c, options = request.c, parse("fit", argv).data
+    data = build_data(options)
     pools = data.pools
     known = pools.test is not None and pools.test.scorable
     require(known, f"{data.spec.name} has no test images with labels here, and the features are scored on them")
@@ -94,13 +94,13 @@ def _run(request: Namespace, argv: list[str], out: Path | None) -> None:
         pools.without_label or pools.labeled,
         request.centroids,
         (request.patch, request.patch),
-        config.seed,
+        options.seed,
         images=request.images,
         patches_per_image=request.patches_per_image,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )
     say(f"{_NAME}: {request.centroids:,} centroids of {data.spec.name}, in {time.monotonic() - start:.1f} s")
-    folder = out or new_run_dir(Path("runs"), data.spec.name, _NAME, config.seed)
+    folder = out or new_run_dir(Path("runs"), data.spec.name, _NAME, options.seed)
     _draw(dictionary, folder)
     start = time.monotonic()
     scored = {"train": pools.labeled, "val": pools.val, "test": pools.test}
@@ -110,7 +110,7 @@ def _run(request: Namespace, argv: list[str], out: Path | None) -> None:
     start = time.monotonic()
     cs = GRID if c is None else (c,)
     val = x.get("val"), y.get("val")
-    scores = linear_svm(x["train"], y["train"], *val, x["test"], y["test"], cs=cs, seed=config.seed)
+    scores = linear_svm(x["train"], y["train"], *val, x["test"], y["test"], cs=cs, seed=options.seed)
     say(f"{_NAME}: linear SVM with C {scores.c:g}, in {time.monotonic() - start:.1f} s")
     found = {"c": scores.c, "val_accuracy": scores.val_accuracy, "test_accuracy": scores.test_accuracy}
     columns = {name: repr(score) for name, score in found.items() if score is not None}

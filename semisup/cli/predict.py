@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from semisup.cli.build import build_data, restore
+from semisup.cli.build import build_data
 from semisup.cli.config import Config
 from semisup.cli.predictions import HEAD, write_predictions
-from semisup.cli.same_data import check_evaluated
+from semisup.cli.same_data import restore
 from semisup.errors import InputError
 from semisup.runs.directory import run_of
 from semisup.runs.paths import output_file
@@ -26,18 +26,16 @@ def run(config: Config) -> None:
         InputError: the file may not be written, the checkpoint doesn't fit the data, or the pool that `--on` names is
             empty.
     """
-    assert config.ckpt_path is not None
-    usual = (run_of(Path(config.ckpt_path)) or Path()) / "predictions.csv"
-    path = output_file(config.out or usual, config.force or not config.out, lambda head: head.startswith(HEAD))
-    data = build_data(config)
-    module, checkpoint = restore(config.ckpt_path, data.spec)
-    check_evaluated(module, checkpoint, data)
+    own = config.own
+    usual = (run_of(Path(own.ckpt_path)) or Path()) / "predictions.csv"
+    path = output_file(own.out or usual, own.force or not own.out, lambda head: head.startswith(HEAD))
+    data = build_data(config.data)
+    module = restore(own.ckpt_path, data)
     pools = {"test": data.pools.test, "val": data.pools.val, "unlabeled": data.pools.without_label}
-    pool = pools[config.on]
+    pool = pools[own.on]
     if not pool:
         there = ", ".join(name for name, other in pools.items() if other) or "none"
-        raise InputError(f"{data.spec.name} has no {config.on} images here; --on can be: {there}")
+        raise InputError(f"{data.spec.name} has no {own.on} images here; --on can be: {there}")
     device = "cuda" if torch.cuda.is_available() and config.trainer.get("accelerator") != "cpu" else "cpu"
-    kaggle = config.format == "kaggle"
-    write_predictions(path, module.to(device), pool, data.eval_batch_size, "kaggle" if kaggle else "csv")
+    write_predictions(path, module.to(device), pool, data.eval_batch_size, own.format)
     say(f"{len(pool):,} predictions: {path}")

@@ -7,20 +7,18 @@ python -m semisup fit --strategy fixmatch --resume auto
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-import yaml
 from pytorch_lightning.trainer.connectors import checkpoint_connector
 from torch import Tensor
 
 from semisup.classifier import Classifier
-from semisup.cli.build import listed
-from semisup.cli.config import Config
-from semisup.cli.same_data import check_resumed
+from semisup.cli.same_data import check_resumed, listed
 from semisup.cli.yaml_files import flatten
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
@@ -44,31 +42,48 @@ _ROOT = "data.root"
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 
-def run_to_resume(config: Config, held: ExitStack) -> Path | None:
-    """The run directory that `--resume` means, locked by rank 0; None where there is none to go on with.
+@dataclass(frozen=True)
+class Resumed:
+    """A run that goes on.
+
+    Attributes:
+        run: its directory.
+        named: the checkpoint that `--resume` names; None where the newest is meant.
+        moved: where the run found its data; empty where that is where it is looked for now.
+    """
+
+    run: Path
+    named: Path | None = None
+    moved: str = ""
+
+
+def run_to_resume(resume: str | None, folder: Path, options: Mapping[str, Any], held: ExitStack) -> Resumed | None:
+    """The run that `--resume` means, locked by rank 0; None where there is none to go on with.
 
     Args:
-        config: of this invocation.
+        resume: the run or checkpoint that is typed, or auto; None where nothing is.
+        folder: where runs with this data and strategy lie.
+        options: of this invocation, as config.yaml has them.
         held: gives the run free when it is closed.
 
     Raises:
         InputError: the path is not that of a run, or the run began with other options.
         Held: another process trains it.
     """
-    if not config.resume:
+    if not resume:
         return None
-    if config.resume == AUTO:
-        found = from_rank_zero(lambda: str(_newest_like(config, held) or ""))
-        what = f"goes on with {os.path.relpath(found)}, the newest" if found else "begins anew, there is no"
-        say(f"--resume auto: {what} run of {config.strategy} on {config.data_name} with these options")
-        return Path(found) if found else None
-    path = Path(config.resume)
+    if resume == AUTO:
+        newest_run = from_rank_zero(lambda: str(_newest_like(options, folder, held) or ""))
+        what = f"goes on with {os.path.relpath(newest_run)}, the newest" if newest_run else "begins anew, there is no"
+        say(f"--resume auto: {what} run of {folder.name} on {folder.parent.name} with these options")
+        return Resumed(Path(newest_run)) if newest_run else None
+    path = Path(resume)
     run = run_of(path)
     if run is None or not path.exists():
         fault = "is not a run directory, nor in one" if path.exists() else "does not exist"
         raise InputError(f"--resume: {path} {fault}; type the path of a run, or --resume auto")
-    changed = _changed(run, config)
-    changed.pop(_ROOT, None)  # the same data may have moved: `checkpoint` looks at the images
+    changed = _changed(run, options)
+    moved, _ = changed.pop(_ROOT, ("", None))  # the same data may have moved: `checkpoint` looks at the images
     if changed:
         (name, (then, now)), others = next(iter(changed.items())), len(changed) - 1
         more = f" (and {others} more differ)" if others else ""
@@ -81,11 +96,19 @@ def run_to_resume(config: Config, held: ExitStack) -> Path | None:
         held.enter_context(Lock(run / LOCK))
         return str(run)
 
-    return Path(from_rank_zero(lock))
+    return Resumed(Path(from_rank_zero(lock)), path if path.suffix == ".ckpt" else None, str(moved))
 
 
-def checkpoint(config: Config, run: Path, module: Classifier, data: DataModule) -> tuple[Path | None, Tensor | None]:
+def checkpoint(
+    resumed: Resumed, module: Classifier, data: DataModule, remap: bool
+) -> tuple[Path | None, Tensor | None]:
     """The checkpoint that a run goes on from: the newest, or the one that `--resume` names; None where there is none.
+
+    Args:
+        resumed: the run.
+        module: the classifier that is to go on.
+        data: the data that is there.
+        remap: whether it may be other data than the run began with.
 
     Returns:
         It, and what `check_resumed` says of the data.
@@ -93,19 +116,17 @@ def checkpoint(config: Config, run: Path, module: Classifier, data: DataModule) 
     Raises:
         InputError: it can't be restored, or is of another strategy, network or data.
     """
-    named = Path(config.resume or "")
-    path = named if named.suffix == ".ckpt" else newest(run)
+    path = resumed.named or newest(resumed.run)
     if path is None:
         return None, None
-    saved = Classifier.saved(path, sealed=path == named)  # `newest` has looked at the seal of its own
+    saved = Classifier.saved(path, sealed=bool(resumed.named))  # `newest` has looked at the seal of its own
     for what, then, now in (
         ("the strategy", saved["strategy"], module.strategy.name),
         ("the backbone", saved["model"]["backbone"], module.backbone_name),
         ("the classes", listed(tuple(saved["spec"]["class_names"])), listed(module.spec.class_names)),
     ):
         require(then == now, f"{path} was trained with {what} {then}, not {now}; a resumed run must go on as it began")
-    then, _ = _changed(run, config).get(_ROOT, ("", None))
-    return path, check_resumed(config, path, saved, data, str(then))
+    return path, check_resumed(path, saved, data, resumed.moved, remap)
 
 
 @contextmanager
@@ -132,14 +153,13 @@ def restoring(path: Path | None) -> Iterator[None]:
         ) from error
 
 
-def _newest_like(config: Config, held: ExitStack) -> Path | None:
+def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> Path | None:
     """The newest run with the same options that no process trains, locked; says which newer ones are trained."""
-    root = Path(config.trainer.get("default_root_dir") or "runs") / config.data_name / config.strategy
-    runs = [path.parent for path in root.glob("*/config.yaml")]
+    runs = [path.parent for path in folder.glob("*/config.yaml")]
     # By the time in the name; of runs of the same second, the later one has the longer name.
     for run in sorted(runs, key=lambda run: (run.name[:15], len(run.name), run.name), reverse=True):
         try:
-            if not _changed(run, config):
+            if not _changed(run, options):
                 with ExitStack() as ours:
                     ours.enter_context(Lock(run / LOCK))
                     newest(run)
@@ -153,7 +173,7 @@ def _newest_like(config: Config, held: ExitStack) -> Path | None:
     return None
 
 
-def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
+def _changed(run: Path, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Options that would make another run of it, with their values then and now; none where it left no config.yaml.
 
     A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged.
@@ -161,9 +181,9 @@ def _changed(run: Path, config: Config) -> dict[str, tuple[Any, Any]]:
     path = run / "config.yaml"
     if not run_files.is_there(path):  # killed before it was written
         return {}
-    tree = safe_yaml.read_run(path)
-    free = (*_MAY_CHANGE, *(_LENGTH if tree.get("lr_scheduler", {}).get("name") != "cosine" else ()))
-    before, now = (dict(flatten(options, ())) for options in (tree, yaml.safe_load(config.yaml)))
+    begun = safe_yaml.read_run(path)
+    free = (*_MAY_CHANGE, *(_LENGTH if begun.get("lr_scheduler", {}).get("name") != "cosine" else ()))
+    before, now = (dict(flatten(dict(tree), ())) for tree in (begun, options))
     return {
         name: (then, now.get(name))
         for name, then in before.items()  # not what only the options of today have: a newer version brings new ones

@@ -1,9 +1,22 @@
-"""The table at the end of a run."""
+"""The end of a run: the best and the last checkpoint are scored, and what they came to is written and told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.profilers import PassThroughProfiler
+
+from semisup.classifier import Classifier
+from semisup.cli.predictions import write_confusion, write_predictions
+from semisup.data.datamodule import DataModule
+from semisup.runtime.console import say, typed
+from semisup.tracking.record import MetricsCSV
+from semisup.training.added_callbacks import is_lightnings
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,60 @@ class Result:
     scores: dict[str, float]
 
 
-def table(results: dict[str, Result], notes: Iterable[str], seconds: float, images_per_second: float) -> str:
+def report(trainer: pl.Trainer, module: Classifier, data: DataModule, run_dir: Path, cost: dict[str, float]) -> None:
+    """Scores the best and the last checkpoint on validation and test, and writes the best one's predictions.
+
+    Args:
+        trainer: that has trained.
+        module: the classifier.
+        data: its data.
+        run_dir: the run's directory.
+        cost: what the training took: `images` and `seconds`.
+    """
+    loggers, trainer.loggers = trainer.loggers, []  # what follows is logged once, below, under names of its own
+    # Lightning's own callbacks and profilers act on a training; what they would do here is not what they were asked.
+    here = [each for each in trainer.callbacks if isinstance(each, ProgressBar) or not is_lightnings(each)]  # type: ignore[attr-defined]
+    trainer.callbacks, trainer.profiler = here, PassThroughProfiler()  # type: ignore[attr-defined]
+    # Before the best checkpoint restores its own:
+    notes = [part.summary() for part in module.strategy.parts.values()]
+    results = {}
+    for which in ("last", "best"):
+        path = run_dir / "checkpoints" / f"{which}.ckpt"
+        trainer.strategy.barrier()
+        if path.exists():
+            results[which] = _score(trainer, module, data, path)
+    if not results:  # no checkpoint was kept, so the weights in memory are the last ones
+        results["last"] = _score(trainer, module, data, None)
+    trainer.loggers = loggers
+    if not trainer.is_global_zero:
+        return
+    final = {f"{which}/{name}": value for which, result in results.items() for name, value in result.scores.items()}
+    rate = cost["images"] / max(cost["seconds"], 1e-9)
+    final |= {**cost, "labels": len(data.pools.labeled)}
+    for logger in loggers:  # the record holds what the rate is made of; W&B can't divide
+        derived = {} if isinstance(logger, MetricsCSV) else {"images_per_second": rate}
+        logger.log_metrics(final | derived, step=trainer.global_step)
+    if data.pools.test:
+        write_predictions(run_dir / "predictions.csv", module, data.pools.test, data.eval_batch_size)
+    if "test" in module.scores:
+        write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
+    say(_table(results, notes, cost["seconds"], rate))
+    if (run_dir / "checkpoints").exists():
+        say(f"look further: {typed('test', '--ckpt_path', run_dir)}")
+
+
+def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path | None) -> Result:
+    module.scores.clear()
+    epochs = Classifier.saved(path, sealed=True)["epochs"] if path else module.epoch
+    restored: dict[str, Any] = {"ckpt_path": path, "weights_only": True} if path else {}
+    for pool, evaluate in ((data.pools.val, trainer.validate), (data.pools.test, trainer.test)):
+        if pool and pool.scorable:
+            evaluate(module, datamodule=data, verbose=False, **restored)
+    scores = {f"{stage}_{name}": x for stage, scored in module.scores.items() for name, x in scored.scalars.items()}
+    return Result(epochs, scores)
+
+
+def _table(results: dict[str, Result], notes: Iterable[str], seconds: float, images_per_second: float) -> str:
     """The accuracy of the best and the last checkpoint in percent, and what the training cost.
 
     Args:

@@ -45,8 +45,6 @@ def run(request: Namespace, rest: list[str]) -> None:
     Raises:
         InputError: an option is wrong, there is nothing to vary, or a grid has too many commands.
     """
-    import yaml
-
     from semisup.cli import expand
     from semisup.cli.config import parse
     from semisup.dashboard import sweep
@@ -56,7 +54,7 @@ def run(request: Namespace, rest: list[str]) -> None:
 
     path = output_file(request.out or f"sweep-{request.strategy}.yaml", request.force or request.grid, _is_sweep)
     fixed = ["--strategy", request.strategy, *expand(rest)]
-    takes = sweep.taker(yaml.safe_load(parse("fit", fixed).yaml))
+    takes = sweep.taker(parse("fit", fixed).options)
     over = [name.strip().removeprefix("--") for name in (request.over or "").split(",") if name.strip()]
     options = sweep.options(request.strategy, fixed, takes, over)
     if request.grid:

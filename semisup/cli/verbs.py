@@ -17,20 +17,19 @@ class Verb:
 
     Attributes:
         help: what it does, on a line of `semisup --help`.
-        module: of `semisup.cli`, whose function `run` does it.
-        options: its own options beside those of a `Config`, which `run` is given. A type in small letters lists the
-            choices, one in capitals stands for any text, and a switch has none.
+        options: its own options beside those of a `Config`, which its function is given. A type in small letters lists
+            the choices, one in capitals stands for any text, and a switch has none. None of a verb whose module makes a
+            parser of its own (`add_options`), and whose function is given what that has parsed.
         examples: of what to type.
-        parses: `module.add_options` makes a parser of the verb's own, and `run` is given what it parsed.
-        passes_on: what that parser does not know are options of `semisup fit`, and `run` is given them as well.
+        module: of `semisup.cli`, whose function `run` does it; that of the verb's name where empty.
+        passes_on: what its own parser does not know are options of `semisup fit`, and `run` is given them as well.
         prints: its result is what it prints, and not what it writes.
     """
 
     help: str
-    module: str
     options: tuple[Option, ...] = ()
     examples: tuple[str, ...] = ()
-    parses: bool = True
+    module: str = ""
     passes_on: bool = False
     prints: bool = True
 
@@ -58,7 +57,6 @@ _CHECKPOINT = Option("ckpt_path", "RUN|FILE", "(required)", "a run directory or 
 VERBS = {
     "fit": Verb(
         "train a classifier",
-        "fit",
         (
             Option(
                 "resume",
@@ -81,26 +79,22 @@ VERBS = {
             "semisup fit --data stl10 --model torchvision:resnet18 --optimizer adamw --optimizer.lr 0.001 --seed 1",
             "semisup fit --config mine.yaml --resume runs/digits/supervised/20250101-120000-s0",
         ),
-        parses=False,
         prints=False,
     ),
     "validate": Verb(
         "score a run on the validation images",
-        "evaluate",
         (_CHECKPOINT,),
         ("semisup validate --ckpt_path RUN",),
-        parses=False,
+        "evaluate",
     ),
     "test": Verb(
         "score a run on the test images",
-        "evaluate",
         (_CHECKPOINT,),
         ("semisup test --ckpt_path RUN", "semisup test --ckpt_path RUN/checkpoints/last.ckpt"),
-        parses=False,
+        "evaluate",
     ),
     "predict": Verb(
         "write a run's predictions to a file",
-        "predict",
         (
             _CHECKPOINT,
             Option("out", "FILE", "None", "where to write"),
@@ -109,21 +103,17 @@ VERBS = {
             Option("force", "", "", "write over a file that isn't one of predictions as well"),
         ),
         ("semisup predict --ckpt_path RUN --out submission.csv --format kaggle",),
-        parses=False,
     ),
-    "figures": Verb("draw the pictures of one or more runs", "figures"),
-    "report": Verb("write the report of one or more runs, as LaTeX, HTML and Markdown", "report"),
+    "figures": Verb("draw the pictures of one or more runs"),
+    "report": Verb("write the report of one or more runs, as LaTeX, HTML and Markdown"),
     "compare": Verb(
         "train strategies over seeds and numbers of labels, or compare runs that are there",
-        "compare",
         passes_on=True,
         prints=False,
     ),
-    "dashboard": Verb("build a W&B workspace and a report of what runs logged", "dashboard"),
-    "sweep": Verb("vary the options of a strategy: a W&B sweep, or a plain list of commands", "sweep", passes_on=True),
-    "kmeans-features": Verb(
-        "score k-means features with a linear SVM, without a network", "kmeans_features", passes_on=True
-    ),
-    "list": Verb("list the strategies, datamodules and backbones that are installed", "listing"),
-    "data": Verb("download a dataset, or remove old caches", "data"),
+    "dashboard": Verb("build a W&B workspace and a report of what runs logged"),
+    "sweep": Verb("vary the options of a strategy: a W&B sweep, or a plain list of commands", passes_on=True),
+    "kmeans-features": Verb("score k-means features with a linear SVM, without a network", passes_on=True),
+    "list": Verb("list the strategies, datamodules and backbones that are installed", module="listing"),
+    "data": Verb("download a dataset, or remove old caches"),
 }

@@ -12,11 +12,18 @@ import yaml
 from jsonargparse import get_loader
 
 from semisup.cli import SHORT
-from semisup.cli.moved import follow_moves
 from semisup.errors import require
 from semisup.runs import safe_yaml
 from semisup.runs.directory import place
 from semisup.runs.redaction import is_hidden, without_hidden
+from semisup.runtime.console import say
+
+# Classes that configurations name by the modules they used to lie in.
+_MOVED = {
+    "semisup.probe.": "semisup.training.probe.",
+    "semisup.sync_batchnorm.": "semisup.runtime.sync_batchnorm.",
+    "semisup.tracking.train_accuracy.": "semisup.training.train_accuracy.",
+}
 
 
 class Dumper(yaml.SafeDumper):
@@ -99,3 +106,18 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(group, {})
         inner[name] = value
     return tree
+
+
+def follow_moves(value: Any) -> Any:
+    """The value, or the dict or list of them, with every class named by where it lies now; says each that has moved."""
+    if isinstance(value, dict):
+        return {key: follow_moves(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [follow_moves(inner) for inner in value]
+    if isinstance(value, str):
+        for old, new in _MOVED.items():
+            if value.startswith(old):
+                now = new + value.removeprefix(old)
+                say(f"{value} lies in {now} now; write that instead")
+                return now
+    return value

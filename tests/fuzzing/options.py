@@ -17,8 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from fuzzing.damage import HUGE, TEXT
 from fuzzing.judging import Case, Property, console
 from semisup import plugins
-from semisup.cli import config as configuration
-from semisup.cli import expand
+from semisup.cli import expand, parsing
 from semisup.cli.build import build_trainer
 from semisup.cli.config import parse
 from semisup.cli.front import main
@@ -47,7 +46,7 @@ def lines() -> tuple[tuple[str, ...], ...]:
 def numeric(line: tuple[str, ...]) -> tuple[str, ...]:
     """The options that take numbers, by the parser's own type hints."""
     words = dict(zip(*[iter(expand(line))] * 2, strict=True))
-    parser = configuration._parser({name.removeprefix("--"): value for name, value in words.items()})
+    parser = parsing.option_parser({name.removeprefix("--"): value for name, value in words.items()})
     hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     return tuple(name for name, hint in hints.items() if name[-5:] != ".help" and _numbers(hint))
 
@@ -110,10 +109,10 @@ def _construct(argv: list[str], option: str, text: str) -> None:
     if type(tree) in (int, float):
         expected = tree if text.startswith("0x") else number(text)
         assert math.isfinite(tree) and tree == (float(expected) if type(tree) is float else expected)
-    plugins.load(plugins.DATAMODULES, config.data_name)(**config.data, seed=config.seed)
-    build_optimizer(config.optimizer[0], torch.nn.Linear(2, 2), config.optimizer[1], False)
+    config.data.datamodule()
+    build_optimizer(config.optimizer.name, torch.nn.Linear(2, 2), config.optimizer.parameters, False)
     assert 0 <= config.lr_scheduler.factor(0, 10**6, 1000) <= 1
-    build_trainer(config)
+    build_trainer(config.trainer)
     if type(tree) in (int, float):
         assert tree >= 0 or option in _MAY_BE_NEGATIVE, f"{option} may be {tree}"
         assert tree <= 1 or option.rpartition(".")[2] not in _AT_MOST_ONE, f"{option} may be {tree}"

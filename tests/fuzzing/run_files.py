@@ -200,8 +200,8 @@ def check_resuming(case: Case) -> None:
     """A run goes on with the options that it began with, or not at all."""
     config = parse("fit", ["--resume", case.given[0]])
     with ExitStack() as held:
-        found = run_to_resume(config, held)
-    assert found == Path(case.given[0]).absolute()
+        found = run_to_resume(config.own.resume, Path(), config.options, held)
+    assert found is not None and found.run == Path(case.given[0]).absolute()
     if case.valid:
         assert config.strategy == case.given[1] and config.seed == 0
 

@@ -1,0 +1,165 @@
+"""The parser: which options there are with the classes that are named, of which types, and within which bounds."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from argparse import Action, ArgumentError
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning import Trainer
+
+from semisup import plugins
+from semisup.classifier import ModelOptions
+from semisup.cli import DEFAULTS
+from semisup.cli.plain import plain
+from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
+from semisup.models import SGD_OPTIONS
+from semisup.models.optim import SCHEDULES
+from semisup.strategy import Strategy
+from semisup.tracking import TrackingOptions
+
+OPTIMIZERS = {
+    cls.__name__.lower(): cls
+    for cls in vars(torch.optim).values()
+    if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+}
+# What torch and Lightning take without a word and stumble over later; what isn't here must not be negative.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("trainer.max_epochs", "trainer.max_steps", "trainer.num_sanity_val_steps"), (-1, math.inf)),
+    **dict.fromkeys(("trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch"), (1, math.inf)),
+    **{"trainer.devices": (-1, 4096), "trainer.num_nodes": (1, 65_536)},
+    **{"optimizer.history_size": (1, math.inf), "optimizer.beta2_decay": (-math.inf, math.inf)},
+}
+
+
+def option_parser(chosen: dict[str, str]) -> ArgumentParser:
+    """The parser of all options that there are with these classes.
+
+    Args:
+        chosen: `strategy`, `data.name`, `optimizer.name` and `lr_scheduler.name`.
+
+    Raises:
+        InputError: one of them doesn't exist.
+    """
+    parser = ArgumentParser(prog="semisup", exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--strategy", type=str)
+    parser.add_argument("--seed", type=int)
+
+    def add(group: str, cls: type, skip: tuple[str, ...] = ()) -> None:
+        left_out = () if cls is Trainer else _without_plain_values(cls, frozenset(skip))
+        parser.add_class_arguments(cls, group, skip={*skip, *left_out}, instantiate=False, fail_untyped=False)
+
+    for name in plugins.split_names(chosen["strategy"]):
+        cls = plugins.load(plugins.STRATEGIES, name)
+        require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
+        add(name, cls)
+    parser.add_argument("--data.name", type=str)
+    add("data", plugins.load(plugins.DATAMODULES, chosen["data.name"]), ("seed",))
+    add("model", ModelOptions)
+    parser.add_argument("--optimizer.name", type=str)
+    add("optimizer", _lookup(OPTIMIZERS, chosen["optimizer.name"], "optimizer"), ("params",))
+    parser.add_argument("--lr_scheduler.name", type=str)
+    add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
+    add("tracking", TrackingOptions)
+    add("trainer", Trainer)
+    sgd = SGD_OPTIONS if chosen["optimizer.name"] == "sgd" else {}
+    parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in sgd.items()})
+    return parser
+
+
+@cache
+def _without_plain_values(cls: type, skip: frozenset[str]) -> frozenset[str]:
+    """The parameters of a class that are no options, since only code can make their values.
+
+    Raises:
+        InputError: one of them has no default.
+    """
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(cls, "x", skip={*skip}, instantiate=False, fail_untyped=False)
+    hints = {option.removeprefix("x."): hint for option, hint in types(parser).items() if plain(hint) is None}
+    for name, hint in hints.items():
+        kinds = "options are numbers, text, choices, and lists and mappings of these"
+        parameter = inspect.signature(cls).parameters.get(name)
+        optional = parameter is None or parameter.default is not inspect.Parameter.empty
+        require(optional, f"{cls.__name__} needs a {name} of type {hint}, and {kinds}; give it a default")
+    return frozenset(name.partition(".")[0] for name in hints)
+
+
+def _lookup(table: Mapping[str, type], name: str, kind: str) -> type:
+    require(name in table, f"there is no {kind} {name!r}{did_you_mean(name, table)}")
+    return table[name]
+
+
+def types(parser: ArgumentParser) -> dict[str, Any]:
+    """Every option and its type."""
+    return {action.dest: hint for action in parser._actions if (hint := type_of(action)) is not None}
+
+
+def type_of(action: Action) -> Any:
+    """The type of an option; None of what is no option but a group of them, or the help on one."""
+    return None if action.dest.endswith(".help") else getattr(action, "_typehint", None)
+
+
+def exists(key: str, options: Iterable[str]) -> bool:
+    """Whether there is an option, also with `+` to append to a list, or with the parameter of a class behind it."""
+    return any(
+        key in (option, f"{option}+") or (key.startswith(f"{option}.") and option.startswith("trainer."))
+        for option in options
+    )
+
+
+def unknown(key: str, options: Iterable[str], strategy: str, dashes: str = "") -> str:
+    """What to say of an option that there isn't with the strategy that is selected."""
+    group = key.partition(".")[0]
+    if group in plugins.installed(plugins.STRATEGIES) and group not in plugins.split_names(strategy):
+        return (
+            f"{dashes}{key} is an option of a strategy that is not selected (--strategy is {strategy}); "
+            f"type --strategy {group}, or leave it out"
+        )
+    return unknown_option(key, options, dashes)
+
+
+def parse_args(parser: ArgumentParser, args: list[str], files: Mapping[str, str]) -> Namespace:
+    """What is typed and what files say, of the right types and within bounds.
+
+    Args:
+        parser: of all options.
+        args: what to parse.
+        files: option -> the file that it is of, where it is of one.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        key, message = wrong_value(str(error))
+        where = f"{files[key]}: {key}: " if key in files else f"--{key}: " if key else ""
+        raise InputError(where + message) from error
+    require(parsed.seed >= 0, f"--seed: expected 0 or more, got {parsed.seed}")
+    for key, value in vars(parsed.as_flat()).items():
+        require(_is_in_range(value), f"--{key}: expected a finite number of at most 64 bits, got {value}")
+        # Lightning takes "8" for 8 devices.
+        number = float(value) if key == "trainer.devices" and str(value).isdecimal() else value
+        if key.partition(".")[0] in ("optimizer", "trainer") and isinstance(number, int | float):
+            least, most = _RANGES.get(key, (0, math.inf))
+            require(number >= least, f"--{key}: expected {least} or more, got {value}")
+            require(number <= most, f"--{key}: expected {most} or less, got {value}")
+    return parsed
+
+
+def _is_in_range(value: Any) -> bool:
+    """Whether a value, or all in it, can be reckoned with: not nan, infinite, or more than 64 bits hold."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_in_range, value.values() if isinstance(value, dict) else value))
+    return (
+        not isinstance(value, int | float)
+        or -(2**63) <= value < 2**63
+        or (isinstance(value, float) and math.isfinite(value))
+    )
