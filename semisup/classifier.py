@@ -252,6 +252,10 @@ class Classifier(pl.LightningModule):
         if self.ema is not None:
             self.ema.update(self.network)
 
+    def refined(self, batch: Batch, outputs: Outputs) -> Outputs:
+        """What an owner of the loss has computed, as other strategies refine it (`Strategy.refine`)."""
+        return self.strategy.refine(self, batch, outputs)
+
     def labeled_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss that `--model.loss` names, a scalar, of labeled images.
 

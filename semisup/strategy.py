@@ -30,6 +30,7 @@ What a loss works with:
     module.frozen_batchnorm()                                         passes that leave the running statistics alone
     module.labeled_loss(logits, target)                               the loss that --model.loss names
     module.labeled_offset                                             what that adds to the logits, None for nothing
+    module.refined(batch, outputs)                                    what others in the composition make of targets
     module.draw(batch.unlabeled, batch, "mixup")                      random numbers of this step, equal on all ranks
     module.total_steps                                                for ramps
     semisup.runtime.ranks: mean, gather, gather_with_gradient         the global batch, where a state follows it
@@ -135,10 +136,12 @@ class Strategy(pl.Callback, ABC):
     Attributes:
         needs: what the strategy asks of the data.
         presentation: `module:NAME` of its figures, panels and part of the report (semisup/presentation.py).
+        refines: whether it refines targets (`refine`).
     """
 
     needs: Needs = Needs()
     presentation: ClassVar[str] = ""
+    refines: ClassVar[bool] = False
 
     @property
     def state_key(self) -> str:
@@ -183,6 +186,22 @@ class Strategy(pl.Callback, ABC):
             module: the `Classifier`, whose weights have just been drawn anew.
         """
 
+    def refine(self, module: Any, batch: Batch, outputs: Outputs) -> Outputs:
+        """Changes what the owner of the loss makes targets from, and what it trains towards them: `fixmatch+debiaspl`.
+
+        Called by an owner that is `refinable`, once in a step, before it makes targets.
+
+        Args:
+            module: the `Classifier`.
+            batch: the step's data.
+            outputs: `weak` and `strong` logits (B, classes) of the unlabeled images, and whatever else the owner has
+                computed, as `LossStrategy.loss` says.
+
+        Returns:
+            The same, with other `weak` logits, which make the targets, or other `strong` ones.
+        """
+        return outputs
+
     def summary(self) -> str:
         """A line on what the strategy did, for the table at the end of a run; empty for none."""
         return ""
@@ -223,11 +242,13 @@ class LossStrategy(Strategy, ABC):
             those that are evaluating (`module.evaluate(images)`); empty where there are no targets. It changes nothing
             by itself: it is said when training begins, and written into the checkpoint.
         gives: names of the outputs that `loss` hands over to the strategies that add a term.
+        refinable: whether `loss` lets others refine its targets, by `module.refined(batch, outputs)`.
     """
 
     ema_decay: float = 0.0
     targets_from: Literal["", "training", "evaluating"] = ""
     gives: ClassVar[tuple[str, ...]] = ()
+    refinable: ClassVar[bool] = False
 
     def phases(self, module: Any) -> list[Phase]:
         """The training alone."""
@@ -301,6 +322,12 @@ class Composition:
             )
         self.owner = next(iter(owners.values()), None)
         self.terms = {name: part for name, part in parts.items() if isinstance(part, TermStrategy)}
+        for name, part in parts.items():
+            require(
+                not part.refines or (self.owner is not None and self.owner.refinable),
+                f"{name} refines targets, which {next(iter(owners), 'supervised training')} does not let others do; "
+                f"compose it with a strategy that does, as in --strategy fixmatch+{name}",
+            )
         heads = {name: term.evaluating_head for name, term in self.terms.items() if term.evaluating_head}
         require(len(heads) < 2, f"{' and '.join(heads)} each evaluate by a head of their own; type one of them")
         self.evaluating_head = next(iter(heads.values()), "")
@@ -346,6 +373,12 @@ class Composition:
                 modules={**needs.modules, **part.needs.modules},
             )
         return needs
+
+    def refine(self, module: Any, batch: Batch, outputs: Outputs) -> Outputs:
+        """What the owner makes targets from, refined by every part that does."""
+        for part in self.parts.values():
+            outputs = part.refine(module, batch, outputs) if part.refines else outputs
+        return outputs
 
     def loss(self, module: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Outputs]:
         """The owner's loss, or that of the labeled images alone, and every term."""

@@ -33,6 +33,7 @@ class FixMatch(LossStrategy):
     """
 
     gives = WEAK_AND_STRONG
+    refinable = True
 
     def __init__(
         self,
@@ -62,7 +63,9 @@ class FixMatch(LossStrategy):
         features = torch.cat(seen).split(sizes)
         logits, weak, strong = torch.cat([module.head(x) for x in seen]).split(sizes)
         supervised = module.labeled_loss(logits, labeled.target)
-        consistency, mask = fixmatch(weak, strong, self.threshold)
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
+        refined = module.refined(batch, outputs)
+        consistency, mask = fixmatch(refined["weak"], refined["strong"], self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, weak.detach().argmax(1), mask), strict=True))
+        outputs |= {"target": refined["weak"].detach().argmax(1), "mask": mask}
         return supervised + self.weight * consistency, metrics, outputs

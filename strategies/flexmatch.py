@@ -38,6 +38,7 @@ class FlexMatch(LossStrategy):
     """
 
     gives = WEAK_AND_STRONG
+    refinable = True
 
     def __init__(self, ratio: int = 7, threshold: float = 0.95, weight: float = 1.0, ema_decay: float = 0.999) -> None:
         check("flexmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
@@ -65,13 +66,15 @@ class FlexMatch(LossStrategy):
         assert unlabeled is not None
         views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
         (logits, weak, strong), features = module.joint(*views)
-        confidence, target = probabilities(weak).max(1)
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
+        refined = module.refined(batch, outputs)
+        confidence, target = probabilities(refined["weak"]).max(1)
         thresholds = flexible_thresholds(self.status_, logits.shape[1], self.threshold)
         mask = confidence >= thresholds[target]
         self.status_ = updated(
             self.status_, gather(unlabeled.index), gather(target), gather(confidence >= self.threshold)
         )
-        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
+        supervised = module.labeled_loss(logits, labeled.target)
+        unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": thresholds.mean()}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, mask), strict=True))
-        return supervised + self.weight * unsupervised, metrics, outputs
+        return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": mask}

@@ -58,6 +58,7 @@ class FreeMatch(LossStrategy):
     """
 
     gives = WEAK_AND_STRONG
+    refinable = True
 
     def __init__(
         self,
@@ -87,7 +88,9 @@ class FreeMatch(LossStrategy):
         assert unlabeled is not None
         views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
         (logits, weak, strong), features = module.joint(*views)
-        p, classes = probabilities(weak), logits.shape[1]
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
+        refined = module.refined(batch, outputs)
+        p, classes = probabilities(refined["weak"]), logits.shape[1]
         confidence, target = p.max(1)
         self.confidence_ = running(self.confidence_, mean(confidence.mean()), self.decay)
         self.marginal_ = running(self.marginal_, mean(p.mean(0)), self.decay)
@@ -99,8 +102,9 @@ class FreeMatch(LossStrategy):
         chosen = torch.stack([q, F.one_hot(q.argmax(1), classes).to(q)]) * mask[:, None]  # (2, B, classes)
         sums = gather_with_gradient(chosen.sum(1)[None]).sum(0)  # over the global batch
         fair = fairness(self.marginal_, self.histogram_, sums[0], sums[1])
-        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
+        supervised = module.labeled_loss(logits, labeled.target)
+        unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "loss_fairness": fair}
         metrics["threshold"] = thresholds.mean()
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, mask), strict=True))
+        outputs |= {"target": target, "mask": mask}
         return supervised + self.weight * unsupervised + self.fairness * fair, metrics, outputs

@@ -59,6 +59,8 @@ class RegMixMatch(FreeMatch):
         ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
     """
 
+    refinable = False  # its mixed images would not be
+
     def __init__(
         self,
         ratio: int = 7,

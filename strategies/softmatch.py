@@ -47,6 +47,7 @@ class SoftMatch(LossStrategy):
     """
 
     gives = WEAK_AND_STRONG
+    refinable = True
 
     def __init__(
         self,
@@ -77,7 +78,9 @@ class SoftMatch(LossStrategy):
         assert unlabeled is not None
         views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
         (logits, weak, strong), features = module.joint(*views)
-        p = probabilities(weak)
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
+        refined = module.refined(batch, outputs)
+        p = probabilities(refined["weak"])
         target = p.argmax(1)
         self.marginal_ = running(self.marginal_, mean(p.mean(0)), self.decay)
         aligned = align(p, self.marginal_, 1 / p.shape[1]) if self.uniform_alignment else p
@@ -86,7 +89,7 @@ class SoftMatch(LossStrategy):
         self.mean_ = running(self.mean_, everyone.mean(), self.decay)
         self.variance_ = running(self.variance_, everyone.var(correction=int(len(everyone) > 1)), self.decay)
         weight = truncated_gaussian(confidence, self.mean_, self.variance_, self.n_sigma)
-        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, weight)
+        supervised = module.labeled_loss(logits, labeled.target)
+        unsupervised = consistency(refined["strong"], target, weight)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": self.mean_}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, weight), strict=True))
-        return supervised + self.weight * unsupervised, metrics, outputs
+        return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": weight}

@@ -46,6 +46,13 @@ def parts(name: str) -> dict[str, Strategy]:
 
 STRATEGIES = sorted(plugins.installed(plugins.STRATEGIES))
 OWNERS = [name for name in STRATEGIES if issubclass(plugins.load(plugins.STRATEGIES, name), LossStrategy)]
-TERMS = [name for name in STRATEGIES if issubclass(plugins.load(plugins.STRATEGIES, name), TermStrategy)]
-# A term is composed with what it adds to.
+
+
+def is_added(cls: type[Strategy]) -> bool:
+    """Whether it adds a term to the loss of another, or refines its targets."""
+    return issubclass(cls, TermStrategy) or cls.refines
+
+
+TERMS = [name for name in STRATEGIES if is_added(plugins.load(plugins.STRATEGIES, name))]
+# Such a one is composed with what it is added to.
 NAMES = [f"fixmatch+{name}" if name in TERMS else name for name in STRATEGIES]
