@@ -6,8 +6,8 @@ The running mean p of the predictions on unlabeled images says which classes the
 from the logits of weak views - lambda * log(p), and strong views are trained towards them with their own + lambda *
 log(p), a greater margin for the classes that are rarely predicted (adaptive marginal loss). It refines the targets of
 whichever strategy owns the loss and lets others do so. As in the authors' code the mean takes in the step's predictions
-after the targets are made and before the margin is. lambda is .4 in its commands for ImageNet, and in the benchmark USB,
-whose mean is a single number for all classes.
+after the targets are made and before the margin is. lambda is .4 in its commands for ImageNet and in the benchmark USB;
+the mean there is a single number for all classes.
 """
 
 from __future__ import annotations
