@@ -17,9 +17,9 @@ from helpers import HANG
 from semisup.cli.front import main
 from semisup.compare.assemble import compare
 from semisup.compare.choose import CompareRequest
-from semisup.compare.collect import candidate
+from semisup.compare.collect import _balance, candidate
 from semisup.compare.comparable import conditions, differences
-from semisup.compare.record import FILE, Comparison
+from semisup.compare.record import BALANCE, FILE, Comparison
 from semisup.compare.table import Column, Entry, Table
 from semisup.compare.tables import tables
 from semisup.errors import InputError
@@ -81,6 +81,13 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert second.class_precision == {"0": 0.5} and second.confidence == [0.1] * 10
     assert run.options["pseudolabel.threshold"] == 0.95 and set(map(type, run.options)) == {str}
     assert found.splits["steps trained"] == 100 and found.splits["test images"].startswith("360 (")
+
+
+def test_scores_of_rare_classes_are_read_where_there_are_some(tmp_path: Path) -> None:
+    final = {f"best/test_{name}": 0.1 * k for k, name in enumerate(BALANCE)}
+    final |= {"last/test_balanced_accuracy": 0.5, "last/test_geometric_mean": 0.4}  # no class has few labels
+    assert _balance(final) == {"best/test": {name: 0.1 * k for k, name in enumerate(BALANCE)}}
+    assert candidate(Run(write_run(tmp_path))).record.balance == {}
 
 
 def test_the_format_is_the_one_that_fit_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

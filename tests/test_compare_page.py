@@ -23,7 +23,7 @@ from semisup.compare.page import FILE, html
 from semisup.compare.page.answers import answers
 from semisup.compare.page.classes import gains
 from semisup.compare.page.series import charts
-from semisup.compare.record import Comparison, Failure, LeftOut, OptionDifference
+from semisup.compare.record import BALANCE, Comparison, Failure, LeftOut, OptionDifference
 
 
 class Page(HTMLParser):
@@ -110,6 +110,24 @@ def test_the_tables_hold_the_records_values() -> None:
     links = [value for tag, name, value in made.attributes if (tag, name) == ("a", "href")]
     assert [unquote(link) for link in links] == [run.path for run in found.runs]
     assert "#" not in "".join(links)  # which would cut the path
+
+
+def test_scores_of_rare_classes_are_in_a_table_where_there_are_some() -> None:
+    found = comparison(arms=("supervised", "fixmatch"), labels=(40,), seeds=2)
+    assert "table-imbalance" not in Page(html(found, Path())).tables
+    runs = [
+        replace(run, balance={"best/test": {name: (k + run.seed) / 10 for k, name in enumerate(BALANCE)}})
+        for run in found.runs
+    ]
+    page = Page(html(replace(found, runs=runs), Path()))
+    head, *rows = page.tables["table-imbalance"]
+    assert [text for text, _ in head] == [
+        *("strategy", "labels", "checkpoint", "balanced accuracy", "geometric mean"),
+        *("many shot", "medium shot", "few shot", "seeds"),
+    ]
+    for row, arm in zip(rows, ("supervised", "fixmatch"), strict=True):
+        assert [text for text, _ in row[:3]] == [arm, "40", "best"] and row[8][0] == "2"
+        assert [float(value) for _, value in row[3:8]] == pytest.approx([5, 15, 25, 35, 45])
 
 
 def test_class_differences_are_those_of_a_plain_computation() -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from semisup.compare.record import Checkpoint, RunRecord
+from semisup.compare.record import BALANCE, Checkpoint, RunRecord
 from semisup.errors import require
 from semisup.runs.options import own_options
 from semisup.runs.reading import METRICS_FILE
@@ -71,9 +71,20 @@ def candidate(run: Run) -> Candidate:
         command=run.began.get("command", ""),
         environment={name: fact for name, fact in run.began.items() if name != "command"},
         options=own_options(options),
+        balance=_balance(final),
     )
     splits = {"classes": ", ".join(run.class_names), "test images": run.test_images, "steps trained": run.steps}
     return Candidate(run, record, splits)
+
+
+def _balance(final: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Scores of imbalanced data, as `RunRecord.balance` says, of a run's last row."""
+    found = {}
+    for place in (f"{which}/{split}" for which in ("best", "last") for split in ("val", "test")):
+        scores = {name: final[key] for name in BALANCE if math.isfinite(final.get(key := f"{place}_{name}", math.nan))}
+        if len(scores) == len(BALANCE):
+            found[place] = scores
+    return found
 
 
 def _curves(history: list[dict[str, float]]) -> dict[str, list[int | float | None]]:

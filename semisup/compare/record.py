@@ -21,6 +21,7 @@ from semisup.runs.statistics import Difference, Efficiency
 
 FORMAT = 1  # raised when an older reader would misread the file
 FILE = "comparison.json"
+BALANCE = ("balanced_accuracy", "geometric_mean", "many_shot", "medium_shot", "few_shot")
 Checkpoint = Literal["best", "last"]  # the best by validation, or the last
 
 
@@ -50,6 +51,8 @@ class RunRecord:
         environment: package versions, machine and commit, from `environment.txt`.
         options: the strategy's own options, as in `{"pseudolabel.threshold": 0.95}`, and those that the user allowed to
             differ.
+        balance: `best/test`, `best/val` and the same of `last` -> `balanced_accuracy`, `geometric_mean`, `many_shot`,
+            `medium_shot` and `few_shot` (semisup/metrics.py); empty where classes have about equally many labels.
     """
 
     path: str
@@ -70,6 +73,7 @@ class RunRecord:
     command: str
     environment: dict[str, str]
     options: dict[str, Any]
+    balance: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,11 @@ def html(comparison: Comparison, folder: Path) -> str:
     environment.filters |= {"count": count, "key": key, "link": quote, "value": _value}
     class_gains = gains(comparison)
     named = {table.name: _tagged(table, comparison) for table in tables.tables(comparison)}
-    extra = [more_tables.pseudolabels(comparison), more_tables.calibration(comparison)]
+    extra = [
+        more_tables.pseudolabels(comparison),
+        more_tables.calibration(comparison),
+        more_tables.imbalance(comparison),
+    ]
     extra += [more_tables.classes(comparison, class_gains)] if class_gains else []
     drawn = charts(comparison, class_gains)
     arms = [arm.name for arm in comparison.arms]

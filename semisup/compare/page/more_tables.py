@@ -1,4 +1,4 @@
-"""The tables that only the page has: classes, rounds of pseudo-labels, calibration."""
+"""The tables that only the page has: classes, rounds of pseudo-labels, calibration, imbalanced classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from semisup.compare.page.classes import Gain, measured_on
 from semisup.compare.page.series import groups
-from semisup.compare.record import Comparison
+from semisup.compare.record import BALANCE, Comparison
 from semisup.compare.table import Column, Entry, Table
 from semisup.compare.tables import CHECKPOINTS
 from semisup.runs.rounds import Round
@@ -79,6 +79,23 @@ def calibration(comparison: Comparison) -> Table:
                 rows.append([*_head(arm, labels), Entry(checkpoint, (checkpoint,)), spread, seeds])
     columns = [*_HEAD, Column("checkpoint", left=True), Column("calibration error, %"), Column("seeds")]
     return Table("calibration", "expected calibration error on validation images, mean over seeds", columns, rows)
+
+
+def imbalance(comparison: Comparison) -> Table:
+    """Scores that weigh all classes alike, and those of the classes with many, medium and few labels."""
+    pool = comparison.score.removesuffix("_accuracy")
+    rows = []
+    for arm, labels, runs in groups(comparison):
+        for checkpoint in CHECKPOINTS:
+            found = [run.balance[name] for run in runs if (name := f"{checkpoint}/{pool}") in run.balance]
+            if found:
+                values = [[100 * scores[name] for scores in found] for name in BALANCE]
+                spreads = [Entry(over_seeds(each), (mean(each),)) for each in values]
+                seeds = Entry(str(len(found)), (len(found),))
+                rows.append([*_head(arm, labels), Entry(checkpoint, (checkpoint,)), *spreads, seeds])
+    columns = [*_HEAD, Column("checkpoint", left=True), *(Column(name.replace("_", " ")) for name in BALANCE)]
+    title = f"imbalanced classes on {pool} in %, mean over seeds; many, medium and few are labels of a class"
+    return Table("imbalance", title, [*columns, Column("seeds")], rows)
 
 
 def _head(arm: str, labels: int | None) -> list[Entry]:
