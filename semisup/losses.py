@@ -80,11 +80,11 @@ LABELED: dict[LabeledLoss, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def fixmatch(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """FixMatch's loss of unlabeled images, and which of them are confident enough to count.
+def confident_consistency(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of strong views with the classes of weak ones, and which of these are confident enough to count.
 
     The weak view's most probable class is the target of the strong view, where its probability reaches the threshold;
-    the mean is over all images, confident or not (Sohn et al. 2020, arXiv 2001.07685, equation 4).
+    the mean is over all images, confident or not (FixMatch, Sohn et al. 2020, arXiv 2001.07685, equation 4).
 
     Args:
         weak: (B, classes) float logits of the weak views; no gradient flows into them.

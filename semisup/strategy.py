@@ -338,7 +338,7 @@ class Composition:
             require(
                 not missing,
                 f"{name} adds a term that reads {missing}, which {owning} does not give; compose it with a strategy "
-                f"that does, as in --strategy fixmatch+{name}",
+                f"that does, as in --strategy NAME+{name}",
             )
         self.needs = self._needs()
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency, fixmatch, precise
+from semisup.losses import confident_consistency, consistency, precise
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -72,7 +72,7 @@ class CRMatch(LossStrategy):
         views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"], turned)
         (logits, weak, strong, _), (*features, of_turned) = module.joint(*views)
         supervised = module.labeled_loss(logits, labeled.target)
-        unsupervised, mask = fixmatch(weak, strong, self.threshold)
+        unsupervised, mask = confident_consistency(weak, strong, self.threshold)
         projected = [module.extra["projection"](x) for x in features[1:]]
         similarity = feature_similarity(projected[0], projected[1], mask)
         rotated = consistency(module.extra["rotation"](of_turned), turns)

@@ -3,9 +3,9 @@
     semisup fit --strategy defixmatch --data cifar10 --data.labels_per_class 400
 
 What unlabeled images add to the risk, labeled images subtract, by pseudo-labels of their own and in spite of their
-labels, so that the expectation is that of the supervised risk: CE(labeled) + weight * (fixmatch(unlabeled) -
-fixmatch(labeled)). As the authors have it in the field's benchmark code, CE is the mean of both views of the labeled
-images, and the weight is .5.
+labels, so that the expectation is that of the supervised risk: CE(labeled) + weight * (consistency(unlabeled) -
+consistency(labeled)), the consistency of confident images. As the authors have it in the field's benchmark code, CE is
+the mean of both views of the labeled images, and the weight is .5.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import fixmatch
+from semisup.losses import confident_consistency
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -46,8 +46,8 @@ class DeFixMatch(LossStrategy):
         views = (*(labeled.views[name] for name in ("weak", "strong")), unlabeled.views["weak"])
         (one, other, weak, strong), features = module.joint(*views, unlabeled.views["strong"])
         supervised = (module.labeled_loss(one, labeled.target) + module.labeled_loss(other, labeled.target)) / 2
-        unsupervised, mask = fixmatch(weak, strong, self.threshold)
-        debiasing, _ = fixmatch(one, other, self.threshold)
+        unsupervised, mask = confident_consistency(weak, strong, self.threshold)
+        debiasing, _ = confident_consistency(one, other, self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "loss_debiasing": debiasing}
         given = (one, weak, strong, features[0], *features[2:], weak.detach().argmax(1), mask)
         total = supervised + self.weight * (unsupervised - debiasing)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import fixmatch, precise
+from semisup.losses import confident_consistency, precise
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -71,7 +71,7 @@ class DoubleMatch(LossStrategy):
         views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
         (logits, weak, strong), features = module.joint(*views)
         supervised = module.labeled_loss(logits, labeled.target)
-        unsupervised, mask = fixmatch(weak, strong, self.threshold)
+        unsupervised, mask = confident_consistency(weak, strong, self.threshold)
         distance = feature_distance(module.extra["projection"](features[2]), features[1])
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "loss_features": distance}
         outputs = dict(zip(self.gives, (logits, weak, strong, *features, weak.detach().argmax(1), mask), strict=True))

@@ -2,10 +2,10 @@
 
     semisup fit --strategy fixmatch --data cifar10 --data.labels_per_class 4
 
-The loss is CE(labeled) + weight * fixmatch(weak, strong), see semisup/losses.py. Targets come from the weights that
-train; a moving average of them evaluates (semisup/models/ema.py). The defaults are the paper's (section 4), and so are
-those of the optimiser and of the learning rate's schedule: SGD of .03 with Nesterov momentum .9 and weight decay 5e-4,
-not on biases and normalisation layers, times cos(7 pi k / 16 K).
+The loss is CE(labeled) + weight * confident_consistency(weak, strong), see semisup/losses.py. Targets come from the
+weights that train; a moving average of them evaluates (semisup/models/ema.py). The defaults are the paper's (section
+4), and so are those of the optimiser and of the learning rate's schedule: SGD of .03 with Nesterov momentum .9 and
+weight decay 5e-4, not on biases and normalisation layers, times cos(7 pi k / 16 K).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import require
-from semisup.losses import fixmatch
+from semisup.losses import confident_consistency
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -65,7 +65,7 @@ class FixMatch(LossStrategy):
         supervised = module.labeled_loss(logits, labeled.target)
         outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
         refined = module.refined(batch, outputs)
-        consistency, mask = fixmatch(refined["weak"], refined["strong"], self.threshold)
+        consistency, mask = confident_consistency(refined["weak"], refined["strong"], self.threshold)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": consistency, "confident": mask.float().mean()}
         outputs |= {"target": refined["weak"].detach().argmax(1), "mask": mask}
         return supervised + self.weight * consistency, metrics, outputs

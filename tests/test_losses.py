@@ -13,10 +13,10 @@ from semisup.errors import InputError
 from semisup.losses import (
     LABELED,
     LabeledLoss,
+    confident_consistency,
     consistency,
     cross_entropy,
     divergence,
-    fixmatch,
     gaussian_ramp,
     linear_ramp,
     mse,
@@ -119,7 +119,7 @@ def test_fixmatch_is_the_naive_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     weak = 3 * torch.randn(50, 5, generator=generator)
     strong = torch.randn(50, 5, generator=generator)
-    loss, mask = fixmatch(weak, strong, 0.8)
+    loss, mask = confident_consistency(weak, strong, 0.8)
     total, counted = 0.0, []
     for w, s in zip(weak.tolist(), strong.tolist(), strict=True):
         p = [math.exp(x) / sum(math.exp(y) for y in w) for x in w]
@@ -134,7 +134,7 @@ def test_fixmatch_is_the_naive_loop() -> None:
 
 def test_fixmatch_sends_no_gradient_into_its_targets() -> None:
     weak, strong = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
-    fixmatch(weak, strong, 0.0)[0].backward()
+    confident_consistency(weak, strong, 0.0)[0].backward()
     assert weak.grad is None and strong.grad is not None and strong.grad.abs().sum() > 0
 
 

@@ -70,7 +70,7 @@ def of_verb(verb: str, argv: list[str], topic: str | None) -> str:
     parts.append(_section("trainer, most used:", "trainer.", tuple(trainer[n] for n in _MOST_USED if n in trainer)))
     parts.append(
         f"More:\n  semisup {verb} --help trainer       every option of Lightning's Trainer\n"
-        f"  semisup {verb} --help pseudolabel   the options of one strategy, dataset or group"
+        f"  semisup {verb} --help NAME          the options of one strategy, dataset or group"
     )
     return "\n\n".join(parts) + "\n"
 

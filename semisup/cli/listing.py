@@ -15,7 +15,6 @@ _GROUPS = {
     "datamodules": (plugins.DATAMODULES, "--data NAME"),
     "backbones": (plugins.BACKBONES, "--model.backbone NAME"),
 }
-_COMPOSED = {"strategies": plugins.COMPOSITIONS.items()}
 _TORCHVISION = ("torchvision:NAME", "Any classification network of torchvision, such as torchvision:resnet18.")
 
 
@@ -44,7 +43,8 @@ def lines(kind: str | None = None) -> list[str]:
     for title in _GROUPS if kind is None else (kind,):
         group, usage = _GROUPS[title]
         rows = [(name, source.describe(point.value).summary) for name, point in plugins.installed(group).items()]
-        rows += [(name, f"{parts}, under a name of its own.") for name, parts in _COMPOSED.get(title, ())]
+        composed = plugins.compositions() if group == plugins.STRATEGIES else {}
+        rows += [(name, f"{parts}, under a name of its own.") for name, parts in composed.items()]
         listed += [f"{title} ({usage}):", *_table([*rows, _TORCHVISION] if title == "backbones" else rows), ""]
     return listed[:-1]
 

@@ -27,8 +27,8 @@ bayes W&B draws numbers from that range. All other options are those of `semisup
 def add_options(parser: ArgumentParser) -> None:
     """The verb's options; what isn't one of them is one of `semisup fit`."""
     add = parser.add_argument
-    add("--strategy", required=True, metavar="NAME", help="the strategy, or a composition such as kmeans+pseudolabel")
-    add("--over", metavar="OPTION,OPTION", help="only these, such as threshold or pseudolabel.threshold (default: all)")
+    add("--strategy", required=True, metavar="NAME", help="the strategy, or a composition, NAME+NAME")
+    add("--over", metavar="OPTION,OPTION", help="only these, such as threshold or NAME.threshold (default: all)")
     add("--grid", action="store_true", help="print the command of every combination, and write no file")
     add("--method", choices=("grid", "random", "bayes"), default="bayes", help="W&B's (default: %(default)s)")
     add_output(parser, "FILE", "where to write the sweep (default: sweep-STRATEGY.yaml)")

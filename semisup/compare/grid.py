@@ -96,8 +96,7 @@ def strategies(text: str) -> list[str]:
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     twice = {name for name in names if names.count(name) > 1}
-    example = "supervised,fixmatch"
-    require(bool(names) and not twice, f"--strategies is {text!r}, but must be distinct names such as {example}")
+    require(bool(names) and not twice, f"--strategies is {text!r}, but must be distinct names (semisup list)")
     for name in names:
         for part in split_names(name):
             plugins.find(plugins.STRATEGIES, part)

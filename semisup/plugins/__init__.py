@@ -11,7 +11,9 @@ Only the named plugin is ever imported. What `list` and `--help` tell of the oth
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -21,8 +23,8 @@ from semisup.plugins import source
 from semisup.presentation import Presentation
 
 STRATEGIES, DATAMODULES, BACKBONES = "semisup.strategies", "semisup.datamodules", "semisup.backbones"
-_KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone"}
-COMPOSITIONS = {"combined": "kmeans+pseudolabel"}  # that have a name of their own
+COMPOSITIONS = "semisup.compositions"  # of strategies, that have a name of their own: a text, `one+other`
+_KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone", COMPOSITIONS: "composition"}
 _TRAINER_STRATEGIES = ("ddp", "fsdp", "deepspeed", "ddp_spawn", "ddp_find_unused_parameters_true", "dp")
 # A strategy's name is also that of its group of options, beside these.
 _TAKEN = ("strategy", "data", "model", "optimizer", "lr_scheduler", "tracking", "trainer", "config", "seed")
@@ -48,9 +50,9 @@ def installed(group: str) -> dict[str, EntryPoint]:
                 f"by {_distribution(point)} ({point.value}); uninstall one of them"
             )
         require(
-            group != STRATEGIES or (point.name.isidentifier() and point.name not in (*_TAKEN, *COMPOSITIONS)),
+            group not in (STRATEGIES, COMPOSITIONS) or (point.name.isidentifier() and point.name not in _TAKEN),
             f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must be "
-            f"letters, digits and underscores, and none of {', '.join((*_TAKEN, *COMPOSITIONS))}",
+            f"letters, digits and underscores, and none of {', '.join(_TAKEN)}",
         )
     return dict(sorted(points.items()))
 
@@ -68,7 +70,7 @@ def find(group: str, name: str) -> EntryPoint:
                 f"--strategy names what to learn from unlabeled images; to run on several devices type "
                 f"--trainer.strategy {name}"
             )
-        known = [*points, *(COMPOSITIONS if group == STRATEGIES else ())]
+        known = [*points, *(installed(COMPOSITIONS) if group == STRATEGIES else ())]
         raise InputError(f"there is no {_KIND[group]} {name!r}{did_you_mean(name, known)}")
     return points[name]
 
@@ -89,17 +91,34 @@ def load(group: str, name: str) -> Any:
     return plugin
 
 
+def compositions() -> dict[str, str]:
+    """Name -> the composition that it stands for.
+
+    Raises:
+        InputError: a strategy has the name as well, or what it stands for can't be imported.
+    """
+    points = installed(COMPOSITIONS)
+    for name in points.keys() & installed(STRATEGIES).keys():
+        raise InputError(f"{name!r} is the name of a strategy and of a composition; uninstall what brings one of them")
+    return {name: str(presentation.resolve(point.value)) for name, point in points.items()}
+
+
+@cache
+def _compositions(*found_by: object) -> dict[str, str]:
+    """The same, looked up once for each way of finding plugins: it takes tens of milliseconds."""
+    return compositions()
+
+
 def split_names(strategy: str) -> list[str]:
-    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`, and so its own name, `"combined"`.
+    """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`, and so the name of its own that a composition may have.
 
     Raises:
         InputError: a name is missing or stands twice.
     """
-    names = COMPOSITIONS.get(strategy, strategy).split("+")
+    names = _compositions(entry_points, *sys.path).get(strategy, strategy).split("+")
     if "" in names or len(set(names)) < len(names):
         raise InputError(
-            f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', such as "
-            f"kmeans+pseudolabel"
+            f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', as in ONE+OTHER"
         )
     return names
 
