@@ -6,9 +6,8 @@ strategy for the loss (strategies/<name>.py), Lightning does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,66 +16,34 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from semisup import saved_classifier
 from semisup.batch import Batch, Samples
 from semisup.data.datamodule import DataModule, DataSpec
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
 from semisup.data.picture import How
 from semisup.data.preprocessing import Preprocessing
-from semisup.errors import InputError, require
-from semisup.losses import LABELED, LabeledLoss
+from semisup.errors import InputError
+from semisup.losses import LABELED
 from semisup.metrics import Evaluation, Scores
-from semisup.models import SGD_OPTIONS, backbones, optim
+from semisup.models import backbones, optim
 from semisup.models.ema import EMA
-from semisup.models.modes import evaluation_mode, frozen_batchnorm
+from semisup.models.modes import enough_images, evaluation_mode, frozen_batchnorm
 from semisup.models.network import Network
-from semisup.models.normalization import Kind, Normalization
+from semisup.models.normalization import Normalization
+from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
 from semisup.randomness import Draw, key, seed_layers
 from semisup.runs import checkpoint_file
-from semisup.runtime.allocation import Bounded
 from semisup.runtime.console import say
 from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
+from semisup.runtime.scale import scale
 from semisup.runtime.seeding import Seeding
 from semisup.strategy import Composition, Outputs, Phase, Strategy
 
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """The network.
-
-    Args:
-        backbone: its name (semisup list backbones), torchvision:NAME, or auto, by the size of the images.
-        normalization: of the input: none (raw pixels in [0, 1]), channel (zero mean and unit variance over the labeled
-            training images), yuv (brightness contrast-normalised locally, colours by channel), local7 and local15
-            (every channel contrast-normalised under a Gaussian window of 7 or 15 pixels), or bytes (raw pixels in
-            [0, 255]; matters where batch normalisation has an eps of 1e-3, as in sample, vgg_bn_drop and solution: it
-            holds back pixels in [0, 1]).
-        loss: of the labeled images: nll (cross-entropy), multi_margin (multi-class hinge), or mse (to one-hot targets).
-            The last two don't make probabilities: those that strategies put a threshold on stay low.
-        decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
-        compile: compile the network that trains with torch.compile; pays on GPUs, after some minutes.
-    """
-
-    backbone: str = "auto"
-    normalization: Kind = "channel"
-    loss: LabeledLoss = "nll"
-    decay_norm_and_bias: bool = False
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """An optimiser of torch.optim, by name, and its own parameters."""
-
-    name: str
-    parameters: dict[str, Any]
-
-
-_ROOM = 256 << 20  # bytes, for what is small beside any network
-SGD = OptimizerOptions("sgd", SGD_OPTIONS)
+__all__ = ["SGD", "Classifier", "ModelOptions", "OptimizerOptions"]
 
 
 class Classifier(pl.LightningModule):
@@ -221,7 +188,7 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
-        with _enough_images():
+        with enough_images():
             loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
         outputs = rest[0] if rest else {}
         scalars = mean_over_ranks({"loss": loss, **metrics})
@@ -300,7 +267,7 @@ class Classifier(pl.LightningModule):
         assert isinstance(evaluation, Evaluation)
         return evaluation
 
-    def _group(self, labels: Tensor) -> None:
+    def group(self, labels: Tensor) -> None:
         """Lets classes be scored by how many labeled images they have, of these labels (N,) int64."""
         for stage in self.evaluations:
             self._evaluation(stage).group(labels)
@@ -334,7 +301,7 @@ class Classifier(pl.LightningModule):
         if stage == "fit":
             data = self.datamodule
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
-            self._group(data.pools.labeled.labels)
+            self.group(data.pools.labeled.labels)
             if self.options.compile:
                 self._compiled = torch.compile(self.network.features)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
@@ -344,21 +311,11 @@ class Classifier(pl.LightningModule):
             if self.ema and self.targets_from:
                 by += f", the {self.targets_from} weights make targets"
             say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{by}")
-            say(f"training: {self._scale()}")
-
-    def _scale(self) -> str:
-        """Devices, precision, batch and learning rate, none of which follows from another one."""
-        trainer, data = self.trainer, self.datamodule
-        name, world = trainer.strategy.root_device.type, trainer.world_size
-        sizes = {"labeled": data.batch_size, "unlabeled": data.batch_size * data.needs.unlabeled_ratio}
-        batch = " and ".join(f"{size} {kind}" for kind, size in sizes.items() if size)
-        each = " and ".join(f"{size // world}" for size in sizes.values() if size)
-        batch += f" in all, {each} on each device" if world > 1 else ""
-        several = trainer.accumulate_grad_batches
-        batch += f", {several} such batches in a step" if several > 1 else ""
-        rate = self.optimizer.parameters.get("lr", "by default")
-        devices = f"{world} devices" if world > 1 else "1 device"
-        return f"{devices} ({name}), {trainer.precision}, batch {batch}, learning rate {rate}"
+            unlabeled, rate = (
+                data.batch_size * data.needs.unlabeled_ratio,
+                self.optimizer.parameters.get("lr", "by default"),
+            )
+            say(f"training: {scale(self.trainer, data.batch_size, unlabeled, rate)}")
 
     def start_ema(self, decay: float) -> None:
         """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
@@ -441,20 +398,7 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
-        model = {**asdict(self.options), "backbone": self.backbone_name}
-        spec = {**asdict(self.spec), "class_names": list(self.spec.class_names)}
-        checkpoint["semisup"] = {
-            "format": checkpoint_file.FORMAT,
-            "spec": spec,
-            "model": model,
-            "strategy": self.strategy.name,
-            "ema_decay": self.ema.decay if self.ema else 0.0,
-            "targets_from": self.targets_from,
-            "evaluating_head": self.evaluating_head,
-            "phase": self.phases.saved(),
-            "data": self.datamodule.fingerprint.saved(),
-            "pictures": self.datamodule.preprocessing.saved(),
-        }
+        checkpoint["semisup"] = saved_classifier.description(self)
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -474,33 +418,7 @@ class Classifier(pl.LightningModule):
         Raises:
             InputError: the file is not a checkpoint that semisup wrote, or is cut short.
         """
-        checkpoint = checkpoint_file.read(path)
-        known = checkpoint["semisup"]
-        try:
-            spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
-            with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
-                module = cls(spec, model=ModelOptions(**known["model"]))
-                module.start_ema(known["ema_decay"])
-                module.on_load_checkpoint(checkpoint)
-            weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
-            if head := known.get("evaluating_head"):
-                _put_in_place(weights, str(head))
-            for name in weights.keys() - module.state_dict().keys():
-                del weights[name]
-            module.load_state_dict(weights)
-        except InputError as error:
-            raise InputError(f"{path} asks for a network that can't be built: {error}") from error
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
-        try:
-            module.trained_on = Fingerprint.restored(known.get("data"), len(spec.class_names))
-            if module.trained_on:
-                module._group(torch.from_numpy(module.trained_on.pools["labeled"].labels))
-            if "pictures" in known:  # of an earlier version where not
-                module.preprocessing = Preprocessing.restored(known["pictures"])
-        except InputError as error:
-            raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
-        return module.eval()
+        return saved_classifier.restore(cls, path)
 
     @staticmethod
     def saved(path: Path, sealed: bool = False) -> dict[str, Any]:
@@ -513,43 +431,4 @@ class Classifier(pl.LightningModule):
         Raises:
             InputError: as `from_checkpoint`, or it was changed.
         """
-        checkpoint = (checkpoint_file.read_sealed if sealed else checkpoint_file.read)(path)
-        known = checkpoint["semisup"]
-        return {**known, "epochs": int(checkpoint["epoch"]) + 1 - known.get("phase", {}).get("first_epoch", 0)}
-
-
-@contextmanager
-def _enough_images() -> Iterator[None]:
-    """Makes one clear error of a batch that is too small for batch normalisation to have a variance in."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise InputError(
-            "batch normalisation has no variance over one image, and a device has no more of them in a batch; type "
-            "--data.batch_size with 2 or more for each device, or another --model.backbone"
-        ) from error
-
-
-def _put_in_place(weights: dict[str, Tensor], head: str) -> None:
-    """Puts the weights of the head that evaluated where those of the network's are, in it and in its average."""
-    for network in ("network", "ema.average"):
-        for part in ("weight", "bias"):
-            if f"{network}.head.{part}" in weights:
-                weights[f"{network}.head.{part}"] = weights[f"{network}.extra.{head}.{part}"]
-
-
-def _room(weights: dict[str, Tensor], classes: int) -> int:
-    """Bytes that a classifier may take while it is built, whose weights a file holds.
-
-    A network is made, and made again in another memory format, by some backbones twice; beside it there are matrices of
-    classes by classes.
-
-    Raises:
-        InputError: these would be far larger than the network.
-    """
-    held, matrices = sum(x.nbytes for x in weights.values()), 64 * classes**2
-    small = matrices <= 64 * held + _ROOM
-    require(small, f"it has {classes:,} classes, and too few weights for so many")
-    return 4 * held + matrices + _ROOM
+        return saved_classifier.described(path, sealed)

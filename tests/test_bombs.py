@@ -218,7 +218,7 @@ def test_a_network_that_is_larger_than_its_weights_is_not_built(
             modes.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semisup.classifier.Bounded", Noted)
+        patch.setattr("semisup.saved_classifier.Bounded", Noted)
         with pytest.raises(InputError, match=r"x\.ckpt asks for a network that can't be built"):
             Classifier.from_checkpoint(asking(saved, tmp_path / "x.ckpt", **changes))
     assert max([mode.made for mode in modes], default=0) < 1 << 29

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "escape", "batch", "presentation", "selection", "randomness"},
     {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins"},
     {"data", "models", "features"},
-    {"classifier", "phases", "predict", "model", "tracking"},
+    {"classifier", "saved_classifier", "phases", "predict", "model", "tracking"},
     {"training"},
     {"figures", "report", "compare", "dashboard"},
     {"cli"},

@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from semisup import plugins
-from semisup.classifier import ModelOptions, OptimizerOptions
 from semisup.cli import SHORT, expand, merging, take
 from semisup.cli.build import DataOptions, arguments, instantiate
 from semisup.cli.config_file import config_text
@@ -28,6 +27,7 @@ from semisup.cli.verbs import VERBS
 from semisup.cli.yaml_files import Dumper, follow_moves, nest
 from semisup.errors import InputError, require
 from semisup.models.optim import SCHEDULES, Schedule
+from semisup.models.options import ModelOptions, OptimizerOptions
 from semisup.randomness import seed_libraries
 from semisup.runs.directory import run_of
 from semisup.runs.paths import local

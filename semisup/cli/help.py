@@ -80,7 +80,7 @@ def _topic(topic: str, argv: list[str]) -> str:
     if topic == "trainer":
         return _section("trainer (Lightning's Trainer):", "trainer.", _trainer())
     if topic == "model":
-        return _section("model:", "model.", source.describe("semisup.classifier:ModelOptions").options)
+        return _section("model:", "model.", source.describe("semisup.models.options:ModelOptions").options)
     if topic == "tracking":
         return _section("tracking:", "tracking.", source.describe("semisup.tracking:TrackingOptions").options)
     if topic == "optimizer":

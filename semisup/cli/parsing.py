@@ -14,12 +14,12 @@ from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
 
 from semisup import plugins
-from semisup.classifier import ModelOptions
 from semisup.cli import DEFAULTS
 from semisup.cli.plain import plain
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.models import SGD_OPTIONS
 from semisup.models.optim import SCHEDULES
+from semisup.models.options import ModelOptions
 from semisup.strategy import Strategy
 from semisup.tracking import TrackingOptions
 

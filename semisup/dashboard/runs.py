@@ -80,7 +80,7 @@ def only(values: Iterable[str], what: str, advice: str) -> str:
 
 
 def _only_in_wandb(run: Run) -> list[str]:
-    """What W&B was given and `metrics.csv` does not hold: pictures, and the rate (semisup/cli/fit.py).
+    """What W&B was given and `metrics.csv` does not hold: pictures, and the rate (semisup/cli/summary.py).
 
     W&B keeps pictures as `media/images/<name>_<step>_<hash>.png`.
     """

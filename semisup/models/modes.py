@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from semisup.errors import InputError
+
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
@@ -37,3 +39,17 @@ def frozen_batchnorm(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.track_running_stats = True
+
+
+@contextmanager
+def enough_images() -> Iterator[None]:
+    """Makes one clear error of a batch that is too small for batch normalisation to have a variance in."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "batch normalisation has no variance over one image, and a device has no more of them in a batch; type "
+            "--data.batch_size with 2 or more for each device, or another --model.backbone"
+        ) from error

@@ -1,0 +1,102 @@
+"""A classifier in a checkpoint: what is written down beside its weights, and how it is built from that again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from semisup.data.datamodule import DataSpec
+from semisup.data.fingerprint import Fingerprint
+from semisup.data.preprocessing import Preprocessing
+from semisup.errors import InputError, require
+from semisup.models.options import ModelOptions
+from semisup.runs import checkpoint_file
+from semisup.runtime.allocation import Bounded
+
+if TYPE_CHECKING:
+    from semisup.classifier import Classifier
+
+_ROOM = 256 << 20  # bytes, for what is small beside any network
+
+
+def description(module: Classifier) -> dict[str, Any]:
+    """What `restore` needs of a classifier beside its weights, in plain types that `weights_only` loading accepts."""
+    model = {**asdict(module.options), "backbone": module.backbone_name}
+    spec = {**asdict(module.spec), "class_names": list(module.spec.class_names)}
+    return {
+        "format": checkpoint_file.FORMAT,
+        "spec": spec,
+        "model": model,
+        "strategy": module.strategy.name,
+        "ema_decay": module.ema.decay if module.ema else 0.0,
+        "targets_from": module.targets_from,
+        "evaluating_head": module.evaluating_head,
+        "phase": module.phases.saved(),
+        "data": module.datamodule.fingerprint.saved(),
+        "pictures": module.datamodule.preprocessing.saved(),
+    }
+
+
+def described(path: Path, sealed: bool = False) -> dict[str, Any]:
+    """As `Classifier.saved`."""
+    checkpoint = (checkpoint_file.read_sealed if sealed else checkpoint_file.read)(path)
+    known = checkpoint["semisup"]
+    return {**known, "epochs": int(checkpoint["epoch"]) + 1 - known.get("phase", {}).get("first_epoch", 0)}
+
+
+def restore(cls: type[Classifier], path: Path) -> Classifier:
+    """As `Classifier.from_checkpoint`, of that class."""
+    checkpoint = checkpoint_file.read(path)
+    known = checkpoint["semisup"]
+    try:
+        spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
+        with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
+            module = cls(spec, model=ModelOptions(**known["model"]))
+            module.start_ema(known["ema_decay"])
+            module.on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them
+        if head := known.get("evaluating_head"):
+            _put_in_place(weights, str(head))
+        for name in weights.keys() - module.state_dict().keys():
+            del weights[name]
+        module.load_state_dict(weights)
+    except InputError as error:
+        raise InputError(f"{path} asks for a network that can't be built: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} contradicts itself ({repr(error)[:300]}); give a run directory") from error
+    try:
+        module.trained_on = Fingerprint.restored(known.get("data"), len(spec.class_names))
+        if module.trained_on:
+            module.group(torch.from_numpy(module.trained_on.pools["labeled"].labels))
+        if "pictures" in known:  # of an earlier version where not
+            module.preprocessing = Preprocessing.restored(known["pictures"])
+    except InputError as error:
+        raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
+    return module.eval()
+
+
+def _put_in_place(weights: dict[str, Tensor], head: str) -> None:
+    """Puts the weights of the head that evaluated where those of the network's are, in it and in its average."""
+    for network in ("network", "ema.average"):
+        for part in ("weight", "bias"):
+            if f"{network}.head.{part}" in weights:
+                weights[f"{network}.head.{part}"] = weights[f"{network}.extra.{head}.{part}"]
+
+
+def _room(weights: dict[str, Tensor], classes: int) -> int:
+    """Bytes that a classifier may take while it is built, whose weights a file holds.
+
+    A network is made, and made again in another memory format, by some backbones twice; beside it there are matrices of
+    classes by classes.
+
+    Raises:
+        InputError: these would be far larger than the network.
+    """
+    held, matrices = sum(x.nbytes for x in weights.values()), 64 * classes**2
+    small = matrices <= 64 * held + _ROOM
+    require(small, f"it has {classes:,} classes, and too few weights for so many")
+    return 4 * held + matrices + _ROOM
