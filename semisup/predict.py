@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from semisup.data.loader import EvaluationLoader
 from semisup.models.modes import evaluation_mode
+from semisup.runtime.ranks import gather_rows, synchronize_buffers
+from semisup.selection import Candidates, Rule, Selection
 
 if TYPE_CHECKING:
     from semisup.classifier import Classifier
@@ -38,3 +41,31 @@ def predict(
         batches = EvaluationLoader(pool, batch_size, rank, world, module.device)
         for batch in tqdm(batches, title, leave=False, unit="batch", disable=rank > 0 or None):  # None: by terminal
             yield batch.index, module.evaluate(batch.image.float() / 255).float().softmax(1)
+
+
+def select(
+    module: Classifier, pool: Pool, rule: Rule, soft: bool = False, title: str = "predicting", bins: int = 10
+) -> tuple[Candidates, Tensor]:
+    """The images of a pool that a rule selects by what is predicted of them, the same on every rank.
+
+    Args:
+        module: the classifier, in a fit.
+        pool: the images; nothing is kept of those that are not selected.
+        rule: what selects (semisup/selection.py).
+        soft: their targets are the predicted probabilities, and not the most probable classes.
+        title: of the progress bar.
+        bins: of the histogram.
+
+    Returns:
+        Those that are selected, on the CPU, and the share of the pool in each bin of confidence from 0 to 1, (bins,).
+    """
+    data, best, histogram = module.datamodule, Selection(rule), torch.zeros(bins, device=module.device)
+    synchronize_buffers(module)
+    for rows, p in predict(module, pool, data.eval_batch_size, *data.rank, title=title):
+        confidence, predicted = p.max(1)
+        histogram += torch.histc(confidence, bins, 0, 1)
+        best.add(Candidates(rows, confidence, predicted, p if soft else predicted))
+    chosen = best.selected().map(gather_rows)  # the best of every rank, and so the best of all among them
+    total = module.trainer.strategy.reduce(histogram, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return chosen.at(rule(chosen)).map(Tensor.cpu), total.cpu() / len(pool)

@@ -17,7 +17,7 @@ rules:
     top_k_overall     the `top_k` most confident images
     top_k_per_class   the `top_k` most confident images of every predicted class
     percentile        the most confident 20 %, in the next round 40 %, and so on up to all: curriculum labeling
-                      (Cascante-Bonilla et al. 2020, arXiv 2001.06001; here without restarting the weights)
+                      (Cascante-Bonilla et al. 2020, arXiv 2001.06001; with its restarts that is `curriculum`)
 
 In rounds the loss is L = CE(labeled) + alpha(t) CE(pseudo-labeled), each a mean over its images, alpha rising linearly
 from 0 to `weight` (Lee 2013, "Pseudo-Label", equations 15 and 16).
@@ -39,13 +39,11 @@ from semisup.data.loader import TrainLoader
 from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.losses import cross_entropy, linear_ramp
-from semisup.predict import predict
+from semisup.predict import select
 from semisup.runtime.console import say
-from semisup.runtime.ranks import gather_rows, synchronize_buffers
-from semisup.selection import Candidates, Rule, Selection
+from semisup.selection import Rule
 from semisup.strategy import Loss, LossStrategy, Phase
 
-_PERCENT = 20  # of the pool that every round of the curriculum adds
 _BINS = 10  # of the confidence histogram
 
 
@@ -68,6 +66,7 @@ class PseudoLabel(LossStrategy):
         restart: that second training begins with fresh weights, and not with those of the first.
     """
 
+    percent = 20  # of the pool that every round of the curriculum adds
     presentation = "strategies.pseudolabel_figures:PRESENTATION"
 
     def __init__(
@@ -184,7 +183,8 @@ class PseudoLabel(LossStrategy):
         """Counts what the epoch trained on, and a round, where one is due."""
         assert isinstance(pl_module, Classifier)
         if self.after == "training":
-            self.trained_ = self.rows_ if pl_module.phase.labeled else self.trained_
+            if pl_module.phase.labeled:
+                self.trained_ = torch.cat([self.trained_, self.rows_]).unique()
             return
         loader = trainer.train_dataloader
         assert isinstance(loader, TrainLoader)
@@ -199,19 +199,10 @@ class PseudoLabel(LossStrategy):
         data, classes = module.datamodule, len(module.spec.class_names)
         pool = data.pools.without_label
         assert pool is not None
-        best = Selection(self._rule(number, len(pool), classes))
-        histogram = torch.zeros(_BINS, device=module.device)
-        synchronize_buffers(module)
-        title = f"pseudolabel: round {number + 1}"
-        for rows, p in predict(module, pool, data.eval_batch_size, *data.rank, title=title):
-            confidence, predicted = p.max(1)
-            histogram += torch.histc(confidence, _BINS, 0, 1)
-            best.add(Candidates(rows, confidence, predicted, p if self.soft else predicted))
-        chosen = best.selected().map(gather_rows)  # the best of every rank, and so the best of all among them
-        chosen = chosen.at(best.rule(chosen)).map(Tensor.cpu)
+        rule, title = self._rule(number, len(pool), classes), f"pseudolabel: round {number + 1}"
+        chosen, share = select(module, pool, rule, self.soft, title, _BINS)
         self.rows_, self.targets_ = chosen.rows, chosen.targets
         data.relabeled.assign(self.rows_, self.targets_)
-        share = module.trainer.strategy.reduce(histogram, reduce_op="sum").cpu() / len(pool)
         self._report(module, number, len(pool), share, chosen.predicted)
 
     def _rule(self, number: int, size: int, classes: int) -> Rule:
@@ -224,7 +215,7 @@ class PseudoLabel(LossStrategy):
             case "top_k_per_class":
                 return lambda c: selection.top_per_class(c.confidence, c.predicted, self.top_k, classes)
             case "percentile":
-                k = min(100, _PERCENT * (number + 1)) * size // 100
+                k = min(100, self.percent * (number + 1)) * size // 100
                 return lambda c: selection.top_overall(c.confidence, k)
 
     def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, predicted: Tensor) -> None:

@@ -13,6 +13,8 @@ COMMON: dict[str, Any] = {"ratio": 2, "threshold": 0.4, "ema_decay": 0.9, "ramp"
 OWN: dict[str, dict[str, Any]] = {
     "supervised": {"ema_decay": 0.0},
     "pseudolabel": {"warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 4, "ratio": 1},
+    "curriculum": {"step": 50},
+    "noisystudent": {"generations": 1, "ratio": 1},
     "kmeans": {"patches_per_image": 20},
     "remixmatch": {"copies": 2, "ramp": 0.5},
     "regmixmatch": {"mix_threshold": 0.5},
