@@ -99,7 +99,7 @@ class MNIST(DataModule):
             with gzip.open(found[0]) if found[0].suffix else found[0].open("rb") as file:
                 content = file.read(_LARGEST + 1)
             require(len(content) <= _LARGEST, f"it unpacks to more than {_LARGEST:,} bytes")
-            shape = np.frombuffer(content, ">i4", content[3], offset=4)
+            shape = np.frombuffer(content, ">u4", content[3], offset=4)  # a negative size would be any size to NumPy
             require(content[:3] == b"\0\0\x08", "it doesn't begin as a file of bytes")
             return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
         except (OSError, EOFError, ValueError, IndexError, ZlibError) as error:

@@ -112,6 +112,8 @@ def test_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("train-images-idx3-ubyte", b""),
         ("train-images-idx3-ubyte", b"\0\0\x08\x03" + struct.pack(">3i", 200, 28, 28) + bytes(5)),
+        ("t10k-images-idx3-ubyte", struct.pack(">4i", 2051, -200, 28, 28) + bytes(30 * 784)),
+        ("t10k-labels-idx1-ubyte", struct.pack(">2i", 2049, -1) + bytes(30)),
         ("t10k-labels-idx1-ubyte", b"<html>not found</html>"),
     ],
 )
