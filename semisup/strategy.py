@@ -45,8 +45,9 @@ How methods say themselves:
     MixMatch       the same two draws; one draw of Beta and one permutation mix both streams with the gathered batch
     FlexMatch      `status_ = full((len(pool),), -1)` made in `setup`; written at the gathered batch.unlabeled.index
     CoMatch        modules={"projection": ...}, two strong views, memory banks `bank_p_`, `bank_z_` of gathered rows
-    SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image; keys from module.teacher
-    ABC            a `TermStrategy` with modules={"balanced_head": ...} that reads the owner's features and mask
+    SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image, by batch.labeled.index
+    ABC            a `TermStrategy` with modules={"balanced_head": ...}, which evaluates, on the owner's features
+    DebiasPL       `refines` the owner's logits before targets are made of them
     Exemplar       a first phase: `Phase(loss=..., labeled=..., optimizer=..., validated=False, end=...)`
     curriculum     six phases, all but the first with `restart=True`; each one's `end` relabels, the next serves that
 
