@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def expand(argv: Iterable[str]) -> list[str]:
         short = option != group and group in SHORT
         expanded.append(f"{option}.{SHORT[group]}{equals}{value}" if short else argument)
     return expanded
+
+
+def leading(argv: Iterable[str]) -> list[str]:
+    """What stands before the first option; `-` alone is none."""
+    return list(takewhile(lambda argument: argument == "-" or not argument.startswith("-"), argv))
 
 
 def take(argv: list[str], name: str) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from semisup import plugins
-from semisup.cli import SHORT, expand, merging, take
+from semisup.cli import SHORT, expand, leading, merging, take
 from semisup.cli.build import DataOptions, arguments, instantiate
 from semisup.cli.config_file import config_text
 from semisup.cli.parsing import exists, option_parser, parse_args, types, unknown
@@ -143,6 +143,10 @@ def parse(verb: str, argv: list[str]) -> Config:
 def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]]:
     """What this one invocation reads and writes, and the other arguments."""
     own: dict[str, Any] = {}
+    if verb != "fit" and (named := leading(args)):
+        alone = len(named) == 1 and not take(args, "ckpt_path")[0]
+        require(alone, f"type one RUN to {verb}, and options behind it; found {' '.join(named)}")
+        args = ["--ckpt_path", *args]
     for option in VERBS[verb].options:
         name, choices = option.name, option.type.split("|") if option.type.islower() else ()
         if not option.type:
@@ -155,5 +159,5 @@ def _verb_options(verb: str, args: list[str]) -> tuple[dict[str, Any], list[str]
         if own.get(name) and own[name] != "auto":
             own[name] = str(local(own[name]))
     require(own.get("resume_data") != "remap" or own["resume"], "--resume_data remap goes with --resume RUN")
-    require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} --ckpt_path PATH, of a run or a checkpoint")
+    require(verb == "fit" or own["ckpt_path"], f"type semisup {verb} RUN, with the path of a run or of a checkpoint")
     return own, args

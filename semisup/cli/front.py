@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from semisup import __version__
-from semisup.cli import expand, help
+from semisup.cli import expand, help, leading
 from semisup.cli.verbs import VERBS, Parser
 from semisup.errors import InputError, did_you_mean
 from semisup.escape import printable
@@ -57,17 +57,21 @@ def _run(argv: list[str]) -> None:
     elif name == "--version":
         print(__version__)
     elif name in VERBS:
-        (_configure if VERBS[name].options else _parse)(name, rest)
+        of_files = VERBS[name].of_files if len(leading(rest)) > 1 else ""
+        if of_files or not VERBS[name].options:
+            _parse(name, rest, of_files)
+        else:
+            _configure(name, rest)
     elif name.startswith("-"):
         raise InputError(f"the verb comes first: semisup VERB {name}; there are: {', '.join(VERBS)}")
     else:
         raise InputError(f"there is no verb {name!r}{did_you_mean(name, VERBS)}")
 
 
-def _parse(name: str, argv: list[str]) -> None:
-    """Runs a verb that has a parser of its own."""
+def _parse(name: str, argv: list[str], of_files: str) -> None:
+    """Runs a verb that has a parser of its own, or has one where files are named."""
     verb = VERBS[name]
-    module, parser = _module(name), Parser(f"semisup {name}", description=verb.sentence, allow_abbrev=False)
+    module, parser = _module(of_files or name), Parser(f"semisup {name}", description=verb.sentence, allow_abbrev=False)
     parser.given = argv
     module.add_options(parser)
     module.run(*(parser.parse_known_args(argv) if verb.passes_on else (parser.parse_args(argv),)))
@@ -93,4 +97,5 @@ def _configure(name: str, argv: list[str]) -> None:
 
 
 def _module(name: str) -> Any:
-    return import_module(f"semisup.cli.{VERBS[name].module or name.replace('-', '_')}")
+    module = VERBS[name].module if name in VERBS else ""
+    return import_module(f"semisup.cli.{module or name.replace('-', '_')}")

@@ -22,6 +22,7 @@ class Verb:
             parser of its own (`add_options`), and whose function is given what that has parsed.
         examples: of what to type.
         module: of `semisup.cli`, whose function `run` does it; that of the verb's name where empty.
+        of_files: of `semisup.cli`, a module with a parser of its own that does it where files are named behind the RUN.
         passes_on: what its own parser does not know are options of `semisup fit`, and `run` is given them as well.
         prints: its result is what it prints, and not what it writes.
     """
@@ -30,6 +31,7 @@ class Verb:
     options: tuple[Option, ...] = ()
     examples: tuple[str, ...] = ()
     module: str = ""
+    of_files: str = ""
     passes_on: bool = False
     prints: bool = True
 
@@ -53,7 +55,12 @@ class Parser(ArgumentParser):
         raise InputError(f"{message}; `{self.prog} --help` tells more")
 
 
-_CHECKPOINT = Option("ckpt_path", "RUN|FILE", "(required)", "a run directory or a checkpoint; its config.yaml is read")
+_CHECKPOINT = Option(
+    "ckpt_path",
+    "RUN|FILE",
+    "(required)",
+    "a run directory or a checkpoint, which can be typed first and without --ckpt_path; its config.yaml is read",
+)
 VERBS = {
     "fit": Verb(
         "train a classifier",
@@ -84,17 +91,17 @@ VERBS = {
     "validate": Verb(
         "score a run on the validation images",
         (_CHECKPOINT,),
-        ("semisup validate --ckpt_path RUN",),
+        ("semisup validate RUN",),
         "evaluate",
     ),
     "test": Verb(
         "score a run on the test images",
         (_CHECKPOINT,),
-        ("semisup test --ckpt_path RUN", "semisup test --ckpt_path RUN/checkpoints/last.ckpt"),
+        ("semisup test RUN", "semisup test RUN/checkpoints/last.ckpt --data.root elsewhere"),
         "evaluate",
     ),
     "predict": Verb(
-        "write a run's predictions to a file",
+        "write a run's predictions to a file, of its data or of the pictures that are named",
         (
             _CHECKPOINT,
             Option("out", "FILE", "None", "where to write"),
@@ -102,7 +109,11 @@ VERBS = {
             Option("on", "test|val|unlabeled", "test", "the images to predict"),
             Option("force", "", "", "write over a file that isn't one of predictions as well"),
         ),
-        ("semisup predict --ckpt_path RUN --out submission.csv --format kaggle",),
+        (
+            "semisup predict RUN --out submission.csv --format kaggle",
+            "semisup predict RUN new-pictures/ --least_sure_first    # `semisup predict RUN PICTURE --help` tells more",
+        ),
+        of_files="predict_pictures",
     ),
     "figures": Verb("draw the pictures of one or more runs"),
     "report": Verb("write the report of one or more runs, as LaTeX, HTML and Markdown"),
