@@ -327,7 +327,7 @@ class Composition:
             require(
                 not part.refines or (self.owner is not None and self.owner.refinable),
                 f"{name} refines targets, which {next(iter(owners), 'supervised training')} does not let others do; "
-                f"compose it with a strategy that does, as in --strategy fixmatch+{name}",
+                f"compose it with a strategy that does, as in --strategy NAME+{name}",
             )
         heads = {name: term.evaluating_head for name, term in self.terms.items() if term.evaluating_head}
         require(len(heads) < 2, f"{' and '.join(heads)} each evaluate by a head of their own; type one of them")
