@@ -18,7 +18,7 @@ PRESENTATION = Presentation(
         Figure("surrogate", "Samples of surrogate classes, a class a row", "strategies.exemplar_figures:surrogate"),
         Figure(
             "pretraining",
-            "Pretraining on surrogate classes; its steps end before 0",
+            "Pretraining on surrogate classes",
             panels=(
                 line("Pretraining: loss", "pretrain/loss"),
                 line("Pretraining: accuracy on surrogate classes", "pretrain/surrogate_accuracy"),

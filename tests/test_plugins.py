@@ -133,6 +133,22 @@ def test_describe_imports_nothing(install: Install) -> None:
     assert "d0_m" not in sys.modules
 
 
+def test_an_attribute_is_that_of_the_class_or_of_its_nearest_base(install: Install) -> None:
+    base = """
+        raise SystemError
+        class Top:
+            x: str = "top"
+            y = "of the top"
+        class Base(Top):
+            x = "base"
+    """
+    classes = "from d00_b import Base\nclass A(Base): x: int = 3\nclass B(A): x = 'own'\nclass C: pass\n"
+    install("d00", {}, d00_b=base, d00_m=classes)
+    found = {name: [source.attribute(f"d00_m:{cls}", name) for cls in "ABCD"] for name in ("x", "y", "z")}
+    assert found == {"x": ["base", "own", "", ""], "y": ["of the top"] * 2 + ["", ""], "z": [""] * 4}
+    assert source.attribute("no_such_module:A", "x") == "" and "d00_b" not in sys.modules
+
+
 def test_parameters_of_init(install: Install) -> None:
     source = '''
         from typing import Literal, Optional, Union

@@ -69,7 +69,6 @@ _SECTIONS = (
         "Training",
         (
             line("Loss", "train/loss"),
-            line("Parts of the loss", "train/loss_*"),
             line("Accuracy on the labeled images", "train/accuracy"),
             line("k nearest neighbours, validation", "val/knn_accuracy"),
         ),

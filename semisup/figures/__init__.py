@@ -57,6 +57,11 @@ FIGURES = (
         ),
         section="Pseudo-labels",
     ),
+    Figure(
+        "losses",
+        "Parts of the loss, and what terms that were added to it log",
+        panels=(line("Parts of the loss", "train/loss_*"), line("Terms that were added", "train/*/*")),
+    ),
 )
 CURVES = Figure("curves", "Training loss and validation accuracy of all runs", f"{_GALLERY}:draw_curves")
 
