@@ -41,7 +41,7 @@ def surrogate(run: RunArtifacts) -> Parts:
     from semisup.figures.surrogate import surrogate, whole_patches
     from semisup.randomness import Draw, permutation
 
-    state, options, pools = run.state("Exemplar"), run.options["exemplar"], run.data.pools
+    state, options, pools = run.state("Exemplar"), run.config["exemplar"], run.data.pools
     rows, centres = state["rows"], state["centres"]
     pool, count, per_class = pools.without_label or pools.labeled, len(rows), options["samples_per_class"]
     there = count > 0 and int(rows.min()) >= 0 and int(rows.max()) < len(pool)

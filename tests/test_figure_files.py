@@ -189,7 +189,7 @@ def test_embedded_images_are_labeled_and_never_test() -> None:
     assert val is not None and what == "180 validation and 40 training images"
     expected = {(x.numpy().tobytes(), int(k)) for pool in (val, labeled) for x, k in zip(*both(pool), strict=True)}
     assert {(x.numpy().tobytes(), int(k)) for x, k in zip(images, target, strict=True)} == expected
-    assert len(target) == 220 and labeled_images(data, most=100)[2] == "100 validation images"
+    assert len(target) == 220 and labeled_images(data, count=100)[2] == "100 validation images"
 
 
 def both(pool: object) -> tuple[torch.Tensor, torch.Tensor]:

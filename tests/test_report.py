@@ -303,6 +303,22 @@ def test_arms_are_named_by_what_sets_them_apart(quick: None, tmp_path: Path) -> 
     assert f"pseudolabel (threshold 0.9) differs from {of_escaped(against)} also in `trainer.max_epochs`." in text
 
 
+def test_runs_over_data_that_has_moved_are_one_arm(quick: None, tmp_path: Path) -> None:
+    """Where its digest is known to be the same; other data in another place, and nobody knows what, stay apart."""
+    runs = [
+        make_run(tmp_path, "supervised", seed, data__root=root) for seed, root in enumerate(("/a", "/b", "/c", "/d"))
+    ]
+    for run, digest in zip(runs, ("1 2", "1 2", "1 3", ""), strict=True):
+        (run / "environment.txt").write_text((run / "environment.txt").read_text() + f"data: {digest}\n" * bool(digest))
+    report(*runs, "--out", tmp_path / "out")
+    rows = found_tables(tmp_path / "out")["Accuracy in percent, mean ± standard deviation over seeds"][1:]
+    assert [row[:2] for row in rows] == [
+        ["supervised (data.root /a)", "0, 1"],
+        ["supervised (data.root /c)", "2"],
+        ["supervised (data.root /d)", "3"],
+    ]
+
+
 def of_escaped(text: str) -> str:
     return text.replace("_", r"\_")
 

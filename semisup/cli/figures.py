@@ -17,9 +17,8 @@ from semisup import figures, plugins
 from semisup.cli import add_output
 from semisup.errors import InputError, did_you_mean, require
 from semisup.figures import CURVES
-from semisup.runs import run_files
-from semisup.runs.directory import run_of
 from semisup.runs.paths import local, output_folder
+from semisup.runs.run import Run
 
 if TYPE_CHECKING:
     from semisup.data.datamodule import DataModule
@@ -72,15 +71,15 @@ def run(request: Namespace) -> None:
         [name for depth in ("", "*/*/")[: 1 + several] for name in patterns(depth, known if only is None else [only])],
     )
     with ExitStack() as stack:
-        for folder in [request.out] if request.out else dict.fromkeys(one.run / "figures" for one in runs):
+        for folder in [request.out] if request.out else dict.fromkeys(one.run.directory / "figures" for one in runs):
             stack.enter_context(output_folder(folder, names, request.force, asked=bool(request.out)))
         out = local(request.out) if request.out else None
         for one in runs:
-            folder = out / one.name if out and several else out or one.run / "figures"
+            folder = out / one.name if out and several else out or one.run.directory / "figures"
             mine = {name: figure for name, figure in figures.of_run(one).items() if only in (None, name)}
             drawn += len(draw(folder, mine, one, f"{one.name}: " if several else "")[0])
         if only in (None, CURVES.name):
-            drawn += len(draw(out or runs[0].run / "figures", {CURVES.name: CURVES}, runs)[0])
+            drawn += len(draw(out or runs[0].run.directory / "figures", {CURVES.name: CURVES}, runs)[0])
     require(drawn > 0, "there was nothing to draw; the lines above say why")
 
 
@@ -128,7 +127,5 @@ def open_data(path: Path, root: Path | None) -> DataModule:
     from semisup.cli.build import build_data
     from semisup.cli.config import parse
 
-    found = run_of(path)
-    known = found is not None and run_files.is_there(found / "config.yaml")
-    require(known, f"{found} has no config.yaml to say which data")
+    _ = Run.of(path).config  # which says which data
     return build_data(parse("validate", ["--ckpt_path", str(path), *(["--data.root", str(root)] if root else [])]).data)

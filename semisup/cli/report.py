@@ -45,7 +45,7 @@ def run(request: Namespace) -> None:
 
     from semisup.cli.figures import captions, open_data, patterns
     from semisup.figures.artifacts import RunArtifacts
-    from semisup.report import arms, runs
+    from semisup.report.arms import arms
     from semisup.report.html import html
     from semisup.report.latex import latex
     from semisup.report.markdown import markdown
@@ -55,16 +55,16 @@ def run(request: Namespace) -> None:
     from semisup.runtime.console import say
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = [RunArtifacts(local(path), lambda path: open_data(path, request.root), device) for path in request.runs]
-    for material in found:
-        named = material.path.resolve()
-        require(named == material.run.resolve(), f"{material.path} is a part of a run; type {shell(material.run)}")
-    materials = list({material.run.resolve(): material for material in found}.values())  # a run named twice is one
-    usual = materials[0].run / "report" if len(materials) == 1 else "report"
+    given = [RunArtifacts(local(path), lambda path: open_data(path, request.root), device) for path in request.runs]
+    for one in given:
+        named, directory = one.path.resolve(), one.run.directory
+        require(named == directory.resolve(), f"{one.path} is a part of a run; type {shell(directory)}")
+    artifacts = list({one.run.directory.resolve(): one for one in given}.values())  # a run named twice is one
+    usual = artifacts[0].run.directory / "report" if len(artifacts) == 1 else "report"
     names = [f"report.{kind}" for kind in ("tex", "html", "md")]
     names += [name for folder in ("figures/", "figures/*/") for name in patterns(folder, captions())]
     with output_folder(request.out or usual, names, request.force, asked=bool(request.out)) as out:
-        groups = arms.arms([runs.read(material) for material in materials])
+        groups = arms(artifacts)
         content = report(groups, _draw(groups, out))
         for name, text in (("tex", latex(content)), ("html", html(content, out)), ("md", markdown(content))):
             path = out / f"report.{name}"
@@ -83,14 +83,14 @@ def _draw(arms: Sequence[Arm], out: Path) -> Pictures:
 
     out.mkdir(parents=True, exist_ok=True)
     curves = figures.CURVES
-    drawn, left_out = draw(out / "figures", {curves.name: curves}, [r.material for arm in arms for r in arm.runs])
+    drawn, left_out = draw(out / "figures", {curves.name: curves}, [one for arm in arms for one in arm.artifacts])
     reasons = {"all runs": {name: why for why, names in left_out.items() for name in names}} if left_out else {}
     together = [_picture(path, curves, out) for path in drawn.get(curves.name, [])]
     pictures: dict[str, list[Picture]] = {}
     seen: set[bytes] = set()
     for number, arm in enumerate(arms, 1):
         slug = re.sub(r"\W+", "-", arm.name, flags=re.ASCII).strip("-")
-        folder, run = out / "figures" / f"{number}-{slug}", arm.example.material
+        folder, run = out / "figures" / f"{number}-{slug}", arm.example
         mine = figures.of_run(run)
         drawn, left_out = draw(folder, mine, run, f"{arm.name}: " if len(arms) > 1 else "")
         for name, paths in drawn.items():

@@ -19,16 +19,16 @@ from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.predict import predict
 from semisup.randomness import permutation
-from semisup.runs import checkpoint_file, run_files, safe_yaml
-from semisup.runs.directory import find_checkpoint, run_of
-from semisup.runs.reading import read_metrics
+from semisup.runs import checkpoint_file
+from semisup.runs.directory import find_checkpoint
+from semisup.runs.run import Run
 
 _EMBEDDED = 1000  # images
 Parts = Iterator[tuple[str, Figure]]  # what a figure's function yields: a part's name, empty for the only one, and it
 
 
 class RunArtifacts:
-    """A run's metrics, checkpoint and data, each opened when a figure first asks for it.
+    """A run, and what only torch can open of it: its checkpoint and its data, each when a figure first asks for it.
 
     Args:
         path: a run directory, or a checkpoint in one.
@@ -43,22 +43,18 @@ class RunArtifacts:
     _judged_on: ClassVar[dict[str, str]] = {"test": "test images", "val": "validation images"}
 
     def __init__(self, path: Path, open_data: Callable[[Path], DataModule], device: torch.device) -> None:
-        run = run_of(path)
-        if run is None:
-            raise InputError(f"{path} is neither a run directory nor a file in one; type the path of a run")
-        self.path, self.run, self._open_data, self._device = path, run, open_data, device
+        self.path, self.run, self._open_data, self._device = path, Run.of(path), open_data, device
 
     @property
     def name(self) -> str:
-        """The strategy and the directory's own name, which holds time and seed."""
-        return f"{self.run.parent.name}/{self.run.name}"
+        """As `Run.name`."""
+        return self.run.name
 
-    @cached_property
+    @property
     def metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv`."""
-        found = read_metrics(self.run)
-        require(bool(found), "there is no metrics.csv, or nothing in it")
-        return found
+        """The rows of `metrics.csv`, of which there are some."""
+        require(bool(self.run.metrics), "there is no metrics.csv, or nothing in it")
+        return self.run.metrics
 
     @cached_property
     def checkpoint(self) -> Path:
@@ -75,18 +71,16 @@ class RunArtifacts:
         """The classifier of the checkpoint, on the device."""
         return Classifier.from_checkpoint(self.checkpoint).to(self._device)
 
-    @cached_property
-    def options(self) -> dict[str, Any]:
-        """What the run was configured with, by its `config.yaml`."""
-        path = self.run / "config.yaml"
-        require(run_files.is_there(path), f"there is no {path}")
-        return safe_yaml.read_run(path)
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was configured with, as `Run.config`."""
+        return self.run.config
 
     @cached_property
     def strategies(self) -> list[str]:
         """The names of the strategies that it was trained with; none where nothing says so."""
         with suppress(InputError, KeyError):
-            return plugins.split_names(str(self.options["strategy"]))
+            return plugins.split_names(str(self.config["strategy"]))
         return []
 
     def state(self, strategy: str) -> dict[str, Any]:
@@ -126,7 +120,7 @@ def predicted(module: Classifier, pool: Pool, batch_size: int) -> tuple[Tensor, 
     return torch.cat([p.cpu() for _, p in predict(module, pool, batch_size)]), pool.labels
 
 
-def labeled_images(data: DataModule, most: int = _EMBEDDED) -> tuple[Tensor, Tensor, str]:
+def labeled_images(data: DataModule, count: int = _EMBEDDED) -> tuple[Tensor, Tensor, str]:
     """Images (N, C, H, W) uint8 whose classes (N,) int64 are known, and what they are called.
 
     Validation images come first, since the network was not fitted to them; what is missing is taken from the labeled
@@ -134,14 +128,14 @@ def labeled_images(data: DataModule, most: int = _EMBEDDED) -> tuple[Tensor, Ten
 
     Args:
         data: the dataset.
-        most: how many images.
+        count: how many images.
     """
     images, targets, parts = [], [], []
     for pool, name in ((data.pools.val, "validation"), (data.pools.labeled, "training")):
-        if pool and pool.scorable and most > 0:
-            rows = permutation(len(pool), data.seed, "figures", name)[:most]
+        if pool and pool.scorable and count > 0:
+            rows = permutation(len(pool), data.seed, "figures", name)[:count]
             images.append(pool.gather(rows).contiguous())
             targets.append(pool.labels[rows])
             parts.append(f"{len(rows):,} {name}")
-            most -= len(rows)
+            count -= len(rows)
     return torch.cat(images), torch.cat(targets), f"{' and '.join(parts)} images"

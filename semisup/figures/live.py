@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from semisup.classifier import Classifier
 from semisup.errors import require
 from semisup.figures.artifacts import RunArtifacts
+from semisup.runs.run import Run
 from semisup.tracking.record import MetricsCSV
 
 
@@ -27,7 +28,8 @@ class Live(RunArtifacts):
 
     def __init__(self, trainer: pl.Trainer, module: Classifier, epochs: int) -> None:
         records = [logger.run_dir for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
-        self.path = self.run = records[0] if records else Path(trainer.default_root_dir)
+        self.path = records[0] if records else Path(trainer.default_root_dir)
+        self.run = Run(self.path)
         self.module, self.data, self.epochs = module, module.datamodule, epochs
         self.strategies = [*module.strategy.parts]
 

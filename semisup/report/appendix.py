@@ -7,15 +7,14 @@ from typing import Any
 
 import yaml
 
-from semisup.report.arms import Arm, essential
+from semisup.report.arms import Arm
 from semisup.report.content import Block, Code, Listing, Section, paragraph, table
-from semisup.report.runs import Run
-from semisup.runs.environment import fit_command
+from semisup.runs.run import Run
 
 
 def configuration(arms: Sequence[Arm]) -> Section:
     """The options that all arms share, and those of each arm by itself."""
-    everyone = [essential(arm.runs[0].options) for arm in arms]
+    everyone = [arm.options for arm in arms]
     first, *others = everyone
     shared = {name: x for name, x in first.items() if all(name in o and o[name] == x for o in others)}
     blocks: list[Block] = [
@@ -49,7 +48,7 @@ def environment(runs: Sequence[Run]) -> Section:
         for block in run.environment:
             for name, value in block.items():
                 if name == "command":
-                    commands[fit_command(value)] = None
+                    commands[value] = None
                 elif name != "date":
                     facts.setdefault(name, {})[value] = None
     blocks: list[Block] = []

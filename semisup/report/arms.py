@@ -9,10 +9,13 @@ from typing import Any
 
 from semisup import plugins
 from semisup.errors import InputError, require
-from semisup.report.runs import Run, Split
+from semisup.escape import shell
+from semisup.figures.artifacts import RunArtifacts
 from semisup.runs.directory import Which
-from semisup.runs.options import identity
-from semisup.runs.statistics import Interval, spread, t_interval
+from semisup.runs.options import settle_places
+from semisup.runs.redaction import shown
+from semisup.runs.run import Run, Split
+from semisup.runs.statistics import Difference, paired
 
 SUPERVISED = "supervised"
 # Options of data that leave open which images there are, and which of them are labeled.
@@ -25,21 +28,23 @@ class Arm:
 
     Attributes:
         name: the strategy, and what sets it apart from other arms of that strategy.
-        runs: by their seed.
+        options: those that determine what the runs learn, flat, without the seed; secrets replaced by `***`.
+        artifacts: of each run, by their seed.
     """
 
     name: str
-    runs: tuple[Run, ...]
+    options: dict[str, Any]
+    artifacts: tuple[RunArtifacts, ...]
 
     @property
-    def example(self) -> Run:
+    def runs(self) -> list[Run]:
+        """The runs."""
+        return [one.run for one in self.artifacts]
+
+    @property
+    def example(self) -> RunArtifacts:
         """The run that stands for all where one is to be shown: the first that is finished, chosen by nothing else."""
-        return next((run for run in self.runs if run.finished), self.runs[0])
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options that the runs share."""
-        return essential(self.runs[0].options)
+        return next((one for one in self.artifacts if one.run.finished), self.artifacts[0])
 
     @property
     def strategy(self) -> str:
@@ -48,66 +53,48 @@ class Arm:
 
     def accuracies(self, which: Which, split: Split) -> dict[int, float]:
         """Seed -> accuracy in percent, of the runs that are finished and were scored."""
-        found = {run.seed: run.accuracy(which, split) for run in self.runs if run.finished}
-        return {seed: accuracy for seed, accuracy in found.items() if accuracy is not None}
+        by_seed = {run.seed: run.accuracy(which, split) for run in self.runs}
+        return {seed: accuracy for seed, accuracy in by_seed.items() if accuracy is not None}
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How much better one arm is than another, from the runs of both with the same seed.
-
-    Attributes:
-        pairs: seed -> difference in percentage points.
-    """
-
-    pairs: dict[int, float]
-
-    @property
-    def mean(self) -> float:
-        """The mean difference."""
-        return spread([*self.pairs.values()])[0]
-
-    @property
-    def error(self) -> float | None:
-        """Its standard error; None of a single pair, which doesn't tell how much differences scatter."""
-        _, sd = spread([*self.pairs.values()])
-        return None if sd is None else sd / len(self.pairs) ** 0.5
-
-    @property
-    def interval(self) -> Interval:
-        """Its 95 % confidence interval by Student's t distribution, without ends where there can't be one."""
-        return t_interval([*self.pairs.values()])
-
-
-def arms(runs: Sequence[Run]) -> list[Arm]:
+def arms(artifacts: Sequence[RunArtifacts]) -> list[Arm]:
     """Groups runs into arms, the supervised ones first, then in the order given.
 
     Raises:
-        InputError: runs are of different data, or two runs of an arm have the same seed.
+        InputError: a run has no options or no metrics, runs are of different data, or two of an arm have the same seed.
     """
-    of_data = {run.data: run for run in reversed(runs)}
+    options = [_essential(one) for one in artifacts]
+    of_data = {one.run.data: one.run for one in reversed(artifacts)}
     if len(of_data) > 1:
-        found = "; ".join(f"{name}: {run.material.run}" for name, run in sorted(of_data.items()))
+        said = "; ".join(f"{name}: {run.directory}" for name, run in sorted(of_data.items()))
         raise InputError(
-            f"the runs are of different data, whose accuracies can't be compared ({found}); type semisup report once "
+            f"the runs are of different data, whose accuracies can't be compared ({said}); type semisup report once "
             f"for each of {', '.join(sorted(of_data))}"
         )
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(json.dumps(essential(run.options), sort_keys=True, default=str), []).append(run)
-    found_arms = sorted(groups.values(), key=lambda group: group[0].strategy != SUPERVISED)
-    for group in found_arms:
-        _check_seeds(group)
-    options = [essential(group[0].options) for group in found_arms]
+    settle_places(options, [one.run.data_digest for one in artifacts])
+    groups: dict[str, tuple[dict[str, Any], list[RunArtifacts]]] = {}
+    for own, one in zip(options, artifacts, strict=True):
+        groups.setdefault(json.dumps(own, sort_keys=True, default=str), (own, []))[1].append(one)
+    ordered = sorted(groups.values(), key=lambda group: group[0]["strategy"] != SUPERVISED)
+    for _, group in ordered:
+        _check_seeds([one.run for one in group])
+    everyone = [own for own, _ in ordered]
     return [
-        Arm(_name(own, options), tuple(sorted(group, key=lambda run: run.seed)))
-        for own, group in zip(options, found_arms, strict=True)
+        Arm(_name(own, everyone), own, tuple(sorted(group, key=lambda one: one.run.seed))) for own, group in ordered
     ]
 
 
-def essential(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that an arm is known by."""
-    return {name: value for name, value in identity(options).items() if name != "seed"}
+def _essential(one: RunArtifacts) -> dict[str, Any]:
+    """The options that the arm of a run is known by, as they may be shown."""
+    run = one.run
+    try:
+        options, _, _ = run.options, one.metrics, run.environment
+    except InputError as error:
+        raise InputError(
+            f"{run.directory} can't be reported: {error}; leave it out, or let it train: semisup fit --resume "
+            f"{shell(run.directory)}"
+        ) from error
+    return {name: shown(name, value) for name, value in options.items() if name != "seed"}
 
 
 def reference(arm: Arm, all_arms: Iterable[Arm]) -> Arm | None:
@@ -127,10 +114,8 @@ def unlike(one: Arm, other: Arm) -> list[str]:
 
 
 def difference(arm: Arm, other: Arm, which: Which) -> Difference | None:
-    """The paired difference in test accuracy; None where the two have no seed in common."""
-    ours, theirs = arm.accuracies(which, "test"), other.accuracies(which, "test")
-    pairs = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
-    return Difference(pairs) if pairs else None
+    """The paired difference in test accuracy, percentage points; None where the two have no seed in common."""
+    return paired(arm.accuracies(which, "test"), other.accuracies(which, "test"))
 
 
 def _check_seeds(group: Sequence[Run]) -> None:
@@ -140,7 +125,7 @@ def _check_seeds(group: Sequence[Run]) -> None:
             other = by_seed.setdefault(run.seed, run)
             require(
                 other is run,
-                f"{other.material.run} and {run.material.run} are both {run.strategy} with seed {run.seed} and the "
+                f"{other.directory} and {run.directory} are both {run.strategy} with seed {run.seed} and the "
                 f"same options, and would count twice; leave one of them out",
             )
 

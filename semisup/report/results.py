@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from semisup.escape import MINUS
-from semisup.report.arms import SUPERVISED, Arm, Difference, difference, reference, unlike
+from semisup.report.arms import SUPERVISED, Arm, difference, reference, unlike
 from semisup.report.content import NONE, Code, Paragraph, Section, listed, paragraph, table
-from semisup.report.runs import Split
 from semisup.runs.directory import Which
-from semisup.runs.statistics import Interval, spread
+from semisup.runs.run import Split
+from semisup.runs.statistics import Difference, Interval, over_seeds
 
 _SCORES: tuple[tuple[Which, Split], ...] = (("best", "val"), ("best", "test"), ("last", "val"), ("last", "test"))
 _TOLD: tuple[tuple[Which, Split], ...] = (("best", "test"), ("last", "test"), ("best", "val"), ("last", "val"))
@@ -21,7 +21,7 @@ def summary(arms: Sequence[Arm]) -> list[Paragraph]:
     """The result in a few sentences, by the first of these that there is."""
     for which, split in _TOLD:
         scores = {arm.name: arm.accuracies(which, split) for arm in arms}
-        found = [f"{over_seeds(x.values())} % for {name}" for name, x in scores.items() if x]
+        found = [f"{over_seeds([*x.values()])} % for {name}" for name, x in scores.items() if x]
         if not found:
             continue
         how = " (mean ± standard deviation over seeds)" * any(len(x) > 1 for x in scores.values())
@@ -46,7 +46,10 @@ def results(arms: Sequence[Arm]) -> Section:
     )
     several = any(len(arm.accuracies(*score)) > 1 for arm in arms for score in _SCORES)
     caption = "Accuracy in percent" + ", mean ± standard deviation over seeds" * several
-    rows = [(arm.name, _seeds(arm), *(over_seeds(arm.accuracies(*x).values()) for x in _SCORES)) for arm in arms]
+    rows = [
+        (arm.name, _seeds(arm), *(over_seeds([*arm.accuracies(*x).values()], none=NONE) for x in _SCORES))
+        for arm in arms
+    ]
     over_all = table(caption, ("strategy", "seeds", *_HEADER), rows)
     return Section("Results", (text, over_all, _added(arms), _every_run(arms)))
 
@@ -61,14 +64,14 @@ def _added(arms: Sequence[Arm]) -> Section:
         for which in get_args(Which):
             if found := difference(arm, other, which):
                 error = NONE if found.error is None else f"{found.error:.2f}"
-                count, mean = str(len(found.pairs)), signed(found.mean)
-                rows.append((arm.name, other.name, which, count, mean, error, _ends(found.interval)))
-                if reason := found.interval.reason:
+                count, mean = str(len(found.seeds)), signed(found.mean)
+                rows.append((arm.name, other.name, which, count, mean, error, _ends(found.t)))
+                if reason := found.t.reason:
                     notes.append(paragraph(f"No interval for {arm.name}, {which}: {reason}."))
                 ours, theirs = arm.accuracies(which, "test"), other.accuracies(which, "test")
                 pairs += [
                     (arm.name, which, str(seed), f"{theirs[seed]:.2f}", f"{ours[seed]:.2f}", signed(gain))
-                    for seed, gain in found.pairs.items()
+                    for seed, gain in zip(found.seeds, found.values, strict=True)
                 ]
         if apart := unlike(arm, other):
             options = [part for name in apart for part in (", ", Code(name))][1:]
@@ -104,21 +107,12 @@ def _every_run(arms: Sequence[Arm]) -> Section:
         for run in arm.runs:
             scores = [run.accuracy(*score) for score in _SCORES]
             cells = [NONE if score is None else f"{score:.2f}" for score in scores]
-            rows.append((arm.name, Code(run.material.run.name), str(run.seed), str(run.best_epoch or NONE), *cells))
+            rows.append((arm.name, Code(run.directory.name), str(run.seed), str(run.best_epoch or NONE), *cells))
     text = paragraph("The best epoch is the first one with the highest accuracy on the validation images.")
     runs = table("Accuracy of every run in percent", ("strategy", "run", "seed", "best epoch", *_HEADER), rows)
     unfinished = [x for arm in arms for run in arm.runs if not run.finished for x in (", ", Code(run.name))][1:]
     note = [paragraph("Not finished, and so in no mean: ", *unfinished, ".")] if unfinished else []
     return Section("Every run", (text, runs, *note))
-
-
-def over_seeds(values: Iterable[float]) -> str:
-    """Mean and standard deviation, `85.28 ± 1.20`; a single value by itself."""
-    found = list(values)
-    if not found:
-        return NONE
-    mean, sd = spread(found)
-    return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
 
 
 def signed(value: float) -> str:
@@ -135,8 +129,8 @@ def _ends(interval: Interval) -> str:
 def _doubt(found: Difference) -> str:
     if found.error is None:
         return "one pair of runs"
-    interval = f", 95 % interval {_ends(found.interval)}" * (found.interval.low is not None)
-    return f"standard error {found.error:.2f} over {len(found.pairs)} pairs of runs{interval}"
+    interval = f", 95 % interval {_ends(found.t)}" * (found.t.low is not None)
+    return f"standard error {found.error:.2f} over {len(found.seeds)} pairs of runs{interval}"
 
 
 def _seeds(arm: Arm) -> str:

@@ -15,9 +15,9 @@ from semisup.report.arms import Arm
 from semisup.report.content import NONE, Block, Code, Picture, Report, Section, listed, paragraph, table
 from semisup.report.layers import layers, times
 from semisup.report.results import results, summary
-from semisup.report.runs import Run
 from semisup.report.strategies import strategies
-from semisup.runs.statistics import spread
+from semisup.runs.run import Run
+from semisup.runs.statistics import over_seeds
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def _summary(arms: Sequence[Arm], runs: Sequence[Run]) -> Section:
 
 
 def _data(arms: Sequence[Arm], left_out: dict[str, dict[str, str]]) -> Section:
-    blocks: list[Block] = [paragraph(_described(plugins.DATAMODULES, arms[0].example.data))]
+    blocks: list[Block] = [paragraph(_described(plugins.DATAMODULES, arms[0].runs[0].data))]
     by_rows: dict[tuple[tuple[str, str], ...], list[str]] = {}
     classes: tuple[str, ...] = ()
     for arm in arms:
         try:
-            data = arm.example.material.data
+            data = arm.example.data
             pools, spec, classes = data.pools, data.spec, data.spec.class_names
         except InputError as error:
             left_out.setdefault(arm.name, {})["numbers of images"] = str(error)
@@ -98,7 +98,7 @@ def _data(arms: Sequence[Arm], left_out: dict[str, dict[str, str]]) -> Section:
     if any(arm.options.get("data.labels_per_class") is not None for arm in arms):
         blocks.append(paragraph("The seed of a run chooses which images are labeled."))
     for numbers, names in by_rows.items():
-        blocks.append(table(f"Images of {arms[0].example.data}{_of(names, arms)}", ("", "number"), numbers))
+        blocks.append(table(f"Images of {arms[0].runs[0].data}{_of(names, arms)}", ("", "number"), numbers))
     return Section("Data and splits", tuple(blocks))
 
 
@@ -107,13 +107,13 @@ def _model(arms: Sequence[Arm], left_out: dict[str, dict[str, str]]) -> Section:
     tables: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
     for arm in arms:
         try:
-            module = arm.example.material.module
+            module = arm.example.module
         except InputError as error:
             left_out.setdefault(arm.name, {})["model"] = str(error)
             continue
-        found = layers(module)
-        rows = [(Code(x.name), x.kind, times(x.shape), f"{x.parameters:,}") for x in found]
-        rows.append((Code(""), "in all", "", f"{sum(x.parameters for x in found):,}"))
+        rows_of = layers(module)
+        rows = [(Code(x.name), x.kind, times(x.shape), f"{x.parameters:,}") for x in rows_of]
+        rows.append((Code(""), "in all", "", f"{sum(x.parameters for x in rows_of):,}"))
         average = f" A moving average of its weights, of decay {module.ema.decay:g}, evaluates." if module.ema else ""
         normalization = module.network.normalization.kind
         backbone = _described(plugins.BACKBONES, module.backbone_name)
@@ -159,7 +159,7 @@ def _recipe(arm: Arm) -> str:
     batch = arm.options.get("data.batch_size", NONE)
     augmentation = arm.options.get("data.augmentation", NONE)
     with suppress(InputError):  # without the data, what `auto` comes to is not known
-        augmentation = arm.example.material.data.augmentation
+        augmentation = arm.example.data.augmentation
     return (
         f"The optimiser is {settings('optimizer')}, the schedule of its learning rate {settings('lr_scheduler')}. "
         f"The loss of labeled images is {arm.options.get('model.loss', 'nll')}, {batch} of which are in a batch; "
@@ -171,7 +171,7 @@ def _pictures(arms: Sequence[Arm], pictures: Pictures) -> Section:
     sections = []
     for arm in arms:
         if found := pictures.of_arms.get(arm.name):
-            run = arm.example
+            run = arm.example.run
             text = paragraph("Of the run ", Code(run.name), f", seed {run.seed}, and its best checkpoint.")
             sections.append(Section(arm.name, (text, *found)))
     again = paragraph("Pictures that are the same as one further above, such as those of the data, are not repeated.")
@@ -197,11 +197,7 @@ def _range(values: Iterable[int | None]) -> str:
 
 
 def _time(arm: Arm) -> str:
-    found = [run.seconds for run in arm.runs if run.seconds is not None]
-    if not found:
-        return NONE
-    mean, sd = spread(found)
-    return f"{mean:,.1f}" if sd is None else f"{mean:,.1f} ± {sd:,.1f}"
+    return over_seeds([run.seconds for run in arm.runs if run.seconds is not None], ",.1f", NONE)
 
 
 def _seeds(arm: Arm) -> list[str]:

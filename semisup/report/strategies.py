@@ -42,5 +42,5 @@ def _told(arm: Arm, brought: Presentation) -> list[Block]:
             rows.append((what, over_seeds(known, ".4g")))
     several = ", mean ± standard deviation over seeds" * (len(arm.runs) > 1)
     summary = [table(f"What {arm.name} logged last{several}", ("", "value"), rows)] if rows else []
-    own = resolve(brought.report)([run.material for run in arm.runs]) if brought.report else []
+    own = resolve(brought.report)([*arm.artifacts]) if brought.report else []
     return [*summary, *own]

@@ -50,6 +50,16 @@ def without_known(text: str) -> str:
     return text
 
 
+def shown(name: str, value: Any) -> Any:
+    """The value of an option as others may read it, redacted as generously as a command line."""
+    if isinstance(value, list):
+        return [shown(name, inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: shown(f"{name}.{key}", inner) for key, inner in value.items()}
+    (word,) = redacted([f"{name}={value}"])
+    return value if word == f"{name}={value}" else word.removeprefix(f"{name}=")
+
+
 def without_secrets(options: Any, name: str = "") -> Any:
     """Options as they may be written to a file: a mapping, a list, or the value of the option `name`."""
     if isinstance(options, dict):

@@ -135,6 +135,16 @@ class Run:
         return rows[-1] if which == "last" else max(rows, key=lambda row: row[_ACCURACY])
 
     @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 1, after which validation accuracy was the highest for the first time."""
+        row = self.validation("best")
+        return int(row["epoch"]) + 1 if row else None
+
+    def last(self, name: str) -> float | None:
+        """The last value that was logged of a metric; None where there is none."""
+        return next((row[name] for row in reversed(self.metrics) if name in row), None)
+
+    @property
     def rounds(self) -> list[Round]:
         """The rounds of pseudo-labels."""
         return rounds(self.history)

@@ -36,7 +36,6 @@ from semisup.compare.record import FILE, Comparison
 from semisup.compare.tables import tables
 from semisup.errors import InputError
 from semisup.figures.artifacts import RunArtifacts
-from semisup.report import runs
 from semisup.report.arms import arms
 from semisup.report.html import html
 from semisup.report.latex import latex
@@ -45,6 +44,7 @@ from semisup.report.sections import Pictures, report
 from semisup.runs import safe_yaml
 from semisup.runs.directory import find_runs
 from semisup.runs.reading import metric_rows, read_metrics
+from semisup.runs.run import Run
 
 CPU = torch.device("cpu")
 
@@ -187,8 +187,8 @@ def check_report_of_a_run(case: Case) -> None:
     def no_data(path: Path) -> Any:
         raise InputError("no data")
 
-    found = runs.read(RunArtifacts(Path(run), no_data, CPU))
-    content = report(arms([found]), Pictures(None, {}, {}))
+    content = report(arms([RunArtifacts(Path(run), no_data, CPU)]), Pictures(None, {}, {}))
+    found = Run(Path(run))
     assert latex(content) and html(content, Path()) and markdown(content)
     if case.valid:
         said = (found.strategy, found.data, found.seed, found.finished, found.steps, found.best_epoch, found.epochs)
