@@ -19,27 +19,18 @@ from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.cli.same_data import check_resumed, listed
-from semisup.cli.yaml_files import flatten
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
-from semisup.runs import run_files, safe_yaml
-from semisup.runs.directory import place, run_of
+from semisup.runs import run_files
+from semisup.runs.directory import run_of
 from semisup.runs.lock import LOCK, Held, Lock
-from semisup.runs.redaction import is_hidden
+from semisup.runs.options import ROOT, changed
+from semisup.runs.run import CONFIG_FILE, Run
 from semisup.runtime.console import say
 from semisup.runtime.launch import from_rank_zero
 from semisup.training.checkpoints import newest
 
 AUTO = "auto"
-# What decides where a run computes, how fast, and what it shows, but not what comes out of it.
-_MAY_CHANGE = (
-    *("tracking", "data.residency", "model.compile"),
-    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm", "plugins")),
-    *(f"trainer.{name}" for name in ("logger", "callbacks", "enable_progress_bar", "enable_model_summary", "profiler")),
-    "trainer.default_root_dir",
-)
-_ROOT = "data.root"
-_LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 
 @dataclass(frozen=True)
@@ -82,10 +73,10 @@ def run_to_resume(resume: str | None, folder: Path, options: Mapping[str, Any], 
     if run is None or not path.exists():
         fault = "is not a run directory, nor in one" if path.exists() else "does not exist"
         raise InputError(f"--resume: {path} {fault}; type the path of a run, or --resume auto")
-    changed = _changed(run, options)
-    moved, _ = changed.pop(_ROOT, ("", None))  # the same data may have moved: `checkpoint` looks at the images
-    if changed:
-        (name, (then, now)), others = next(iter(changed.items())), len(changed) - 1
+    differing = _changed(run, options)
+    moved, _ = differing.pop(ROOT, ("", None))  # the same data may have moved: `checkpoint` looks at the images
+    if differing:
+        (name, (then, now)), others = next(iter(differing.items())), len(differing) - 1
         more = f" (and {others} more differ)" if others else ""
         raise InputError(
             f"{path} began with --{name} {_shown(then)}, not {_shown(now)}{more}; a resumed run goes on as it began: "
@@ -155,9 +146,8 @@ def restoring(path: Path | None) -> Iterator[None]:
 
 def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> Path | None:
     """The newest run with the same options that no process trains, locked; says which newer ones are trained."""
-    runs = [path.parent for path in folder.glob("*/config.yaml")]
-    # By the time in the name; of runs of the same second, the later one has the longer name.
-    for run in sorted(runs, key=lambda run: (run.name[:15], len(run.name), run.name), reverse=True):
+    runs = [Run(path.parent) for path in folder.glob(f"*/{CONFIG_FILE}")]
+    for run in (run.directory for run in sorted(runs, key=lambda run: run.made, reverse=True)):
         try:
             if not _changed(run, options):
                 with ExitStack() as ours:
@@ -174,24 +164,8 @@ def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> P
 
 
 def _changed(run: Path, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Options that would make another run of it, with their values then and now; none where it left no config.yaml.
-
-    A cosine falls to the end of the training, so another end is another run; other schedules can be prolonged.
-    """
-    path = run / "config.yaml"
-    if not run_files.is_there(path):  # killed before it was written
-        return {}
-    begun = safe_yaml.read_run(path)
-    free = (*_MAY_CHANGE, *(_LENGTH if begun.get("lr_scheduler", {}).get("name") != "cosine" else ()))
-    before, now = (dict(flatten(dict(tree), ())) for tree in (begun, options))
-    return {
-        name: (then, now.get(name))
-        for name, then in before.items()  # not what only the options of today have: a newer version brings new ones
-        if then != now.get(name)
-        and not (name == _ROOT and place(str(then)) == place(str(now.get(name))))
-        and not is_hidden(then)
-        and not any(name == option or name.startswith(f"{option}.") for option in free)
-    }
+    """Options that would make another run of it; none where it was killed before it wrote its config.yaml."""
+    return changed(Run(run).config, options) if run_files.is_there(run / CONFIG_FILE) else {}
 
 
 def _shown(value: Any) -> str:
