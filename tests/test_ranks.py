@@ -123,7 +123,7 @@ def test_two_processes_do_what_one_does(name: str, folder: Path) -> None:
     first, second = (torch.load(folder / f"{name}-{number}.pt", weights_only=True) for number in range(2))
     alone = fit(name, folder / f"{name} alone")
 
-    assert len(alone["steps"]) == len(first["steps"]) == 12
+    assert len(alone["steps"]) == len(first["steps"]) >= 12  # more, where there are more phases
     for step, one, other in zip(alone["steps"], first["steps"], second["steps"], strict=True):
         assert step.keys() == one.keys() == other.keys()
         torch.testing.assert_close((one.pop("loss") + other.pop("loss")) / 2, step.pop("loss"), rtol=1e-6, atol=1e-9)
