@@ -74,3 +74,14 @@ def test_no_import_runs_in_a_circle() -> None:
     except CycleError as error:
         pytest.fail(f"imports run in a circle: {' -> '.join(error.args[1])}")
     assert set(order) >= graph.keys()
+
+
+def test_a_configuration_is_taken_apart_at_the_door_of_its_verb() -> None:
+    """Every other function is given the parts that it needs."""
+    takers = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.arg) and node.annotation is not None and ast.unparse(node.annotation) == "Config"
+    }
+    assert takers == {f"semisup.cli.{verb}" for verb in ("fit", "evaluate", "predict")}

@@ -66,10 +66,10 @@ def take(argv: list[str], name: str) -> tuple[list[str], list[str]]:
         if option != f"--{name}":
             rest.append(argument)
             continue
-        found = value if equals else next(arguments, None)
-        if not found or (not equals and found.startswith("--")):
+        given = value if equals else next(arguments, None)
+        if not given or (not equals and given.startswith("--")):
             raise InputError(f"--{name.removesuffix('.name')} expects a value")
-        values.append(found)
+        values.append(given)
     return values, rest
 
 

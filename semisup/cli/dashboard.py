@@ -57,8 +57,8 @@ def run(request: Namespace) -> None:
     from semisup.runtime.console import say
     from semisup.tracking import login
 
-    found = runs.read(find_runs([local(path) for path in request.runs or ["runs"]]))
-    dashboard = _dashboard(request, found)
+    logged = runs.read(find_runs([local(path) for path in request.runs or ["runs"]]))
+    dashboard = _dashboard(request, logged)
     view, document = build.workspace(dashboard), build.report(dashboard)
     written = {"workspace.json": build.as_json(view), "report.json": build.as_json(document)}
     with output_folder(request.out or _OUT / dashboard.data, [*written], request.force, bool(request.out)) as out:
@@ -74,7 +74,7 @@ def run(request: Namespace) -> None:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             why_offline = f"{login.base_url()} fails ({reason})"
             require(request.mode != "online", f"--mode online: {why_offline}")
-    _advise(request, found, why_offline)
+    _advise(request, logged, why_offline)
 
 
 def _why_offline(mode: str) -> str:
@@ -96,19 +96,19 @@ def _why_offline(mode: str) -> str:
     return reason
 
 
-def _dashboard(request: Namespace, found: Sequence[Logged]) -> Dashboard:
+def _dashboard(request: Namespace, logged: Sequence[Logged]) -> Dashboard:
     from semisup.dashboard.build import Dashboard, Group
     from semisup.dashboard.differences import differences
     from semisup.dashboard.runs import only
 
     groups: dict[str, list[Logged]] = {}
-    for one in found:
+    for one in logged:
         groups.setdefault(one.group, []).append(one)
     return Dashboard(
-        project=request.project or only((one.project for one in found), "W&B projects", "type --project {}"),
-        entity=request.entity or only((one.entity or "" for one in found), "W&B users or teams", "type --entity NAME"),
-        data=only((one.run.data for one in found), "datasets", "type the runs of one of them, such as runs/{}"),
-        sections=_sections(found),
+        project=request.project or only((one.project for one in logged), "W&B projects", "type --project {}"),
+        entity=request.entity or only((one.entity or "" for one in logged), "W&B users or teams", "type --entity NAME"),
+        data=only((one.run.data for one in logged), "datasets", "type the runs of one of them, such as runs/{}"),
+        sections=_sections(logged),
         groups={name: Group(_sections(runs), differences(runs)) for name, runs in groups.items()},
     )
 
@@ -121,12 +121,12 @@ def _sections(runs: Sequence[Logged]) -> list[Section]:
     return shown((name for one in runs for name in one.names), brought.values())
 
 
-def _advise(request: Namespace, found: Sequence[Logged], why_offline: str) -> None:
+def _advise(request: Namespace, logged: Sequence[Logged], why_offline: str) -> None:
     """What to type so that the server has the runs, and the dashboard of them."""
     from semisup.runtime.console import say, typed
     from semisup.tracking import login
 
-    offline = [nearby(folder) for one in found for folder in one.not_uploaded]
+    offline = [nearby(folder) for one in logged for folder in one.not_uploaded]
     steps = [] if login.logged_in() else ["wandb login"]
     steps += [f"wandb sync {shell(*offline)}"] if offline else []
     if why_offline:

@@ -61,16 +61,16 @@ def _download(name: str | None, root: Path) -> None:
 
 def _clean(root: Path, everything: bool, only_list: bool) -> None:
     """Lists caches, and removes those that no run will use again, or all of them."""
-    found: list[Cache] = [cache for point in entry_points(group="semisup.caches") for cache in point.load()(root)]
+    caches: list[Cache] = [cache for point in entry_points(group="semisup.caches") for cache in point.load()(root)]
     freed = 0
-    for cache in found:
+    for cache in caches:
         size, state = cache.size, cache.old or "may be used again"
         done = "kept"
         if not only_list and (everything or cache.old):
             done = "removed" if _remove(cache) else "kept, as another process writes it"
             freed += size if done == "removed" else 0
         print(printable(f"{_amount(size):>9}  {cache.files[0]}: {cache.what}; {state}: {done}"))
-    if not found:
+    if not caches:
         print(f"there are no caches in {printable(str(root))}, nor in the user's cache folder")
     elif not only_list:
         kept = "" if everything else "; type --all to remove those that may be used again as well"

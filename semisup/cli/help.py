@@ -124,8 +124,8 @@ def _optimizer(name: str) -> str:
 
 def _schedule(name: str) -> str:
     tree = source.syntax_tree("semisup.models.optim") or ast.Module([], [])
-    found = (n.value for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SCHEDULES")
-    table = next((value for value in found if isinstance(value, ast.Dict)), ast.Dict([], []))
+    tables = (n.value for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SCHEDULES")
+    table = next((value for value in tables if isinstance(value, ast.Dict)), ast.Dict([], []))
     classes = {ast.literal_eval(k): ast.unparse(v) for k, v in zip(table.keys, table.values, strict=True) if k}
     if name not in classes:
         raise InputError(f"there is no lr_scheduler {name!r}{did_you_mean(name, classes)}")

@@ -112,8 +112,8 @@ def _run(request: Namespace, argv: list[str], out: Path | None) -> None:
     val = x.get("val"), y.get("val")
     scores = linear_svm(x["train"], y["train"], *val, x["test"], y["test"], cs=cs, seed=options.seed)
     say(f"{_NAME}: linear SVM with C {scores.c:g}, in {time.monotonic() - start:.1f} s")
-    found = {"c": scores.c, "val_accuracy": scores.val_accuracy, "test_accuracy": scores.test_accuracy}
-    columns = {name: repr(score) for name, score in found.items() if score is not None}
+    row = {"c": scores.c, "val_accuracy": scores.val_accuracy, "test_accuracy": scores.test_accuracy}
+    columns = {name: repr(score) for name, score in row.items() if score is not None}
     write_atomically(folder / "scores.csv", f"{','.join(columns)}\n{','.join(columns.values())}\n")
     say(os.path.relpath(folder / "scores.csv"))
     if scores.val_accuracy is not None:

@@ -51,7 +51,7 @@ def run(request: Namespace) -> None:
         InputError: the checkpoint or a picture is not there, or what is asked for may not be written.
     """
     head = ",".join(_HEAD).encode()
-    out = output_file(request.out or "predictions.csv", request.force, lambda found: found.startswith((head, b"PAR1")))
+    out = output_file(request.out or "predictions.csv", request.force, lambda there: there.startswith((head, b"PAR1")))
     folder = _new_folder(request.copy_to) if request.copy_to else None
     paths = [line for name in request.pictures for line in (_from_input() if name == "-" else [local(name)])]
 

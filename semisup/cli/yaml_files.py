@@ -55,8 +55,8 @@ def read(path: str, of_run: bool = False) -> dict[str, Any]:
     """
     tree = safe_yaml.read(Path(path), get_loader("yaml"), of_run)
     tree = {} if tree is None else tree
-    found = str(tree)[:60]
-    require(isinstance(tree, dict), f"{path} must hold options, such as `seed: 1`, not {found!r}")
+    text = str(tree)[:60]
+    require(isinstance(tree, dict), f"{path} must hold options, such as `seed: 1`, not {text!r}")
     tree = without_hidden(tree)
     if "trainer" in tree:  # the group that names classes
         tree["trainer"] = follow_moves(tree["trainer"])
