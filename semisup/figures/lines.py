@@ -38,9 +38,10 @@ def lines(panels: Sequence[Panel], metrics: list[dict[str, float]]) -> Figure:
     shown = [there for panel in panels if panel.kind == "line" and (there := panel.of(logged))]
     wanted = ", ".join(name for panel in panels for name in panel.metrics)
     require(bool(shown), f"the run logged none of {wanted}")
-    rows = -(-len(shown) // _COLUMNS)
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
     drawn = figure(_HEIGHT * rows + 0.3)
-    grid = drawn.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    grid = drawn.subplots(rows, columns, squeeze=False).flatten()
     for axes, panel in zip(grid, shown, strict=False):
         _panel(axes, panel, metrics)
     for axes in grid[len(shown) :]:
@@ -62,4 +63,4 @@ def _panel(axes: Axes, panel: Panel, metrics: list[dict[str, float]]) -> None:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(axis="y", linewidth=0.4, alpha=0.5)
     if few and len(names) > 1:
-        axes.legend(ncols=2)
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.3))
