@@ -47,7 +47,7 @@ class Run(NamedTuple):
 def bench_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options that every bench has, and the script's docstring for help."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="turns that count, after one to warm up (%(default)s)")
+    parser.add_argument("--pairs", type=int, default=5, help="turns that count, after one to warm up; with 0 that one does (%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (%(default)s)")
     return parser
 
@@ -65,7 +65,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
 
 
 def alternate(arms: Mapping[str, Callable[[], Run]], pairs: int) -> dict[str, list[Run]]:
-    """Runs every arm in turn, `pairs` times after a turn that is not counted.
+    """Runs every arm in turn, `pairs` times after a turn that is not counted; with 0 pairs that turn alone is.
 
     Returns:
         Each arm's runs, in order: the n-th runs of two arms are neighbours in time.
@@ -79,7 +79,7 @@ def alternate(arms: Mapping[str, Callable[[], Run]], pairs: int) -> dict[str, li
         work = {name: run.work for name, run in turn.items()}
         if len(set(work.values())) != 1:
             raise ValueError(f"the arms did not do the same work: {work}")
-        if number:
+        if number or not pairs:
             turns.append(turn)
             print(f"turn {number} of {pairs}", file=sys.stderr, flush=True)
     return {name: [turn[name] for turn in turns] for name in arms}
