@@ -39,6 +39,7 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file that is made when the module is imported; not there in the end unless a test has taken it away."""
     made = tmp_path / "imported"
     (tmp_path / "path").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "path" / "class_that_marks.py").write_text(
         f"import pytorch_lightning\nopen({str(made)!r}, 'w').close()\n"
         "class Marks(pytorch_lightning.Callback):\n    def __init__(self, x: int = 0) -> None: self.x = x\n"
@@ -106,9 +107,7 @@ def test_the_walk_meets_every_kind_of_option() -> None:
 
 def tried_in_files(option: str, forms: dict[str, Any], mark: Path, tmp_path: Path) -> None:
     """Gives an option every value in a file that is typed, and in a run's own."""
-    name, chosen = option.partition(" ")[0], OPTIONS[option]
-    run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    name, chosen, run = option.partition(" ")[0], OPTIONS[option], tmp_path / "run"
     for form, value in forms.items():
         said = refused("fit", "--config", str(written(chosen, name, value, tmp_path / "x.yaml")))
         written(chosen, name, value, run / "config.yaml")
@@ -128,12 +127,15 @@ def test_an_option_whose_type_holds_classes_has_none_imported(option: str, mark:
 
 @pytest.mark.slow
 def test_no_option_has_a_class_of_a_file_imported(mark: Path, tmp_path: Path) -> None:
-    for option in OPTIONS:
-        tried_in_files(option, FORMS if option in HOLD_CLASSES else {"list": FORMS["list"]}, mark, tmp_path)
-        if option not in HOLD_CLASSES:
-            for form in ("class path", "text"):
-                refused("fit", "--config", str(written(OPTIONS[option], option, FORMS[form], tmp_path / "x.yaml")))
-                assert not mark.exists(), (option, form)
+    for option, chosen in OPTIONS.items():
+        if option in HOLD_CLASSES:
+            tried_in_files(option, {form: FORMS[form] for form in ("class path", "mapping")}, mark, tmp_path)
+            continue
+        file = written(chosen, option, NAMED, tmp_path / "x.yaml")
+        (tmp_path / "run" / "config.yaml").write_bytes(file.read_bytes())
+        assert refused("fit", "--config", str(file)), option
+        refused("predict", "--ckpt_path", str(tmp_path / "run"))
+        assert not mark.exists() and "class_that_marks" not in sys.modules, option
 
 
 @pytest.mark.parametrize("group", ["strategy", "data", "optimizer", "lr_scheduler", "tracking", "trainer", "x"])
@@ -289,7 +291,6 @@ def test_their_places_can_be_typed_and_be_within_the_run(tmp_path: Path) -> None
     typed = ["--config", str(path), "--trust", "--trainer.logger.save_dir", str(tmp_path / "mine")]
     assert parse("fit", typed).trainer["logger"].save_dir == str(tmp_path / "mine")
     run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True)
     csv["init_args"]["save_dir"] = str(run / "csv")  # type: ignore[index]
     written({}, "trainer.logger", csv, run / "config.yaml")
     assert parse("fit", ["--resume", str(run), "--trust"]).trainer["logger"].save_dir == str(run / "csv")

@@ -47,7 +47,7 @@ class Run(NamedTuple):
 def bench_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options that every bench has, and the script's docstring for help."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="turns that count, after one to warm up; with 0 that one does (%(default)s)")
+    parser.add_argument("--pairs", type=int, default=5, help="turns after one to warm up, or 0 (%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (%(default)s)")
     return parser
 

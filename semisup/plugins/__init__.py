@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from semisup import presentation
-from semisup.errors import InputError, did_you_mean, require
+from semisup.errors import InputError, did_you_mean
 from semisup.plugins import source
 from semisup.presentation import Presentation
 
@@ -43,17 +43,19 @@ def installed(group: str) -> dict[str, EntryPoint]:
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
         other = points.setdefault(point.name, point)
-        # The same line seen twice is one distribution found through two folders of the path, not a clash.
-        if (other.value, _distribution(other)) != (point.value, _distribution(point)):
+        # The same line seen twice is one distribution found through two folders of the path, not a clash. A name is
+        # read from a distribution's metadata, which takes long, and only where it is needed.
+        if other is not point and (other.value, _distribution(other)) != (point.value, _distribution(point)):
             raise InputError(
                 f"the {_KIND[group]} name {point.name!r} is taken twice, by {_distribution(other)} ({other.value}) and "
                 f"by {_distribution(point)} ({point.value}); uninstall one of them"
             )
-        require(
-            group not in (STRATEGIES, COMPOSITIONS) or (point.name.isidentifier() and point.name not in _TAKEN),
-            f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must be "
-            f"letters, digits and underscores, and none of {', '.join(_TAKEN)}",
-        )
+        a_group = point.name.isidentifier() and point.name not in _TAKEN
+        if group in (STRATEGIES, COMPOSITIONS) and not a_group:
+            raise InputError(
+                f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must "
+                f"be letters, digits and underscores, and none of {', '.join(_TAKEN)}"
+            )
     return dict(sorted(points.items()))
 
 
@@ -82,12 +84,16 @@ def load(group: str, name: str) -> Any:
         InputError: there is no such plugin, or it can't be imported; the message says which distribution brought it.
     """
     point = find(group, name)
-    origin = f"the {_KIND[group]} {name!r} ({point.value}, brought by {_distribution(point)})"
+
+    def wrong(what: str) -> InputError:
+        return InputError(f"the {_KIND[group]} {name!r} ({point.value}, brought by {_distribution(point)}) {what}")
+
     try:
         plugin = point.load()
     except Exception as error:  # whatever a module raises while it is imported
-        raise InputError(f"{origin} can't be imported: {type(error).__name__}: {error}") from error
-    require(isinstance(plugin, type), f"{origin} is not a class but {plugin!r}")
+        raise wrong(f"can't be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(plugin, type):
+        raise wrong(f"is not a class but {plugin!r}")
     return plugin
 
 
