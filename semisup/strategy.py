@@ -137,11 +137,13 @@ class Strategy(pl.Callback, ABC):
     Attributes:
         needs: what the strategy asks of the data.
         presentation: `module:NAME` of its figures, panels and part of the report (semisup/presentation.py).
+        retired: options that it had once, with blanks between them; runs that saved them are read all the same.
         refines: whether it refines targets (`refine`).
     """
 
     needs: Needs = Needs()
     presentation: ClassVar[str] = ""
+    retired: ClassVar[str] = ""
     refines: ClassVar[bool] = False
 
     @property

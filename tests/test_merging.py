@@ -99,6 +99,19 @@ def test_a_value_on_the_command_line_replaces_a_wrong_one_in_a_file(write: Write
     assert fit(f"--config {path} --trainer.max_epochs 3").trainer["max_epochs"] == 3
 
 
+def test_a_run_of_before_an_option_went_is_read_and_nothing_else_with_it_is(write: Write) -> None:
+    config = fit("--data digits --strategy exemplar")
+    Path("run/checkpoints").mkdir(parents=True)
+    old = config.yaml.replace("exemplar:\n", "exemplar:\n  save_every: 1000\n")
+    assert old != config.yaml
+    path = write(old, "run/config.yaml")
+    for restored in (fit("--resume run"), parse("predict", ["--ckpt_path", "run"])):
+        assert vars(restored.plugins["exemplar"]).keys() == vars(config.plugins["exemplar"]).keys()
+    assert "there is no option exemplar.save_every" in fails(f"--config {path}")
+    write(old.replace("save_every", "save_each"), "run/config.yaml")
+    assert "there is no option exemplar.save_each" in fails("--resume run")
+
+
 def test_a_run_of_before_an_option_came_goes_on_as_it_was(write: Write) -> None:
     config = fit("--data digits --strategy fixmatch")
     assert config.data.arguments["labeled_in_unlabeled"] is True

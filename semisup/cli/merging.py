@@ -106,9 +106,21 @@ def merge(files: Sequence[File], chosen: Sequence[dict[str, str]], options: Mapp
                 optional = hint is Any or NoneType in get_args(hint) or key in _NAMES
                 require(value is not None or optional, f"{file.path}: {key}: expected a value, got null")
                 merged[key] = Merged(value, file.path)
-            elif not (key in groups and value in (None, {})) and not _superseded(key, then, chosen[-1]):
+            elif not (
+                (key in groups and value in (None, {}))
+                or _superseded(key, then, chosen[-1])
+                or (file.of_run and _retired(key, chosen[-1]["strategy"]))
+            ):
                 raise InputError(f"{file.path}: {unknown(key, (*options, *SHORT), chosen[-1]['strategy'])}")
     return merged
+
+
+def _retired(key: str, strategy: str) -> bool:
+    """Whether an option is one that a strategy had when a run was made, and has no more."""
+    group, _, option = key.partition(".")
+    if group not in plugins.split_names(strategy):
+        return False
+    return option in plugins.source.attribute(plugins.find(plugins.STRATEGIES, group).value, "retired").split()
 
 
 def _superseded(key: str, then: dict[str, str], chosen: dict[str, str]) -> bool:
