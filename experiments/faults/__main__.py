@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from semisup.runtime.signals import STOPPING
+
 from . import __doc__ as description
 from . import data, disks, flags, locks, outputs, processes, strangers, streams, tracking, training
 from .outcome import Outcome, variables
@@ -25,7 +27,8 @@ _WIDTH = 300  # of a cell, in letters
 def main() -> int:
     """Prints the table; 1 where a fault did not behave."""
     torch.set_num_threads(1)  # of one number of threads results are the same to the bit; and forked threads are lost
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, here and by the runs
+    for number in STOPPING:  # in the background some are ignored, here and by the runs
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     names = {fault.__name__: fault for subject in SUBJECTS for fault in subject.FAULTS}
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", nargs="*", metavar="fault", choices=[[], *names], help="; ".join(names))
