@@ -90,6 +90,15 @@ def test_to_predict_no_seal_is_asked_for(path: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("phase", ["", True, None, {}, {"index": 0, "first_epoch": "0", "first_step": 0}])
+def test_a_damaged_phase_is_one_clear_error(phase: Any, path: Path, tmp_path: Path) -> None:
+    saved = torch.load(path, weights_only=True)
+    saved["semisup"]["phase"] = phase
+    torch.save(saved, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=r"x\.ckpt does not say all that semisup writes"):
+        Classifier.saved(tmp_path / "x.ckpt")
+
+
 def test_a_network_that_has_changed_since_is_one_clear_error(path: Path) -> None:
     data = Blobs()
     module = classifier(data)

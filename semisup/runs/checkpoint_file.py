@@ -168,10 +168,12 @@ def _complete(checkpoint: dict[str, Any]) -> bool:
     try:
         known = checkpoint["semisup"]
         spec, names = known["spec"], [*known["spec"]["class_names"], known["model"]["backbone"], known["strategy"]]
-        numbers = (spec["channels"], spec["image_size"], checkpoint["epoch"])
+        phase = known.get("phase", {"index": 0, "first_epoch": 0, "first_step": 0})
+        counts = (checkpoint["epoch"], phase["index"], phase["first_epoch"], phase["first_step"])
+        numbers = (spec["channels"], spec["image_size"], *counts)
         weights = sum(x.numel() for x in checkpoint["state_dict"].values())
         # No network has fewer weights than its images have channels; one of a damaged size could fill the memory.
         whole = all(type(x) is int for x in numbers) and min(numbers[:2]) > 0 and max(numbers[:2]) <= weights
-        return whole and checkpoint["epoch"] >= 0 and all(isinstance(x, str) for x in names)
+        return whole and min(counts) >= 0 and all(isinstance(x, str) for x in names)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # a tensor can be anything
         return False
