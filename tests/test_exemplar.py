@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from helpers import Blobs, Photographs, SaveAt, classifier, in_two_processes, same, trainer, weights
+from helpers import Blobs, Photographs, SaveAt, classifier, in_two_processes, install_blobs, same, trainer, weights
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -21,6 +21,7 @@ from semisup.augment.patch_sampling import seed_patches
 from semisup.augment.surrogate import COURSE, PAPER, Components, fit_components, surrogate_crops
 from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
+from semisup.cli.front import main
 from semisup.errors import InputError
 from semisup.features.pooling import pooled_features
 from semisup.models.backbones.course import Solution, VGGBNDrop
@@ -501,3 +502,20 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         together, alone = read_metrics(tmp_path / str(freeze)), read_metrics(tmp_path / f"alone {freeze}")
         for row, expected in zip(together, alone, strict=True):
             assert without_train(row) == pytest.approx(without_train(expected), rel=1e-5)
+
+
+def test_a_run_of_an_earlier_version_may_have_an_option_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    install_blobs(monkeypatch)
+    options = [x for name, value in FAST.items() for x in (f"--exemplar.{name}", str(value))]
+    local = "--data blobs --tracking.mode disabled --trainer.accelerator cpu --trainer.devices 1 --trainer.max_epochs 1"
+    assert main(["fit", "--strategy", "exemplar", *options, *local.split()]) == 0
+    (run,) = tmp_path.glob("runs/*/*/*")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("exemplar:\n", "exemplar:\n  save_every: 1000\n"))
+    for verb in (["fit", "--resume", str(run)], ["test", "--ckpt_path", str(run)]):
+        assert main(verb) == 0
+    assert main(["fit", "--strategy", "exemplar", "--exemplar.save_every", "5"]) == 2
+    assert "no option exemplar.save_every" in capsys.readouterr().err.replace("--", "")

@@ -92,9 +92,11 @@ def changed(began: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple
 
     Args:
         began: the options that the run began with.
-        now: those that it is to go on with. What only they have says nothing: a newer version brings new ones.
+        now: those that it is to go on with. What only they have says nothing: a newer version brings new ones. Nor does
+            what they don't have any more: where that decided anything, the options of then could not have been read.
     """
     then, today = identity(began), identity(now)
+    then = {name: x for name, x in then.items() if any(is_among(name, [key]) or is_among(key, [name]) for key in today)}
     free = (*_ON_RESUME, *(_LENGTH if then.get("lr_scheduler.name") != "cosine" else ()))
     return {
         name: (value, today.get(name))
