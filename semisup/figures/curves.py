@@ -24,7 +24,7 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     """The training loss as a running mean over a pale line of its values, and the validation accuracy, by steps.
 
     Args:
-        runs: name -> rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
+        runs: name -> rows of `metrics.csv`, as `Run.metrics` of semisup/runs/run.py gives them.
     """
     names, rows = labels(runs, 44), -(-len(runs) // 2)
     drawn = figure(2.8 + 0.17 * rows)

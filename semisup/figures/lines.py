@@ -29,7 +29,7 @@ def lines(panels: Sequence[Panel], metrics: list[dict[str, float]]) -> Figure:
 
     Args:
         panels: of lines.
-        metrics: rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
+        metrics: rows of `metrics.csv`, as `Run.metrics` of semisup/runs/run.py gives them.
 
     Raises:
         InputError: nothing was logged of any of them.

@@ -36,7 +36,7 @@ def rounds(metrics: Iterable[dict[str, float]]) -> list[Round]:
     """The rounds that a run logged.
 
     Args:
-        metrics: rows of `metrics.csv`, as `semisup.runs.reading.read_metrics` gives them.
+        metrics: rows of `metrics.csv`, as `Run.metrics` of semisup/runs/run.py gives them.
     """
     found = []
     for row in metrics:
