@@ -80,7 +80,7 @@ def test_its_figures_are_drawn_among_those_of_the_framework(folder: Path) -> Non
 def test_a_figure_of_a_framework_s_name_is_drawn_in_its_place() -> None:
     brought = load("outside:PRESENTATION")
     found = figures_of([brought])
-    assert found["filters"].draw == "outside:draw_filters" and len(found) == len(FIGURES) + 2
+    assert found["filters"].draw == "outside:draw_filters" and len(found) == len(figures.FIGURES) + 2
 
 
 @pytest.mark.slow
