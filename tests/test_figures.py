@@ -309,6 +309,14 @@ def test_curves_are_the_metrics_of_every_run() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "other"]
 
 
+def test_the_best_epoch_is_of_the_last_phase() -> None:
+    """Steps of phases before are negative."""
+    rows: list[dict[str, float]] = [{"step": -1, "val/accuracy": 0.9}, {"step": 4, "val/accuracy": 0.6}]
+    rows += [{"step": 9, "val/accuracy": 0.7}, {"step": 14, "val/accuracy": 0.5}]
+    line, best = curves({"run": rows}).axes[1].lines
+    assert list(line.get_xdata()) == [0, 5, 10, 15] and (best.get_xdata(), best.get_ydata()) == (10, 0.7)
+
+
 @pytest.mark.parametrize(("least", "scale"), [(0.5, "linear"), (0.01, "log"), (0.0, "linear")])
 def test_the_scale_of_losses_is_logarithmic_where_it_spans_a_decade(least: float, scale: str) -> None:
     metrics = [{"epoch": 0, "step": k, "train/loss": 1.0 if k < 50 else least} for k in range(100)]

@@ -40,8 +40,9 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         losses += [value for value in smoothed(loss) if math.isfinite(value)]
         step, accuracy = series(metrics, "val/accuracy")
         right.plot(step, accuracy, color=color, linestyle=dashes)
-        if len(accuracy):
-            best = accuracy.argmax()
+        last = accuracy[step > 0]  # of the last phase, whose best checkpoint is the run's
+        if len(last):
+            best = len(accuracy) - len(last) + last.argmax()
             right.plot(step[best], accuracy[best], "o", color=color, markersize=4)
     wide = bool(losses) and 0 < _DECADE * min(losses) < max(losses)
     left.set(xlabel="optimiser steps", title="training loss", yscale="log" if wide else "linear")
