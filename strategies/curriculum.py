@@ -1,9 +1,9 @@
-"""Curriculum labeling: pseudo-labels for more and more of the unlabeled images, each time trained from the beginning.
+"""Curriculum labeling (Cascante-Bonilla et al. 2020, arXiv 2001.06001): pseudo-labels for more and more images.
 
     semisup fit --data stl10 --strategy curriculum
     semisup fit --data stl10 --strategy kmeans+curriculum --curriculum.step 25
 
-Source: Cascante-Bonilla, Tan, Qi & Ordonez 2020 (arXiv 2001.06001), algorithm 1. A network is trained on the labeled
+Algorithm 1 of the paper. A network is trained on the labeled
 images. By its last weights that evaluate, all unlabeled images are predicted, and those over the 80th percentile of
 confidence are labeled; the next network is trained from the beginning on them and the labeled ones. So it goes on with
 the 60th percentile, and so on, until every unlabeled image is labeled: with steps of 20 % six trainings, each a phase

@@ -1,9 +1,9 @@
-"""Noisy student: generations of students, each trained with noise on what the one before says without.
+"""Noisy student (Xie et al. 2020, arXiv 1911.04252): generations, each trained with noise on what the last one says.
 
     semisup fit --data stl10 --strategy noisystudent
     semisup fit --data stl10 --strategy noisystudent --noisystudent.generations 1 --noisystudent.soft false
 
-Source: Xie, Luong, Hovy & Le 2020 (arXiv 1911.04252), algorithm 1. The teacher is trained on labeled images. By its
+Algorithm 1 of the paper. The teacher is trained on labeled images. By its
 last weights that evaluate, and on images without noise, it labels the unlabeled ones: those it is less than `threshold`
 confident of are left out, of each class the `per_class` most confident are kept, and where a class has fewer than the
 largest its images are there several times. The student is trained from fresh weights on both, with noise, and is the

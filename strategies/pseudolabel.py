@@ -1,4 +1,4 @@
-"""Pseudo-labels: predict the unlabeled pool, keep the most confident images, train on them as if they were labeled.
+"""Pseudo-labels (Lee 2013): predict the unlabeled pool, and train on its most confident images as if they had labels.
 
     python -m semisup fit --strategy pseudolabel
     python -m semisup fit --strategy pseudolabel --pseudolabel.rule top_k_per_class --pseudolabel.top_k 1000

@@ -181,6 +181,10 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     for words in ("  supervised +Cross-entropy on the labeled", "  digits ", "  small ", "  torchvision:NAME "):
         assert sum(bool(re.match(words, line)) for line in lines) == 1, words
+    columns = {line.split()[0]: line.split()[1:4] for line in lines if line[:3].strip() and line.startswith("  ")}
+    assert columns["fixmatch"] == ["2020", "2001.07685", "7"] and columns["mixmatch"][:2] == ["2019", "1905.02249"]
+    assert columns["pseudolabel"][:2] == ["2013", "1"] and columns["kmeans"][0] == "2011"
+    assert not any(line.endswith("...") for line in lines)
     assert front.main(["list", "backbones"]) == 0
     assert capsys.readouterr().out.splitlines() == lines[lines.index(listing.lines("backbones")[0]) :]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from argparse import ArgumentParser, Namespace
+from importlib.metadata import EntryPoint
 
 from semisup import plugins
 from semisup.errors import InputError, did_you_mean
@@ -15,6 +17,9 @@ _GROUPS = {
     "datamodules": (plugins.DATAMODULES, "--data NAME"),
     "backbones": (plugins.BACKBONES, "--model.backbone NAME"),
 }
+# How a source names its paper: (Sohn et al. 2020, arXiv 2001.07685).
+_PAPER = re.compile(r"\((?:[^()]*\s)?(?P<year>(?:19|20)\d\d)(?!\.\d)(?:, arXiv (?P<arxiv>\d{4}\.\d{4,5}))?[^()]*\)")
+_STRATEGY_COLUMNS = ("", "year", "arXiv", "ratio", "(the ratio is of unlabeled images to labeled ones, by default)")
 _TORCHVISION = ("torchvision:NAME", "Any classification network of torchvision, such as torchvision:resnet18.")
 
 
@@ -42,15 +47,33 @@ def lines(kind: str | None = None) -> list[str]:
     listed = []
     for title in _GROUPS if kind is None else (kind,):
         group, usage = _GROUPS[title]
-        rows = [(name, source.describe(point.value).summary) for name, point in plugins.installed(group).items()]
+        rows = [_row(group, name, point) for name, point in plugins.installed(group).items()]
         composed = plugins.compositions() if group == plugins.STRATEGIES else {}
-        rows += [(name, f"{parts}, under a name of its own.") for name, parts in composed.items()]
-        listed += [f"{title} ({usage}):", *_table([*rows, _TORCHVISION] if title == "backbones" else rows), ""]
+        blank = ("",) * (len(_STRATEGY_COLUMNS) - 2)
+        rows += [(name, *blank, f"{parts}, under a name of its own.") for name, parts in composed.items()]
+        rows += [_TORCHVISION] if title == "backbones" else []
+        head = [_STRATEGY_COLUMNS] if group == plugins.STRATEGIES else []
+        listed += [f"{title} ({usage}):", *_table([*head, *rows]), ""]
     return listed[:-1]
 
 
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    """Names and summaries in two columns, one line each, cut to the terminal's width where that is known."""
-    column = max((len(name) for name, _ in rows), default=0) + 2
-    width = max(60, shutil.get_terminal_size((120, 24)).columns)
-    return [f"  {name:{column}}{textwrap.shorten(text, width - column - 3, placeholder=' ...')}" for name, text in rows]
+def _row(group: str, name: str, point: EntryPoint) -> tuple[str, ...]:
+    told = source.describe(point.value)
+    if group != plugins.STRATEGIES:
+        return name, told.summary
+    paper = _PAPER.search(told.text)
+    ratio = next((option.default for option in told.options if option.name == "ratio"), "")
+    return name, paper["year"] if paper else "", (paper["arxiv"] or "") if paper else "", ratio, told.summary
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns, of which the last one is as wide as the terminal lets it be, and goes on in the next line."""
+    *columns, _ = zip(*rows, strict=True)
+    widths = [max(map(len, column)) + 2 for column in columns]
+    left = 2 + sum(widths)
+    width = max(60, shutil.get_terminal_size((120, 24)).columns - left)
+    table = []
+    for *cells, text in rows:
+        begin = "  " + "".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
+        table += [begin + line if not k else " " * left + line for k, line in enumerate(textwrap.wrap(text, width))]
+    return table

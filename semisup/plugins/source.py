@@ -25,10 +25,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Description:
-    """What a plugin's source says of it: the first line of its docstring, and its parameters."""
+    """What a plugin's source says of it.
+
+    Attributes:
+        summary: the first line of its docstring.
+        options: its parameters.
+        text: the docstring of its module, and its own.
+    """
 
     summary: str
     options: tuple[Option, ...]
+    text: str = ""
 
 
 def describe(target: str) -> Description:
@@ -46,7 +53,8 @@ def describe(target: str) -> Description:
         if cls is None:
             return Description(f"(its source, {target}, can't be read)", ())
         docstring = ast.get_docstring(cls.definition) or ""
-        return Description(docstring.partition("\n")[0], tuple(_parameters(cls).values()))
+        text = f"{ast.get_docstring(cls.tree) or ''}\n{docstring}"
+        return Description(docstring.partition("\n")[0], tuple(_parameters(cls).values()), text)
     except (ImportError, SyntaxError, ValueError, KeyError) as error:  # no plugin's fault may break a list of all
         return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
 
