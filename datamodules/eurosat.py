@@ -6,6 +6,7 @@ semisup fit --data eurosat --data.labels_per_class 4 --strategy fixmatch
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import zipfile
@@ -29,6 +30,7 @@ _CLASSES = (
     *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
 )
 _IMAGES, _SIDE = 27_000, 64
+_PICTURE = re.compile(r"2750/[A-Za-z]+/[A-Za-z]+_\d+\.jpg")  # its path in the archive
 _URL = (  # as torchvision has it; the authors' own server is gone
     "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
 )
@@ -97,7 +99,10 @@ def fetch(root: Path) -> None:
         download(_URL, archive, _PACKED, _MD5)
         with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as aside:
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(aside)
+                for name in (name for name in packed.namelist() if _PICTURE.fullmatch(name)):
+                    path = Path(aside, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(packed.read(name))
             shutil.move(Path(aside, "2750"), folder / "2750")
         archive.unlink()
     print(f"EuroSAT is in {folder}; train on it with --data eurosat --data.root {shell(root)}")

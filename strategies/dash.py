@@ -65,7 +65,7 @@ class Dash(LossStrategy):
         weight: float = 1.0,
         ema_decay: float = 0.999,
     ) -> None:
-        check("dash", ratio=(ratio, 1, 1000), gamma=(gamma, 1, math.inf), rho_min=(rho_min, 0, math.inf))
+        check("dash", ratio=(ratio, 1, 1000), gamma=(gamma, 1, 1000), rho_min=(rho_min, 0, math.inf))
         check("dash", interval=(interval, 0, 1), warmup=(warmup, 0, 1), temperature=(temperature, 0.01, math.inf))
         check("dash", weight=(weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
         self.gamma, self.rho_min, self.interval, self.warmup = gamma, rho_min, interval, warmup

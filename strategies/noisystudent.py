@@ -16,6 +16,8 @@ them unless `per_class` says otherwise. In its last generation unlabeled batches
 
 from __future__ import annotations
 
+import math
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from torch import Tensor
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import require
+from semisup.errors import check
 from semisup.losses import cross_entropy
 from semisup.predict import select
 from semisup.runtime.console import say
@@ -70,10 +72,13 @@ class NoisyStudent(LossStrategy):
         ratio: int = 14,
         weight: float = 1.0,
     ) -> None:
-        for name, value, least in (("generations", generations, 1), ("ratio", ratio, 1), ("per_class", per_class, 0)):
-            require(value >= least, f"noisystudent.{name} is {value}, but must be at least {least}")
-        require(0 <= threshold <= 1, f"noisystudent.threshold is {threshold}, but must be from 0 to 1")
-        require(weight >= 0, f"noisystudent.weight is {weight}, but must be at least 0")
+        check("noisystudent", generations=(generations, 1, math.inf), ratio=(ratio, 1, 1000))
+        check(
+            "noisystudent",
+            threshold=(threshold, 0, 1),
+            weight=(weight, 0, math.inf),
+            per_class=(per_class, 0, math.inf),
+        )
         self.generations, self.threshold, self.per_class = generations, threshold, per_class
         self.balance, self.soft, self.weight = balance, soft, weight
         views = {"strong": "strong"}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,9 @@ def alone_with_wandb(folder: Path) -> Iterator[None]:
             patch.setenv(f"WANDB_{name}_DIR", str(folder / "home" / name))
         patch.setenv("NETRC", str(folder / "netrc"))
         patch.chdir(folder)
+        if "wandb" in sys.modules:
+            with suppress(Exception):  # the W&B process of an earlier test may be gone
+                sys.modules["wandb"].teardown()
         try:
             yield
         finally:

@@ -137,7 +137,7 @@ def archive(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=path.parent)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(Source, "url", f"http://127.0.0.1:{server.server_port}/{path.name}")
-        monkeypatch.setattr(cifar10, "_PACKED", path.stat().st_size)
+        monkeypatch.setattr(CIFAR10, "packed", path.stat().st_size)
         opener = urllib.request.build_opener()  # the server has no certificate, so it is asked by http
         monkeypatch.setattr(cifar10, "download", lambda *arguments: fetch(*arguments, opener))
         monkeypatch.setenv("no_proxy", "127.0.0.1")

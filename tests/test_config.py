@@ -176,7 +176,7 @@ def test_predict() -> None:
     own = {"ckpt_path": "a.ckpt", "out": "b.csv", "format": "kaggle", "on": "unlabeled", "force": False}
     assert vars(config.own) == own
     assert fails("--ckpt_path a --format xml", "predict") == "--format: expected csv or kaggle, got 'xml'"
-    assert "type semisup test --ckpt_path PATH" in fails("", "test")
+    assert "type semisup test RUN" in fails("", "test")
 
 
 # ---- the words

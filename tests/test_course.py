@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from semisup.augment import views
 from semisup.batch import Batch
-from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
+from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.config import Config, parse
 from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
@@ -283,8 +283,7 @@ def test_half_of_every_batch_is_mirrored_the_last_one_dropped_and_the_rate_halve
     augmentation = baseline.data.arguments["augmentation"]
     assert augmentation == "flip_half"
     data = Thirty(batch_size=8, steps_per_epoch=30 // 8, augmentation=augmentation)
-    optimizer = OptimizerOptions(*baseline.optimizer)
-    module = Classifier(data.spec, optimizer=optimizer, lr_scheduler=baseline.lr_scheduler)
+    module = Classifier(data.spec, optimizer=baseline.optimizer, lr_scheduler=baseline.lr_scheduler)
     trainer(60, callbacks=[watch], limit_val_batches=0).fit(module, data)
     assert watch.sizes == [8] * 180 and watch.mirrored == [4] * 180
     assert max(Counter(watch.rows[:24]).values()) == 1  # no image twice before all others

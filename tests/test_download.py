@@ -221,4 +221,6 @@ def test_stl10_is_fetched_unpacked_checked_and_then_left_alone(
 
 def test_what_can_not_be_downloaded_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "download", "digits"]) == 2
-    assert "digits is not fetched by this command, which fetches mnist, stl10;" in capsys.readouterr().err
+    assert (
+        "digits is not fetched by this command, which fetches eurosat, mnist, stl10, svhn;" in capsys.readouterr().err
+    )

@@ -118,11 +118,11 @@ def test_the_average_evaluates_and_is_in_the_checkpoint(tmp_path: Path) -> None:
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     module.eval()
     assert torch.equal(module.evaluate(images), module.ema.average(images))
-    assert not torch.allclose(module.evaluate(images), module(images))
+    assert not torch.allclose(module.evaluate(images), module.network(images))
     fit.save_checkpoint(tmp_path / "x.ckpt")
     restored = Classifier.from_checkpoint(tmp_path / "x.ckpt").eval()
     assert torch.equal(restored.evaluate(images), module.evaluate(images))
-    assert torch.equal(restored(images), module(images))
+    assert torch.equal(restored.network(images), module.network(images))
 
 
 def test_the_average_moves_once_for_every_step_of_the_optimiser() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import HANG, spins, unbounded
+from helpers import HANG, alone_with_wandb, spins, unbounded
 from PIL import Image
 
 from datamodules.digits import Digits
@@ -57,8 +57,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, to be read only."""
     folder = tmp_path_factory.mktemp("user")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with alone_with_wandb(folder):
         return folder / fit("--tracking.mode", "offline")
 
 

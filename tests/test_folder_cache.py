@@ -580,7 +580,7 @@ def test_data_clean_is_light_and_takes_its_own_options_only(root: Path) -> None:
 def test_mistakes_at_data_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv, told in (
         (["data", "clean", str(root)], f"semisup data clean takes a folder as --root {root}"),
-        (["data", "download"], "type which dataset to download: mnist, stl10"),
+        (["data", "download"], "type which dataset to download: eurosat, mnist, stl10, svhn"),
         (["data", "download", "mnist", "--all"], "--all and --list are options of `semisup data clean`"),
     ):
         assert main(argv) == 2

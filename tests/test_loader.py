@@ -62,7 +62,7 @@ def test_ranks_together_serve_the_global_batch(world: int) -> None:
     for step, whole in enumerate(loader()):
         for stream in ("labeled", "unlabeled"):
             parts = [getattr(ranks[rank][step], stream) for rank in range(world)]
-            for field in ("index", "place", "image", "target"):
+            for field in ("index", "position", "image", "target"):
                 joined = torch.cat([getattr(part, field) for part in parts])
                 assert torch.equal(joined, getattr(getattr(whole, stream), field))
 

@@ -285,7 +285,7 @@ def test_other_options_make_another_run(copied: Path) -> None:
         f"{copied} began with --optimizer.lr 0.03, not 0.1; a resumed run goes on as it began: leave --optimizer.lr "
         f"out, or leave --resume out to begin another run"
     )
-    assert "began with --strategy supervised, not fixmatch (and" in refuses(copied, "--strategy", "fixmatch")
+    assert "began with --strategy supervised, not fixmatch; a resumed run" in refuses(copied, "--strategy", "fixmatch")
     assert "began with --trainer.max_epochs 2, not 9;" in refuses(copied, "--trainer.max_epochs", "9")
     assert "began with --trainer.precision null, not bf16-mixed;" in refuses(
         copied, "--trainer.precision", "bf16-mixed"

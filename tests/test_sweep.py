@@ -71,7 +71,9 @@ def test_every_value_of_a_sweep_parses(strategy: str, tmp_path: Path) -> None:
 def test_a_search_draws_numbers_between_the_ends_of_the_grid(tmp_path: Path) -> None:
     grid, search = (written("pseudolabel", m, tmp_path / m)["parameters"] for m in ("grid", "random"))
     assert grid.keys() == search.keys()
-    assert {name for name in search if "values" in search[name]} == {"pseudolabel.rule", "pseudolabel.soft"}
+    assert {name for name in search if "values" in search[name]} == {
+        f"pseudolabel.{x}" for x in ("rule", "soft", "restart")
+    }
     for name, parameter in search.items():
         tried = grid[name]["values"]
         assert parameter in ({"values": tried}, {"min": min(tried), "max": max(tried)})
@@ -130,7 +132,7 @@ def test_what_is_given_is_not_varied() -> None:
         ("--strategy supervised --supervised.view weak", "the strategy supervised has no option to vary"),
         ("--strategy fixmatch --fixmatch.threshold 2", "fixmatch.threshold is 2.0, but must be from 0 to 1"),
         ("--strategy fixmatch --fixmatch.treshold 1", "did you mean --fixmatch.threshold?"),
-        ("--strategy pseudolabel --grid", "the grid has 11,664 commands, and may have 200; type --over with some of"),
+        ("--strategy pseudolabel --grid", "the grid has 46,656 commands, and may have 200; type --over with some of"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -64,6 +64,7 @@ def run(request: Namespace, rest: list[str]) -> None:
         commands = [typed("fit", *words) for words in sweep.grid(options, fixed, takes)]
         print("\n".join(commands))
         return
+    options = sweep.compatible(options, takes)
     write_atomically(path, sweep.wandb_sweep(request.strategy, options, fixed, request.method))
     say(f"{os.path.relpath(path)}: {request.method} over {', '.join(options)}")
     say(f"start it: wandb sweep {shell(nearby(path))}, then wandb agent with the id that it names")

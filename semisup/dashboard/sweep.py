@@ -92,6 +92,20 @@ def values(hint: Any, default: Any) -> list[Value]:
     return [default / 2, default, 2 * default]
 
 
+def compatible(tried: Mapping[str, Sequence[Value]], takes: Takes) -> dict[str, list[Value]]:
+    """Without values that can't go together with one that is kept: for W&B, which combines all of them.
+
+    Options that are left with a single value are left out.
+    """
+    kept: dict[str, list[Value]] = {}
+    for name, every in tried.items():
+        others = [(other, value) for other, its in kept.items() for value in its]
+        fits = [value for value in every if all(takes({name: value, other: its}) for other, its in others)]
+        if len(fits) > 1:
+            kept[name] = fits
+    return kept
+
+
 def size(tried: Mapping[str, Sequence[Value]]) -> int:
     """How many combinations there are."""
     return math.prod(map(len, tried.values()))

@@ -237,7 +237,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self._size = batch_size or self.batch_size
 
     @property
-    def labeled(self) -> Pool:
+    def training_pool(self) -> Pool:
         """The images that are trained on with their labels."""
         if self._labeled is None:
             return self.pools.labeled
@@ -277,16 +277,16 @@ class DataModule(pl.LightningDataModule, ABC):
     def steps(self) -> int:
         """Batches in an epoch; of images that a phase brings itself, as many as there are whole ones."""
         if self._labeled is not None:
-            return max(1, len(self.labeled) // self._size)
+            return max(1, len(self.training_pool) // self._size)
         return self.steps_per_epoch or max(_LEAST_STEPS, self.pools.train_size // self.batch_size)
 
     def train_dataloader(self) -> TrainLoader:
         """Batches as `needs` asks for them."""
         pools, needs = self.pools, self.needs
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
-        self._make_resident([pool for pool in (self.labeled, unlabeled) if pool])
+        self._make_resident([pool for pool in (self.training_pool, unlabeled) if pool])
         return TrainLoader(
-            self.labeled,
+            self.training_pool,
             self._size,
             self.steps,
             self.seed,
