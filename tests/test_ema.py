@@ -22,14 +22,14 @@ from strategies.fixmatch import FixMatch
 from strategies.supervised import Supervised
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.05])
-def test_weights_and_statistics_follow_the_closed_form(decay: float) -> None:
+@pytest.mark.parametrize(("decay", "updates"), [(0.3, 9), (0.05, 9), (0.999, 130)])
+def test_weights_and_statistics_follow_the_closed_form(decay: float, updates: int) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     network.register_buffer("state", torch.zeros(3, dtype=torch.float16))
     ema = EMA(network, decay)
     generator = torch.Generator().manual_seed(0)
     history = [weights(network)]
-    for _ in range(9):
+    for _ in range(updates):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator))
@@ -38,9 +38,9 @@ def test_weights_and_statistics_follow_the_closed_form(decay: float) -> None:
         history.append(weights(network))
         ema.update(network)
 
-    def shares(late: int) -> list[float]:
+    def shares(early: int) -> list[float]:
         """What the average is made of: the weights that it began with, and those of every update."""
-        keep = [min(decay, (1 + k) / (late + k)) for k in range(9)]
+        keep = [min(decay, (1 + k) / ((early if k < 100 else 10) + k)) for k in range(updates)]
         return [math.prod(keep)] + [(1 - d) * math.prod(keep[k + 1 :]) for k, d in enumerate(keep)]
 
     copied = {"state", "1.num_batches_tracked"}
@@ -52,7 +52,7 @@ def test_weights_and_statistics_follow_the_closed_form(decay: float) -> None:
             assert sum(made_of) == pytest.approx(1)
             expected = sum(share * past[name].double() for share, past in zip(made_of, history, strict=True))
             torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
-    assert int(ema.average[1].num_batches_tracked) == 9
+    assert int(ema.average[1].num_batches_tracked) == updates
 
 
 def test_the_decay_is_warmed_up() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_EARLY = 100  # updates, in which statistics are averaged over fewer steps than the weights
 _STATISTICS = ("running_mean", "running_var")  # what batch normalisation calls its own, in torch and elsewhere
 
 
@@ -21,9 +22,9 @@ class EMA(nn.Module):
     `ExponentialMovingAverage`, given `num_updates`.
 
     The running statistics of batch normalisation are averages already, of the last steps' batches. They are averaged
-    with d = min(decay, (1 + k) / (100 + k)), over fewer steps than the weights, or they would forget their initial 0
-    and 1 too late. Copied, they would be those of the network's last weights and batches, and less fit for the average.
-    All other buffers are copied.
+    like the weights, but for the first hundred updates, which keep (1 + k) / (100 + k) of them: over as many steps as
+    the weights, they would forget their initial 0 and 1 too late for a run of some dozens of steps. Copied, they would
+    be those of the network's last weights and batches, and less fit for the average. All other buffers are copied.
 
     Other code: that of FixMatch, of TorchSSL and of USB averages the parameters alone, with a full decay from the first
     of 2^20 steps on, and evaluates them with the network's own statistics. Mean Teacher's warms the decay up by
@@ -82,7 +83,7 @@ class EMA(nn.Module):
         _approach(self.average.parameters(), network.parameters(), min(self.decay, (1 + k) / (10 + k)))
         ours, theirs = dict(self.average.named_buffers()), dict(network.named_buffers())
         statistics = [name for name in ours if name.rpartition(".")[2] in _STATISTICS]
-        keep = min(self.decay, (1 + k) / (100 + k))
+        keep = min(self.decay, (1 + k) / ((10 if k >= _EARLY else 100) + k))
         _approach([ours[name] for name in statistics], [theirs[name] for name in statistics], keep)
         others = [name for name in ours if name not in statistics]
         for dtype in {ours[name].dtype for name in others}:  # those of one dtype are copied in one go
