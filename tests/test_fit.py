@@ -280,7 +280,9 @@ def test_a_third_party_package_loads_as_a_built_in_one(tmp_path: Path, monkeypat
     subprocess.run([*pip, "--target", str(site), str(package)], check=True, capture_output=True)
     monkeypatch.setenv("PYTHONPATH", str(site))
     listed = shell("list", "strategies", cwd=tmp_path)
-    assert re.search(r"entropy +Cross-entropy, and confident predictions", listed.stdout), listed.stdout + listed.stderr
+    assert re.search(r"entropy +2005 +Cross-entropy, and confident predictions", listed.stdout), (
+        listed.stdout + listed.stderr
+    )
     arguments = ["--strategy", "entropy", "--entropy.weight", "0.25", "--data.steps_per_epoch", "5"]
     done = shell("fit", *arguments, "--trainer.max_epochs", "2", "--tracking.mode", "disabled", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

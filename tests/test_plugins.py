@@ -129,7 +129,7 @@ def test_split_names() -> None:
 
 def test_describe_imports_nothing(install: Install) -> None:
     install("d0", {}, d0_m='raise SystemError\nclass A:\n    """One line.\n\n    More."""\n')
-    assert source.describe("d0_m:A") == source.Description("One line.", ())
+    assert source.describe("d0_m:A") == source.Description("One line.", (), "\nOne line.\n\nMore.")
     assert "d0_m" not in sys.modules
 
 
