@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from semisup.batch import Batch, Needs
+from semisup.batch import Batch, Needs, Samples
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
@@ -58,7 +58,21 @@ class FlexMatch(LossStrategy):
         """Keeps the status of the images that are still served; the others are unused."""
         pool, then = module.datamodule.pools.unlabeled, len(self.status_)
         self.status_, there = moved(self.status_, places, len(pool) if pool else 0)
-        say(f"flexmatch: goes on with the status of {there:,} of {then:,} images, which are still there")
+        name = type(self).__name__.lower()  # of what is made of it as well
+        say(f"{name}: goes on with the status of {there:,} of {then:,} images, which are still there")
+
+    def pseudo_labels(self, weak: Tensor, unlabeled: Samples) -> tuple[Tensor, Tensor, Tensor]:
+        """What is made of weak views' logits (B, classes), by the images' status, which follows them.
+
+        Returns:
+            The most probable classes (B,), which of them pass their class's threshold, (B,) bool, and the thresholds
+            (classes,).
+        """
+        confidence, target = probabilities(weak).max(1)
+        thresholds = flexible_thresholds(self.status_, weak.shape[1], self.threshold)
+        sure = gather(confidence >= self.threshold)
+        self.status_ = updated(self.status_, gather(unlabeled.index), gather(target), sure)
+        return target, confidence >= thresholds[target], thresholds
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of strong views whose weak ones pass their class's threshold."""
@@ -68,12 +82,7 @@ class FlexMatch(LossStrategy):
         (logits, weak, strong), features = module.joint(*views)
         outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
         refined = module.refined(batch, outputs)
-        confidence, target = probabilities(refined["weak"]).max(1)
-        thresholds = flexible_thresholds(self.status_, logits.shape[1], self.threshold)
-        mask = confidence >= thresholds[target]
-        self.status_ = updated(
-            self.status_, gather(unlabeled.index), gather(target), gather(confidence >= self.threshold)
-        )
+        target, mask, thresholds = self.pseudo_labels(refined["weak"], unlabeled)
         supervised = module.labeled_loss(logits, labeled.target)
         unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": thresholds.mean()}

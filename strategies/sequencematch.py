@@ -12,9 +12,7 @@ the weak view, for all terms, and puts probabilities that are softmax already th
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -22,10 +20,9 @@ from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, divergence
-from semisup.runtime.console import say
-from semisup.runtime.ranks import gather
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
-from semisup.targets import flexible_thresholds, moved, probabilities, updated
+from semisup.strategy import Loss
+from semisup.targets import probabilities
+from strategies.flexmatch import FlexMatch
 
 
 def confident_divergence(logits: Tensor, target: Tensor, threshold: float, temperature: float) -> Tensor:
@@ -40,7 +37,7 @@ def confident_divergence(logits: Tensor, target: Tensor, threshold: float, tempe
     return divergence(logits, probabilities(target, temperature), probabilities(target).max(1).values >= threshold)
 
 
-class SequenceMatch(LossStrategy):
+class SequenceMatch(FlexMatch):
     """FlexMatch, and a medium view between the weak and the strong one, each pair of which agrees (Nguyen 2023).
 
     Args:
@@ -51,7 +48,7 @@ class SequenceMatch(LossStrategy):
         ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
     """
 
-    gives = WEAK_AND_STRONG
+    refinable = False  # its divergences would not be
 
     def __init__(
         self,
@@ -63,23 +60,9 @@ class SequenceMatch(LossStrategy):
     ) -> None:
         check("sequencematch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
         check("sequencematch", temperature=(temperature, 0.01, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
-        self.threshold, self.temperature, self.weight = threshold, temperature, weight
-        self.ema_decay, self.targets_from = ema_decay, "training"
+        super().__init__(ratio, threshold, weight, ema_decay)
+        self.temperature = temperature
         self.needs = Needs(unlabeled_views=("weak", "medium", "strong"), unlabeled_ratio=ratio)
-        self.status_ = torch.empty(0, dtype=torch.int64)
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Every image of the pool begins unused."""
-        assert isinstance(pl_module, Classifier)
-        pool: Any = pl_module.datamodule.pools.unlabeled
-        if stage == "fit":
-            self.status_ = torch.full((len(pool or ()),), -1)
-
-    def remap(self, module: Classifier, places: Tensor) -> None:
-        """Keeps the status of the images that are still served; the others are unused."""
-        pool, then = module.datamodule.pools.unlabeled, len(self.status_)
-        self.status_, there = moved(self.status_, places, len(pool) if pool else 0)
-        say(f"sequencematch: goes on with the status of {there:,} of {then:,} images, which are still there")
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images and of strong views, and divergences between each pair of views."""
@@ -87,12 +70,7 @@ class SequenceMatch(LossStrategy):
         assert unlabeled is not None
         views = [labeled.views["weak"], *(unlabeled.views[name] for name in ("weak", "medium", "strong"))]
         (logits, weak, medium, strong), (*features, _, of_strong) = module.joint(*views)
-        confidence, target = probabilities(weak).max(1)
-        thresholds = flexible_thresholds(self.status_, logits.shape[1], self.threshold)
-        mask = confidence >= thresholds[target]
-        self.status_ = updated(
-            self.status_, gather(unlabeled.index), gather(target), gather(confidence >= self.threshold)
-        )
+        target, mask, thresholds = self.pseudo_labels(weak, unlabeled)
         supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
         pairs = {"medium_weak": (medium, weak), "strong_medium": (strong, medium), "strong_weak": (strong, weak)}
         apart = {f"loss_{k}": confident_divergence(*x, self.threshold, self.temperature) for k, x in pairs.items()}
