@@ -114,23 +114,16 @@ class Model:
         """The names of the pictures that can be read, what a function makes of their batches, and names of the rest."""
         require(batch_size >= 1, f"batch_size is {batch_size}, but must be at least 1")
         names: list[str] = []
-
-        def remembered() -> Iterator[Picture]:
-            for name, picture in _given(pictures):
-                names.append(name)
-                yield picture
-
-        batches = self.classifier.preprocessing.batches(remembered(), batch_size)
-        seen: list[int] = []
         rows: list[Tensor] = []
         unreadable: dict[str, str] = {}
+        batches = self.classifier.preprocessing.batches(_given(pictures), batch_size)
         with evaluation_mode(self.classifier):
-            for images, numbers, reasons in tqdm(batches, "predicting", leave=False, unit="batch", disable=None):
+            for images, seen, reasons in tqdm(batches, "predicting", leave=False, unit="batch", disable=None):
                 if len(images):
                     rows.append(function(images.to(self.classifier.device).float() / 255).cpu())
-                seen += numbers
-                unreadable |= {names[number]: reason for number, reason in reasons.items()}
-        return [names[number] for number in seen], rows, unreadable
+                names += seen
+                unreadable |= reasons
+        return names, rows, unreadable
 
 
 def load(run: str | os.PathLike[str], device: str | None = None) -> Model:

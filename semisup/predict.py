@@ -40,7 +40,7 @@ def predict(
     with evaluation_mode(module), precision:
         batches = EvaluationLoader(pool, batch_size, rank, world, module.device)
         for batch in tqdm(batches, title, leave=False, unit="batch", disable=rank > 0 or None):  # None: by terminal
-            yield batch.index, module.evaluate(batch.image.float() / 255).float().softmax(1)
+            yield batch.index, module(batch.image.float() / 255).float().softmax(1)
 
 
 def select(

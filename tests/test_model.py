@@ -140,11 +140,11 @@ def test_pictures_of_more_than_8_bits_are_seen_as_those_of_the_training(tmp_path
     data = Folder(str(tmp_path), image_size=SIZE, channels=1)
     assert data.preprocessing.ranges == {INTEGERS: (0, 4096)}
     assert Preprocessing.restored(data.preprocessing.saved()) == data.preprocessing
-    (images, _, _) = next(data.preprocessing.batches([dark], 4))
+    (images, _, _) = next(data.preprocessing.batches([("dark", dark)], 4))
     assert data.pools.test is not None and torch.equal(images, data.pools.test.gather(torch.arange(1)))
     assert images.max() < 20
     # A model of pictures of 8 bits has no range; the usual one that holds the picture's own values is taken.
-    (alone, _, _) = next(Preprocessing(data.how).batches([dark], 4))
+    (alone, _, _) = next(Preprocessing(data.how).batches([("dark", dark)], 4))
     assert alone.max() > 200
 
 

@@ -77,21 +77,24 @@ class Preprocessing:
             its = read(Path(picture), self.how, {its.kind: seen_range(its.low, its.high, its.kind)})
         return its
 
-    def batches(self, pictures: Iterable[Picture], size: int) -> Iterator[tuple[Tensor, list[int], dict[int, str]]]:
-        """Pictures in batches, read a batch at a time.
+    def batches(
+        self, pictures: Iterable[tuple[str, Picture]], size: int
+    ) -> Iterator[tuple[Tensor, list[str], dict[str, str]]]:
+        """Named pictures in batches, read a batch at a time.
 
         Returns:
-            An iterator over (B, C, H, W) uint8 of those that can be read, the number of each among the pictures given,
-            and the reasons of those that can't be, by number.
+            An iterator over (B, C, H, W) uint8 of those that can be read, their names, and why the others can't be.
         """
-        numbered = enumerate(pictures)
+        remaining = iter(pictures)
         with reading(self.how), ThreadPool(_THREADS) as pool:
-            while chunk := dict(islice(numbered, size)):
-                found = dict(zip(chunk, pool.map(self.image, chunk.values()), strict=True))
-                images = {number: its.pixels for number, its in found.items() if its.pixels is not None}
-                stacked = np.stack(list(images.values())) if images else np.empty((0, *self.how.shape), np.uint8)
-                bad = {number: self._reason(its) for number, its in found.items() if number not in images}
-                yield torch.from_numpy(stacked).permute(0, 3, 1, 2), list(images), bad
+            while chunk := list(islice(remaining, size)):
+                names, these = zip(*chunk, strict=True)
+                found = list(zip(names, pool.map(self.image, these), strict=True))
+                images = [its.pixels for _, its in found if its.pixels is not None]
+                stacked = np.stack(images) if images else np.empty((0, *self.how.shape), np.uint8)
+                seen = [name for name, its in found if its.pixels is not None]
+                unreadable = {name: self._reason(its) for name, its in found if its.pixels is None}
+                yield torch.from_numpy(stacked).permute(0, 3, 1, 2), seen, unreadable
 
     def _reason(self, its: Reading) -> str:
         return REASONS.get(its.reason, its.reason).format(how=self.how)
