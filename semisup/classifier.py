@@ -133,7 +133,7 @@ class Classifier(pl.LightningModule):
     def features(self, images: Tensor) -> Tensor:
         """Features (B, F) of images (B, C, H, W) float32 in [0, 1]."""
         if self._compiled is None or not self.training:
-            return (self.network if self.training else self._scored).features(images)
+            return (self.network if self.training else self.scored).features(images)
         torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
         return self._compiled(images)
 
@@ -152,13 +152,14 @@ class Classifier(pl.LightningModule):
         return logits
 
     @property
-    def _scored(self) -> Network:
+    def scored(self) -> Network:
+        """The network that evaluates: the moving average where there is one, else the one that trains."""
         scored: Network = self.ema.average if self.ema else self.network
         return scored
 
     def _scored_head(self, features: Tensor) -> Tensor:
         name = self.evaluating_head
-        logits: Tensor = (self._scored.extra[name] if name else self._scored.head)(features)
+        logits: Tensor = (self.scored.extra[name] if name else self.scored.head)(features)
         return logits
 
     @property
@@ -243,8 +244,8 @@ class Classifier(pl.LightningModule):
         by another head than the network's where it brings one for that (`TermStrategy.evaluating_head`).
         Always in evaluation mode and without a gradient, in a loss as well: no statistics move, and no dropout acts.
         """
-        with evaluation_mode(self._scored):
-            return self._scored_head(self._scored.features(images))
+        with evaluation_mode(self.scored):
+            return self._scored_head(self.scored.features(images))
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Scores a batch of the validation pool."""
