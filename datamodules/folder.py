@@ -110,6 +110,10 @@ class Folder(DataModule):
         _ = self.pools
         return Preprocessing(self.how, self._ranges)
 
+    def file(self, name: str) -> Path | None:
+        """Its path: pictures are called by that below the root."""
+        return self.root / name
+
     def read(self) -> Pools:
         """Finds the pictures, and opens or makes the cache.
 

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "escape", "batch", "presentation", "selection", "randomness"},
-    {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins"},
+    {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins", "page"},
     {"data", "models", "features"},
-    {"classifier", "saved_classifier", "phases", "predict", "model", "tracking"},
+    {"classifier", "saved_classifier", "phases", "predict", "model", "export", "tracking"},
     {"training"},
-    {"figures", "report", "compare", "dashboard"},
+    {"figures", "report", "compare", "dashboard", "labeling"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -115,6 +115,7 @@ VERBS = {
         ),
         of_files="predict_pictures",
     ),
+    "export": Verb("write a trained network as ONNX, TorchScript or safetensors, for other programs"),
     "figures": Verb("draw the pictures of one or more runs"),
     "report": Verb("write the report of one or more runs, as LaTeX, HTML and Markdown"),
     "compare": Verb(
@@ -125,6 +126,7 @@ VERBS = {
     "dashboard": Verb("build a W&B workspace and a report of what runs logged"),
     "sweep": Verb("vary the options of a strategy: a W&B sweep, or a plain list of commands", passes_on=True),
     "kmeans-features": Verb("score k-means features with a linear SVM, without a network", passes_on=True),
+    "label": Verb("choose the unlabeled pictures that teach most, and write a page to label them on"),
     "list": Verb("list the strategies, datamodules and backbones that are installed", module="listing"),
     "data": Verb("download a dataset, or remove old caches"),
 }

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -178,6 +179,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def preprocessing(self) -> Preprocessing:
         """How pictures from elsewhere become such as these; a checkpoint carries it, to predict any picture by."""
         return Preprocessing(How(self.spec.image_size, self.spec.channels))
+
+    def file(self, name: str) -> Path | None:
+        """The file of the picture that a pool calls by this name; None where pictures are no files of their own."""
+        return None
 
     @property
     def pools(self) -> Pools:

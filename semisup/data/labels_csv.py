@@ -54,8 +54,11 @@ def read_labels(path: Path) -> dict[str, str]:
 
 def labels_text(labels: Mapping[str, str]) -> str:
     """The content of such a file, of path -> class."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEAD)
-    writer.writerows([csv_cell(name), csv_cell(label)] for name, label in labels.items())
-    return text.getvalue()
+    rows = [HEAD, *labels.items()]
+    return "".join(f"{cell(name)},{cell(label)}\n" for name, label in rows)
+
+
+def cell(text: str) -> str:
+    """One cell of the file: quoted where it must be, and no formula to a spreadsheet."""
+    text = csv_cell(text)
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') or text != text.strip() else text

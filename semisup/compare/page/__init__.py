@@ -9,14 +9,10 @@ its content security policy, which lets run only the script that is in it.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from semisup import escape
 from semisup.compare import tables
 from semisup.compare.page import more_tables
 from semisup.compare.page.answers import answers, count
@@ -25,6 +21,7 @@ from semisup.compare.page.embeddings import embeddings
 from semisup.compare.page.series import charts, key, rounded
 from semisup.compare.record import Comparison
 from semisup.compare.table import Entry, Table
+from semisup.page import render
 from semisup.runs.directory import write_atomically
 
 FILE = "page.html"
@@ -50,21 +47,6 @@ def html(comparison: Comparison, folder: Path) -> str:
         comparison: what was found.
         folder: that the paths of runs are relative to; pictures of runs that are there become part of the page.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: Any) -> Any:  # the same text as in reports, whatever stands in it
-        return value if isinstance(value, Markup) else Markup(escape.html(str(value)))
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": count, "key": key, "link": quote, "value": _value}
     class_gains = gains(comparison)
     named = {table.name: _tagged(table, comparison) for table in tables.tables(comparison)}
     extra = [
@@ -76,9 +58,13 @@ def html(comparison: Comparison, folder: Path) -> str:
     drawn = charts(comparison, class_gains)
     arms = [arm.name for arm in comparison.arms]
     data = {"arms": arms, "reference": comparison.reference, "charts": rounded(drawn)}
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
-    script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        _HERE,
+        "page.html.jinja",
+        ["page.css"],
+        ["charts.js", "page.js"],
+        data,
+        {"count": count, "key": key, "link": quote, "value": _value},
         comparison=comparison,
         top=answers(comparison, class_gains),
         tables=named | {table.name: _tagged(table, comparison) for table in extra if table.rows},
@@ -90,11 +76,6 @@ def html(comparison: Comparison, folder: Path) -> str:
             if all(run.environment.get(name) == value for run in comparison.runs) and name != "date"
         },
         checkpoints=list(dict.fromkeys(cell.checkpoint for cell in comparison.cells)),
-        json=_inert(data),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
 
 
@@ -134,22 +115,3 @@ def _sortable(entry: Entry) -> str:
 
 def _value(value: Any) -> str:
     return "none" if value is None else str(value)
-
-
-def _inert(data: Any) -> str:
-    """JSON that can't end the element it stands in, nor open another."""
-    text = json.dumps(_printable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _printable(data: Any) -> Any:
-    """The data with its texts as the HTML has them, since the script finds one by the other."""
-    if isinstance(data, dict):
-        return {_printable(name): _printable(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_printable(value) for value in data]
-    return escape.printable(data) if isinstance(data, str) else data
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
