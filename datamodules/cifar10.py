@@ -9,10 +9,11 @@ import numpy as np
 from torchvision.datasets import CIFAR10 as Source
 from torchvision.datasets.utils import check_integrity
 
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.download import download, unpack_tar
 from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.splits import holdout
 from semisup.errors import InputError
 

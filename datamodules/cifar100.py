@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchvision.datasets import CIFAR100 as Source
 
 from datamodules.cifar10 import CIFAR10
-from semisup.data.datamodule import DataSpec
+from semisup.data.pools import DataSpec
 
 _CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.splits import holdout
 
 _TEST, _VAL = 360, 180  # about a fifth and a tenth

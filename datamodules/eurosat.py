@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from datamodules.folder_cache import load
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.download import download
 from semisup.data.few_labels import few_labels
 from semisup.data.picture import How
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.splits import holdout
 from semisup.errors import InputError, require
 from semisup.escape import shell

@@ -13,10 +13,11 @@ from datamodules import folder_cache
 from datamodules.folder_layout import PARTS, layout
 from datamodules.folder_words import tell
 from semisup.batch import UNLABELED
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.files import files, listing, named, printable
 from semisup.data.picture import How
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, did_you_mean, require

@@ -16,8 +16,9 @@ import numpy as np
 
 from datamodules.duplicates import cached_duplicates
 from datamodules.stl10_files import find_folder
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.splits import holdout, pick
 from semisup.errors import InputError, require
 from semisup.escape import shell

@@ -13,10 +13,11 @@ import numpy as np
 from torchvision.datasets import SVHN as Source
 from torchvision.datasets.utils import check_integrity
 
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.download import download, file_md5
 from semisup.data.few_labels import few_labels
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.splits import holdout
 from semisup.errors import InputError
 from semisup.escape import shell

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from semisup import saved_classifier
 from semisup.batch import Batch, Samples
-from semisup.data.datamodule import DataModule, DataSpec
+from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
 from semisup.data.picture import How
+from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError
 from semisup.losses import LABELED

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from semisup.data.datamodule import DataSpec
 from semisup.data.fingerprint import Fingerprint
+from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
 from semisup.models.options import ModelOptions

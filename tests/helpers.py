@@ -24,8 +24,9 @@ from sklearn.datasets import load_sample_images
 
 from semisup import plugins
 from semisup.classifier import Classifier
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.strategy import Composition, Strategy
 
 # Seconds until a test gives up waiting: so many that the busiest machine needs fewer, and no outcome depends on them.

@@ -14,7 +14,7 @@ import torch
 
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
-from semisup.data.datamodule import DataSpec
+from semisup.data.pools import DataSpec
 from semisup.errors import InputError
 from semisup.runs import checkpoint_file, pickle_check
 from semisup.runtime.allocation import Bounded

@@ -12,8 +12,8 @@ import torch
 from helpers import Blobs, SaveAt, classifier, same, trainer, weights
 
 from semisup.classifier import Classifier, ModelOptions, OptimizerOptions
-from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.errors import InputError
 from semisup.models.modes import evaluation_mode
 from semisup.predict import predict

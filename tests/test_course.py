@@ -25,8 +25,8 @@ from semisup.augment import views
 from semisup.batch import Batch
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.config import Config, parse
-from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.randomness import Draw
 

@@ -20,8 +20,8 @@ from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.compare.page import _inert, html
 from semisup.compare.table import Column, Entry, Table
 from semisup.dashboard.differences import _table
-from semisup.data.datamodule import DataSpec
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec
 from semisup.errors import InputError
 from semisup.escape import csv_cell, csv_text, html_prose, latex, one_line, printable, shell
 from semisup.report.content import Report, Section, paragraph

@@ -18,8 +18,9 @@ from datamodules import eurosat, svhn
 from datamodules.cifar100 import CIFAR100
 from datamodules.eurosat import EuroSAT
 from datamodules.svhn import SVHN
-from semisup.data.datamodule import DataModule, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from datamodules.digits import Digits
 from semisup.classifier import Classifier
-from semisup.data.datamodule import Pools
 from semisup.data.imbalance import _most, imbalanced, long_tail
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.errors import InputError
 
 

@@ -15,8 +15,8 @@ from helpers import patches as crops
 from torch import nn
 
 from semisup.classifier import Classifier, ModelOptions
-from semisup.data.datamodule import DataSpec, Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.errors import InputError
 from semisup.features.dictionary import learn
 from semisup.features.patches import contrast_normalize, random_patches

@@ -20,9 +20,10 @@ from datamodules.stl10 import STL10
 from semisup.batch import UNLABELED
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
-from semisup.data.datamodule import DataModule, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Pictures
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
 from semisup.strategy import Composition, LossStrategy, Strategy

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from semisup.cli.config import parse
-from semisup.data.datamodule import Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.errors import InputError
 from semisup.features.linear import GRID
 from semisup.runs.reading import read_metrics

@@ -17,8 +17,8 @@ from torch import Tensor
 from semisup import plugins
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.data.datamodule import Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.runs.reading import read_metrics
 from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.strategy import Composition, Strategy

@@ -26,7 +26,7 @@ from scipy.stats import ttest_1samp
 from semisup import figures
 from semisup.classifier import ModelOptions
 from semisup.cli.front import main
-from semisup.data.datamodule import DataSpec
+from semisup.data.pools import DataSpec
 from semisup.escape import DASH, MINUS, TIMES, one_line, printable
 from semisup.report.content import NONE, Code, Listing, Picture, Report, Section, paragraph, table
 from semisup.report.html import html

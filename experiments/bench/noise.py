@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from semisup.data.datamodule import DataModule, DataSpec, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.randomness import key
 
 _AT_ONCE = 1000  # pictures in memory while a file is written

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from semisup.classifier import Classifier
 from semisup.data.changes import Changes
-from semisup.data.datamodule import DataModule, DataSpec
+from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
+from semisup.data.pools import DataSpec
 from semisup.errors import InputError, require
 from semisup.runs.directory import find_checkpoint
 from semisup.runtime.console import say

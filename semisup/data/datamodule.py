@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,73 +17,21 @@ from semisup.augment.views import find_view
 from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
-from semisup.data.imbalance import Unlabeled, imbalanced
+from semisup.data.imbalance import Unlabeled, imbalanced, say_tails
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
 from semisup.data.picture import How
 from semisup.data.pool import Pool
+from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import check, require
 from semisup.randomness import Draw
 from semisup.runtime.console import say
 
+__all__ = ["DataModule", "DataSpec", "Pools"]
+
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
 _MAX_BATCH_SIZE = 1_000_000  # images in a batch: more fit into no memory
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """What a network must know of a dataset.
-
-    Attributes:
-        name: the dataset's name.
-        class_names: one for each class, in the order of the labels.
-        channels: of every image.
-        image_size: height and width in pixels.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    channels: int
-    image_size: int
-
-
-@dataclass
-class Pools:
-    """The images of a dataset, by what they may be used for.
-
-    Attributes:
-        labeled: the images to train on whose labels the strategy is given.
-        unlabeled: the images to train on without labels; None where there are none. Those at its end, and no others,
-            are labeled ones as well (`labeled_in_unlabeled`).
-        val: to choose on.
-        test: to report on.
-        train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
-            few labels and with many take the same number of steps.
-        hidden_labels: true classes of `without_label`, where known; to measure with, never to train on.
-        left_out: unlabeled images that were left out because they are validation or test images too.
-        labeled_in_unlabeled: how many images at the end of `unlabeled` are those of `labeled`, in the same order.
-    """
-
-    labeled: Pool
-    unlabeled: Pool | None
-    val: Pool | None
-    test: Pool | None
-    train_size: int
-    hidden_labels: np.ndarray | None = None
-    left_out: int = 0
-    labeled_in_unlabeled: int = 0
-
-    @property
-    def without_label(self) -> Pool | None:
-        """The unlabeled images that are not labeled ones too, at the same rows as in `unlabeled`; None for none.
-
-        Whatever gives an image a label, looks for classes or scores them does so here: a pseudo-label of an image whose
-        label is known teaches nothing, and would be among the most confident ones.
-        """
-        if not self.unlabeled or not self.labeled_in_unlabeled:
-            return self.unlabeled
-        return self.unlabeled.first(len(self.unlabeled) - self.labeled_in_unlabeled)
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -258,7 +205,7 @@ class DataModule(pl.LightningDataModule, ABC):
             sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
             say(f"data: {self.spec.name}, {sizes}")
             if self.imbalance > 1:
-                self._say_tails()
+                say_tails(pools, len(self.spec.class_names))
             if pools.unlabeled:
                 among = pools.labeled_in_unlabeled > 0
                 told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
@@ -269,14 +216,6 @@ class DataModule(pl.LightningDataModule, ABC):
                 f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be "
                 f"split evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
             )
-
-    def _say_tails(self) -> None:
-        """Images of every class, where that is imbalanced."""
-        labels, hidden = self.pools.labeled.labels.numpy(), self.pools.hidden_labels
-        for kind, known in {"labeled": labels, "unlabeled": hidden}.items():
-            if known is not None:
-                counts = np.bincount(known, minlength=len(self.spec.class_names))
-                say(f"data: {kind} images by class: {', '.join(f'{count:,}' for count in counts)}")
 
     @property
     def steps(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from semisup.data.datamodule import DataModule, Pools
+from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 from semisup.data.splits import pick
 
 

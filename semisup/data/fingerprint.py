@@ -20,7 +20,7 @@ from semisup.batch import UNLABELED
 from semisup.errors import InputError
 
 if TYPE_CHECKING:
-    from semisup.data.datamodule import Pools
+    from semisup.data.pools import Pools
 
 POOLS = ("labeled", "unlabeled", "val", "test")
 

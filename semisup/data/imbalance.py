@@ -16,9 +16,10 @@ import numpy as np
 
 from semisup.data.splits import of_each_class
 from semisup.errors import require
+from semisup.runtime.console import say
 
 if TYPE_CHECKING:
-    from semisup.data.datamodule import Pools
+    from semisup.data.pools import Pools
 
 Unlabeled = Literal["equal", "reversed", "uniform"]
 
@@ -89,3 +90,11 @@ def _first(available: Sequence[int], ratio: float, wanted: int | None, class_nam
         f"which every class has enough",
     )
     return most if wanted is None else wanted
+
+
+def say_tails(pools: Pools, classes: int) -> None:
+    """Images of every class, as far as their classes are known."""
+    for kind, known in {"labeled": pools.labeled.labels.numpy(), "unlabeled": pools.hidden_labels}.items():
+        if known is not None:
+            counts = np.bincount(known, minlength=classes)
+            say(f"data: {kind} images by class: {', '.join(f'{count:,}' for count in counts)}")

@@ -22,8 +22,8 @@ from datamodules.stl10 import STL10
 from fuzzing.damage import NAMES, damaged, some_damaged
 from fuzzing.judging import Case, Property
 from semisup.batch import UNLABELED
-from semisup.data.datamodule import Pools
 from semisup.data.pool import Pool
+from semisup.data.pools import Pools
 
 _SIDE, _CLASSES = 4, 10
 _SIZES = {"train": 30, "test": 12, "unlabeled": 9}

@@ -1,0 +1,64 @@
+"""What a dataset is to the rest of the framework: what a network must know of it, and its pools of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from semisup.data.pool import Pool
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network must know of a dataset.
+
+    Attributes:
+        name: the dataset's name.
+        class_names: one for each class, in the order of the labels.
+        channels: of every image.
+        image_size: height and width in pixels.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channels: int
+    image_size: int
+
+
+@dataclass
+class Pools:
+    """The images of a dataset, by what they may be used for.
+
+    Attributes:
+        labeled: the images to train on whose labels the strategy is given.
+        unlabeled: the images to train on without labels; None where there are none. Those at its end, and no others,
+            are labeled ones as well (`labeled_in_unlabeled`).
+        val: to choose on.
+        test: to report on.
+        train_size: labeled images that there would be with all labels; sets the length of an epoch, so that runs with
+            few labels and with many take the same number of steps.
+        hidden_labels: true classes of `without_label`, where known; to measure with, never to train on.
+        left_out: unlabeled images that were left out because they are validation or test images too.
+        labeled_in_unlabeled: how many images at the end of `unlabeled` are those of `labeled`, in the same order.
+    """
+
+    labeled: Pool
+    unlabeled: Pool | None
+    val: Pool | None
+    test: Pool | None
+    train_size: int
+    hidden_labels: np.ndarray | None = None
+    left_out: int = 0
+    labeled_in_unlabeled: int = 0
+
+    @property
+    def without_label(self) -> Pool | None:
+        """The unlabeled images that are not labeled ones too, at the same rows as in `unlabeled`; None for none.
+
+        Whatever gives an image a label, looks for classes or scores them does so here: a pseudo-label of an image whose
+        label is known teaches nothing, and would be among the most confident ones.
+        """
+        if not self.unlabeled or not self.labeled_in_unlabeled:
+            return self.unlabeled
+        return self.unlabeled.first(len(self.unlabeled) - self.labeled_in_unlabeled)
