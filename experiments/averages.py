@@ -22,9 +22,9 @@ from torch import nn
 
 from semisup import plugins
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.models.ema import EMA
 from semisup.models.modes import evaluation_mode
-from semisup.strategy import Composition
 
 RULES = {  # name -> (warmed up, buffers copied)
     "fixed, averaged": (False, False),

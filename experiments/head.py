@@ -21,8 +21,8 @@ from torch import nn
 
 from semisup import plugins
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.runs.statistics import mean
-from semisup.strategy import Composition
 
 
 def main() -> None:

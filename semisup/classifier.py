@@ -1,23 +1,23 @@
 """The classifier: a backbone with a linear head, trained by whatever loss its strategy owns. Read this file first.
 
 A step: the datamodule hands over a `Batch` of augmented images (semisup/data/datamodule.py), `training_step` asks the
-strategy for the loss (strategies/<name>.py), Lightning does the rest.
+strategy for the loss (strategies/<name>.py), Lightning does the rest. What the network says of images, while it trains
+and when it is scored, is in semisup/predictor.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import Tensor
 
 from semisup import saved_classifier
 from semisup.batch import Batch, Samples
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
@@ -26,15 +26,12 @@ from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError
 from semisup.losses import LABELED
-from semisup.metrics import Evaluation, Scores
-from semisup.models import backbones, optim
-from semisup.models.ema import EMA
-from semisup.models.modes import enough_images, evaluation_mode, frozen_batchnorm
-from semisup.models.network import Network
-from semisup.models.normalization import Normalization
+from semisup.models import optim
+from semisup.models.modes import enough_images
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
-from semisup.randomness import Draw, key, seed_layers
+from semisup.predictor import Predictor
+from semisup.randomness import Draw, seed_layers
 from semisup.runs import checkpoint_file
 from semisup.runtime.console import say
 from semisup.runtime.finite import StopOnNonFinite
@@ -42,12 +39,12 @@ from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
 from semisup.runtime.scale import scale
 from semisup.runtime.seeding import Seeding
-from semisup.strategy import Composition, Outputs, Phase, Strategy
+from semisup.strategy import Outputs, Phase, Strategy
 
 __all__ = ["SGD", "Classifier", "ModelOptions", "OptimizerOptions"]
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Predictor):
     """Backbone and linear head, trained by a strategy.
 
     Args:
@@ -69,44 +66,18 @@ class Classifier(pl.LightningModule):
         lr_scheduler: optim.Schedule | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if not isinstance(strategy, Composition):
             strategy = Composition({type(strategy).__name__.lower(): strategy} if strategy else {})
-        self.spec, self.strategy, self.seed = spec, strategy, seed
-        self.options, self.optimizer = model or ModelOptions(), optimizer
-        self.schedule = lr_scheduler or optim.Cosine()
-        name = self.options.backbone
-        self.backbone_name = backbones.choose(spec.image_size) if name == "auto" else name
-        self.network = self._initial()
+        super().__init__(spec, strategy, model or ModelOptions(), seed)
+        self.optimizer, self.schedule = optimizer, lr_scheduler or optim.Cosine()
         self.beside = dict(self.network.extra.items())  # every module that a phase has trained beside the network
         self.phases = Phases()
         self.labeled_offset: Tensor | None
         self.register_buffer("labeled_offset", None, persistent=False)  # (classes,), where a strategy sets one
-        self._compiled: Callable[[Tensor], Tensor] | None = None
-        self.ema: EMA | None = None
-        loss = None if self.options.loss == "nll" else LABELED[self.options.loss]
-        self.evaluations = nn.ModuleDict(
-            {stage: Evaluation(spec.class_names, areas=stage == "test", loss=loss) for stage in ("val", "test")}
-        )
-        self.scores: dict[str, Scores] = {}
         self.finite = StopOnNonFinite()
         # Of a model that was restored:
         self.trained_on: Fingerprint | None = None
         self.preprocessing = Preprocessing(How(spec.image_size, spec.channels))
-
-    def _initial(self) -> Network:
-        """The network with the weights that the seed draws."""
-        spec = self.spec
-        with torch.random.fork_rng():
-            torch.manual_seed(key(self.seed, "initial weights"))
-            normalization = Normalization(self.options.normalization, spec.channels)
-            backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
-            width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
-            # As PyTorch begins: Glorot's weights and zero biases, of the papers' code, measured alike (RESULTS.md).
-            head = nn.Linear(width, classes)
-            extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
-            # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
-            return Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
 
     def restart(self) -> None:
         """Begins with fresh weights again: those that the seed draws, and then what strategies put in their place.
@@ -122,66 +93,6 @@ class Classifier(pl.LightningModule):
             part.initialize(self)
 
     # ---- the step
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1].
-
-        By the weights that train; in evaluation mode, as `features` and `head`, by those that are scored: the moving
-        average's where there is one.
-        """
-        return self.head(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features (B, F) of images (B, C, H, W) float32 in [0, 1]."""
-        if self._compiled is None or not self.training:
-            return (self.network if self.training else self.scored).features(images)
-        torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
-        return self._compiled(images)
-
-    def joint(self, *views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Logits and features of several batches of images in one pass, so that batch norm sees one population.
-
-        Returns:
-            The logits (B, classes) of each batch (B, C, H, W), and its features (B, F).
-        """
-        features, sizes = self.features(torch.cat(views)), [len(images) for images in views]
-        return self.head(features).split(sizes), features.split(sizes)
-
-    def head(self, features: Tensor) -> Tensor:
-        """Logits (B, classes) of features (B, F)."""
-        logits: Tensor = self.network.head(features) if self.training else self._scored_head(features)
-        return logits
-
-    @property
-    def scored(self) -> Network:
-        """The network that evaluates: the moving average where there is one, else the one that trains."""
-        scored: Network = self.ema.average if self.ema else self.network
-        return scored
-
-    def _scored_head(self, features: Tensor) -> Tensor:
-        name = self.evaluating_head
-        logits: Tensor = (self.scored.extra[name] if name else self.scored.head)(features)
-        return logits
-
-    @property
-    def extra(self) -> nn.ModuleDict:
-        """The modules that the strategy trains beside the network (`Needs.modules`), by name."""
-        return self.network.extra
-
-    @property
-    def teacher(self) -> EMA:
-        """The moving average of the network, which follows it in evaluation mode and has no gradient.
-
-        Raises:
-            InputError: there is none.
-        """
-        if self.ema is None:
-            raise InputError(f"{self.strategy.name} asks for a teacher and there is none; type a decay for its average")
-        return self.ema
-
-    def frozen_batchnorm(self) -> AbstractContextManager[None]:
-        """A context in which passes through the network leave batch normalisation's running statistics as they are."""
-        return frozen_batchnorm(self.network)
 
     def draw(self, samples: Samples, batch: Batch, name: str) -> Draw:
         """Where a strategy draws random numbers for a stream's samples, a function of seed, step, name and position."""
@@ -236,51 +147,6 @@ class Classifier(pl.LightningModule):
             logits = logits + self.labeled_offset
         return LABELED[self.options.loss](logits, target)
 
-    # ---- evaluation
-
-    def evaluate(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1], by the weights that evaluate.
-
-        Those of the moving average where the strategy asks for one (`LossStrategy.ema_decay`), else those that train;
-        by another head than the network's where it brings one for that (`TermStrategy.evaluating_head`).
-        Always in evaluation mode and without a gradient, in a loss as well: no statistics move, and no dropout acts.
-        """
-        with evaluation_mode(self.scored):
-            return self._scored_head(self.scored.features(images))
-
-    def validation_step(self, batch: Samples, batch_idx: int) -> None:
-        """Scores a batch of the validation pool."""
-        self._evaluation("val").update(self.evaluate(batch.views["none"]), batch.target)
-
-    def test_step(self, batch: Samples, batch_idx: int) -> None:
-        """Scores a batch of the test pool."""
-        self._evaluation("test").update(self.evaluate(batch.views["none"]), batch.target)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the scores of the validation pool."""
-        self._finish("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the scores of the test pool."""
-        self._finish("test")
-
-    def _evaluation(self, stage: str) -> Evaluation:
-        evaluation = self.evaluations[stage]
-        assert isinstance(evaluation, Evaluation)
-        return evaluation
-
-    def group(self, labels: Tensor) -> None:
-        """Lets classes be scored by how many labeled images they have, of these labels (N,) int64."""
-        for stage in self.evaluations:
-            self._evaluation(stage).group(labels)
-
-    def _finish(self, stage: str) -> None:
-        self.scores[stage] = scores = self._evaluation(stage).compute()
-        scalars = {f"{stage}/{name}": value for name, value in scores.scalars.items()}
-        # Already the same on every rank; sync_dist only tells Lightning so.
-        for name, value in scalars.items():
-            self.log(name, value, prog_bar=name.endswith("/accuracy"), sync_dist=True, batch_size=1)
-
     # ---- set-up
 
     def on_fit_start(self) -> None:
@@ -319,10 +185,6 @@ class Classifier(pl.LightningModule):
             )
             say(f"training: {scale(self.trainer, data.batch_size, unlabeled, rate)}")
 
-    def start_ema(self, decay: float) -> None:
-        """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
-        self.ema = EMA(self.network, decay) if decay else None
-
     @property
     def targets_from(self) -> str:
         """Which weights make targets: training, evaluating, or, where there are no targets, empty."""
@@ -353,12 +215,6 @@ class Classifier(pl.LightningModule):
         total, steps = self.total_steps, self.datamodule.steps
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: schedule.factor(k, total, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
-
-    @property
-    def evaluating_head(self) -> str:
-        """The module that evaluates in place of the head; empty for none, as in a phase that doesn't train it."""
-        name = self.strategy.evaluating_head
-        return name if name in self.network.extra else ""
 
     @property
     def phase(self) -> Phase:

@@ -24,10 +24,11 @@ from sklearn.datasets import load_sample_images
 
 from semisup import plugins
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
-from semisup.strategy import Composition, Strategy
+from semisup.strategy import Strategy
 
 # Seconds until a test gives up waiting: so many that the busiest machine needs fewer, and no outcome depends on them.
 # They are there so that nothing hangs forever.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
-from semisup.strategy import Composition, LossStrategy
+from semisup.composition import Composition
+from semisup.strategy import LossStrategy
 
 
 class Identity(Classifier):

@@ -10,8 +10,8 @@ from helpers import Blobs, classifier, trainer
 from one_step import assert_same, batch, confident, cross_entropies, logits
 
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import Composition
 from strategies.abc import AuxiliaryBalancedClassifier, rarity
 from strategies.fixmatch import FixMatch
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
-from semisup.strategy import Composition
+from semisup.composition import Composition
 
 NAMES = [
     *methods.NAMES,

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.models.modes import frozen_batchnorm
 from semisup.randomness import Draw
 from semisup.runtime.sync_batchnorm import CPUSync, SyncBatchNorm
-from semisup.strategy import Composition, Loss, LossStrategy, Strategy, TermStrategy
+from semisup.strategy import Loss, LossStrategy, Strategy, TermStrategy
 
 
 def fit(ckpt_path: Path | None = None, parts: dict[str, Strategy] | None = None, **options: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from helpers import Blobs, trainer
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import Composition
 from strategies.daso import DASO, blended, prototypes, pushed, semantic
 from strategies.fixmatch import FixMatch
 

@@ -11,8 +11,9 @@ from helpers import Blobs, trainer
 from one_step import Identity, assert_same, batch, cross_entropies, logits
 
 from semisup import plugins
+from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import Composition, LossStrategy
+from semisup.strategy import LossStrategy
 from strategies.debiaspl import DebiasPL
 from strategies.fixmatch import FixMatch
 

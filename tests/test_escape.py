@@ -19,6 +19,7 @@ from semisup.cli.front import main
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.compare.page import _inert, html
 from semisup.compare.table import Column, Entry, Table
+from semisup.composition import Composition
 from semisup.dashboard.differences import _table
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec
@@ -30,7 +31,6 @@ from semisup.report.latex import latex as latex_report
 from semisup.report.markdown import markdown as markdown_report
 from semisup.runs.reading import read_confusion, read_metrics
 from semisup.runtime.console import say
-from semisup.strategy import Composition
 from semisup.tracking.record import MetricsCSV
 from tests.compared import comparison
 from tests.hostile import BIDI, CONTROLS, FORMULAS, NAMES, SCRIPTS

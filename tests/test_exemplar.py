@@ -22,6 +22,7 @@ from semisup.augment.surrogate import COURSE, PAPER, Components, fit_components,
 from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
 from semisup.cli.front import main
+from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.features.pooling import pooled_features
 from semisup.models.backbones.course import Solution, VGGBNDrop
@@ -31,7 +32,6 @@ from semisup.randomness import Draw, key
 from semisup.runs.reading import read_metrics
 from semisup.runtime.finite import Diverged
 from semisup.runtime.sync_batchnorm import CPUSync
-from semisup.strategy import Composition
 from semisup.tracking.record import ContinueRecord, MetricsCSV
 from semisup.training import checkpoints
 from semisup.training.checkpoints import Checkpoints

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from semisup import export, load, plugins
 from semisup.classifier import Classifier
 from semisup.cli.front import main
-from semisup.data.datamodule import DataSpec
 from semisup.data.picture import How
+from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError
 from semisup.models.options import ModelOptions

@@ -15,12 +15,12 @@ from helpers import patches as crops
 from torch import nn
 
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.errors import InputError
 from semisup.features.dictionary import learn
 from semisup.features.patches import contrast_normalize, random_patches
-from semisup.strategy import Composition
 from strategies.kmeans import KMeans, first_convolution
 from strategies.pseudolabel import PseudoLabel
 

@@ -20,13 +20,14 @@ from datamodules.stl10 import STL10
 from semisup.batch import UNLABELED
 from semisup.classifier import Classifier, ModelOptions
 from semisup.cli.front import main
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Pictures
 from semisup.data.pool import Pool
 from semisup.data.pools import Pools
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
-from semisup.strategy import Composition, LossStrategy, Strategy
+from semisup.strategy import LossStrategy, Strategy
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.train_accuracy import TrainAccuracy
 from strategies.exemplar import Exemplar

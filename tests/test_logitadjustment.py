@@ -11,8 +11,8 @@ from one_step import assert_same, batch, identity, logits
 from torch import Tensor
 
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import Composition
 from strategies.fixmatch import FixMatch
 from strategies.logitadjustment import LogitAdjustment, offset
 

@@ -15,10 +15,11 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from torch import Tensor
 
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
 from semisup.runtime.sync_batchnorm import CPUSync
-from semisup.strategy import Composition, Phase
+from semisup.strategy import Phase
 from semisup.tracking.record import ContinueRecord, MetricsCSV
 from semisup.training.checkpoints import Checkpoints
 

@@ -15,13 +15,13 @@ from methods import NAMES, parts
 from semisup import figures, plugins
 from semisup.classifier import Classifier
 from semisup.cli.front import main
+from semisup.composition import Composition
 from semisup.dashboard.panels import shown
 from semisup.errors import InputError
 from semisup.figures import FIGURES, figures_of
 from semisup.figures.lines import lines
 from semisup.presentation import EPOCH, Figure, Panel, line, load
 from semisup.runs.reading import read_metrics
-from semisup.strategy import Composition
 
 RUN = (
     "fit --strategy everything --data blobs --trainer.max_epochs 2 "

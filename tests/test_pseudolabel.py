@@ -15,9 +15,9 @@ from helpers import Blobs, classifier, same, trainer, weights
 from semisup import selection
 from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.predict import predict
-from semisup.strategy import Composition
 from strategies.kmeans import KMeans
 from strategies.pseudolabel import PseudoLabel
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from semisup import plugins
 from semisup.batch import Batch
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.data.pool import Pool
 from semisup.data.pools import Pools
 from semisup.runs.reading import read_metrics
 from semisup.runtime.sync_batchnorm import CPUSync
-from semisup.strategy import Composition, Strategy
+from semisup.strategy import Strategy
 from semisup.tracking.record import MetricsCSV
 from strategies.kmeans import KMeans
 from strategies.pseudolabel import PseudoLabel

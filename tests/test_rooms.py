@@ -12,9 +12,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "escape", "batch", "presentation", "selection", "randomness"},
-    {"strategy", "losses", "targets", "mixup", "metrics", "augment", "runs", "runtime", "plugins", "page"},
+    {
+        "strategy",
+        "composition",
+        "losses",
+        "targets",
+        "mixup",
+        "metrics",
+        "augment",
+        "runs",
+        "runtime",
+        "plugins",
+        "page",
+    },
     {"data", "models", "features"},
-    {"classifier", "saved_classifier", "phases", "predict", "model", "export", "tracking"},
+    {"classifier", "saved_classifier", "phases", "predict", "predictor", "model", "export", "tracking"},
     {"training"},
     {"figures", "report", "compare", "dashboard", "labeling"},
     {"cli"},

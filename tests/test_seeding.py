@@ -14,7 +14,8 @@ from helpers import Blobs, in_two_processes, same, trainer, weights
 from torch import Tensor, nn
 
 from semisup.classifier import Classifier
-from semisup.strategy import Composition, LossStrategy, Strategy
+from semisup.composition import Composition
+from semisup.strategy import LossStrategy, Strategy
 from strategies.supervised import Supervised
 
 

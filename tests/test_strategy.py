@@ -12,8 +12,9 @@ from helpers import Blobs, classifier, same, trainer, weights
 
 from semisup.batch import UNLABELED, Batch, Needs
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import Composition, Loss, LossStrategy, Strategy
+from semisup.strategy import Loss, LossStrategy, Strategy
 from strategies.supervised import Supervised
 
 

@@ -38,8 +38,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semisup.augment.views import find_view
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.randomness import Draw
-from semisup.strategy import Composition
 from strategies.fixmatch import FixMatch
 
 RATIO = 7

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from semisup.batch import Needs
 from semisup.classifier import Classifier, ModelOptions
-from semisup.strategy import Composition
+from semisup.composition import Composition
 from strategies.pseudolabel import PseudoLabel
 
 SIDE, LABELED, BATCH, RATIO = 32, 640, 64, 7

@@ -31,8 +31,9 @@ from noise import Noise
 
 from datamodules.digits import Digits
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
-from semisup.strategy import Composition, Strategy
+from semisup.strategy import Strategy
 from strategies.fixmatch import FixMatch
 
 BOUNDS = [300_000, 10_000, 1_000]  # the first is libgomp's own

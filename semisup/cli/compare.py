@@ -125,7 +125,7 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     from semisup.cli.build import build_data
     from semisup.cli.config import parse
     from semisup.compare import grid
-    from semisup.strategy import Composition
+    from semisup.composition import Composition
 
     names = grid.strategies(request.strategies)
     counts = grid.numbers(request.labels, "--labels") if request.labels else []

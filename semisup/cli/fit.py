@@ -24,6 +24,7 @@ from semisup.cli.lightning_errors import Refused, lightning_errors
 from semisup.cli.same_data import Remap
 from semisup.cli.summary import report
 from semisup.cli.yaml_files import with_places
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
 from semisup.figures.callback import LogFigures
@@ -34,7 +35,6 @@ from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals
 from semisup.runtime.console import say, typed
 from semisup.runtime.launch import losing_ranks
-from semisup.strategy import Composition
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
 from semisup.training.added_callbacks import Rewind, Watched, prepare
