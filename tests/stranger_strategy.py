@@ -1,4 +1,4 @@
-"""A strategy as a stranger would write it: the one that the README shows."""
+"""A strategy as a stranger would write it: the one that docs/extend.md shows."""
 
 import torch.nn.functional as F
 

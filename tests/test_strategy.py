@@ -117,4 +117,4 @@ def test_unlabeled_images_that_are_not_there_are_asked_for() -> None:
 def test_the_strategy_of_the_readme_is_the_one_that_is_tested() -> None:
     tests = Path(__file__).parent
     code = (tests / "stranger_strategy.py").read_text()
-    assert code[code.index("import torch") :] in (tests.parent / "README.md").read_text()
+    assert code[code.index("import torch") :] in (tests.parent / "docs" / "extend.md").read_text()

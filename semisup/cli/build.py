@@ -19,6 +19,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 
 from semisup import plugins
+from semisup.data.contract import Contract
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
 from semisup.runs.paths import local
@@ -46,8 +47,7 @@ class DataOptions:
 
     def datamodule(self) -> DataModule:
         """The datamodule, whose files are not opened yet."""
-        made: DataModule = plugins.load(plugins.DATAMODULES, self.name)(**self.arguments, seed=self.seed)
-        return made
+        return Contract(plugins.load(plugins.DATAMODULES, self.name)).made(**self.arguments, seed=self.seed)
 
 
 def build_data(options: DataOptions) -> DataModule:

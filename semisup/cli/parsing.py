@@ -16,6 +16,7 @@ from pytorch_lightning import Trainer
 from semisup import plugins
 from semisup.cli import DEFAULTS
 from semisup.cli.plain import plain
+from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
 from semisup.models import SGD_OPTIONS
 from semisup.models.optim import SCHEDULES
@@ -60,7 +61,9 @@ def option_parser(chosen: dict[str, str]) -> ArgumentParser:
         require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
         add(name, cls)
     parser.add_argument("--data.name", type=str)
-    add("data", plugins.load(plugins.DATAMODULES, chosen["data.name"]), ("seed",))
+    data = plugins.load(plugins.DATAMODULES, chosen["data.name"])
+    require(issubclass(data, DataModule), f"the dataset {chosen['data.name']!r} is {data!r}, no subclass of DataModule")
+    add("data", data, ("seed",))
     add("model", ModelOptions)
     parser.add_argument("--optimizer.name", type=str)
     add("optimizer", _lookup(OPTIMIZERS, chosen["optimizer.name"], "optimizer"), ("params",))

@@ -128,5 +128,6 @@ VERBS = {
     "kmeans-features": Verb("score k-means features with a linear SVM, without a network", passes_on=True),
     "label": Verb("choose the unlabeled pictures that teach most, and write a page to label them on"),
     "list": Verb("list the strategies, datamodules and backbones that are installed", module="listing"),
+    "new": Verb("write a package with a strategy, dataset or backbone of your own, to begin from"),
     "data": Verb("download a dataset, or remove old caches"),
 }

@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import torch
 
 from semisup.augment.views import find_view
-from semisup.batch import UNLABELED, Batch, Needs, Samples, by_label
+from semisup.batch import Batch, Needs, Samples, by_label
+from semisup.data.contract import Contract
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
 from semisup.data.imbalance import Unlabeled, imbalanced, say_tails
@@ -133,18 +134,17 @@ class DataModule(pl.LightningDataModule, ABC):
 
     @property
     def pools(self) -> Pools:
-        """The dataset's images, opened when first asked for."""
+        """The dataset's images, opened when first asked for.
+
+        Raises:
+            InputError: they can't be opened, or are not what they must be (semisup/data/contract.py).
+        """
         if self._pools is None:
-            self._pools = self.read()
+            self._pools = Contract(type(self)).read(self)
             if self.imbalance > 1:
                 tails = (self.imbalance, self.unlabeled_imbalance, self.unlabeled_per_class)
                 self._pools = imbalanced(self._pools, self.spec.class_names, *tails, self.seed)
             unlabeled, hidden = self._pools.unlabeled, self._pools.hidden_labels
-            require(
-                unlabeled is None or not bool((unlabeled.labels != UNLABELED).any()),
-                f"{type(self).__name__} gives labels to its unlabeled images, where a loss would see them; give them "
-                f"as Pools.hidden_labels, which are only measured with",
-            )
             self.hidden_labels = None if hidden is None else HiddenLabels(hidden, len(self.spec.class_names))
             if unlabeled and self.labeled_in_unlabeled:
                 self._pools.unlabeled = unlabeled.followed_by(self._pools.labeled)
@@ -249,6 +249,8 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def test_dataloader(self) -> EvaluationLoader | list[Any]:
         """The test pool in order."""
+        if self.pools.test:
+            Contract(type(self)).test_labels(self.pools.test, len(self.spec.class_names))
         return self._evaluation(self.pools.test)
 
     def _evaluation(self, pool: Pool | None) -> EvaluationLoader | list[Any]:

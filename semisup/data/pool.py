@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from semisup.batch import UNLABELED, move
 from semisup.data.fingerprint import Pictures
 from semisup.data.keys import image_keys
+from semisup.errors import InputError
 
 _UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
 
@@ -40,6 +42,10 @@ class Stack:
         return images_of_rows
 
 
+class BrokenPool(InputError):
+    """A pool that can't be: what a dataset makes one of is not what it must be."""
+
+
 class Pool:
     """Some rows of an array of images, with their labels.
 
@@ -48,6 +54,9 @@ class Pool:
         labels: (len(rows),) classes, `UNLABELED` where there is none; None for a pool without labels.
         rows: (n,) rows of `images` that belong to the pool, in the pool's order; None for all.
         names: (n,) what to call each image in `predictions.csv`; None to call them by their row.
+
+    Raises:
+        BrokenPool: a shape, a type or a number of rows is another.
     """
 
     def __init__(
@@ -57,13 +66,22 @@ class Pool:
         rows: np.ndarray | None = None,
         names: list[str] | None = None,
     ) -> None:
+        for part in images.parts if isinstance(images, Stack) else (images,):
+            if not isinstance(part, np.ndarray) or part.dtype != np.uint8 or part.ndim != 4:
+                raise BrokenPool(
+                    f"has {_shown(part)} for images, which must be a numpy array of uint8 (N, channels, height, width)"
+                )
         self._images = images
-        self.rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.rows = np.arange(len(images)) if rows is None else _integers("rows", rows)
+        if len(self.rows) and not 0 <= self.rows.min() <= self.rows.max() < len(images):
+            raise BrokenPool(f"has rows from {self.rows.min()} to {self.rows.max()} of {len(images)} images")
+        labels = np.full(len(self.rows), UNLABELED) if labels is None else _integers("labels", labels)
+        for what, values in {"labels": labels, "names": names}.items():
+            if values is not None and len(values) != len(self.rows):
+                raise BrokenPool(f"has {len(values)} {what} for {len(self.rows)} images")
         self.names = names
-        labels = np.full(len(self.rows), UNLABELED) if labels is None else labels
-        self.labels = torch.as_tensor(np.asarray(labels, dtype=np.int64))
+        self.labels = torch.as_tensor(labels)
         self._resident: Tensor | None = None
-        assert len(self.labels) == len(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -164,6 +182,19 @@ class Pool:
         """All images in order, (B, C, H, W) uint8, `size` at a time."""
         for index in torch.arange(len(self)).split(size):
             yield self.gather(index)
+
+
+def _integers(what: str, values: Any) -> np.ndarray:
+    """(n,) int64 of whole numbers; a mask, floats or another shape would be taken for something else than was meant."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise BrokenPool(f"has {_shown(array)} for {what}, which must be integers (n,)")
+    return array.astype(np.int64, copy=False)
+
+
+def _shown(value: Any) -> str:
+    dtype, shape = getattr(value, "dtype", ""), getattr(value, "shape", None)
+    return f"a {type(value).__name__}" if shape is None else f"{dtype} {tuple(shape)} ({type(value).__name__})"
 
 
 class Repeated(Pool):

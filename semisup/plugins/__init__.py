@@ -27,7 +27,7 @@ COMPOSITIONS = "semisup.compositions"  # of strategies, that have a name of thei
 _KIND = {STRATEGIES: "strategy", DATAMODULES: "datamodule", BACKBONES: "backbone", COMPOSITIONS: "composition"}
 _TRAINER_STRATEGIES = ("ddp", "fsdp", "deepspeed", "ddp_spawn", "ddp_find_unused_parameters_true", "dp")
 # A strategy's name is also that of its group of options, beside these.
-_TAKEN = ("strategy", "data", "model", "optimizer", "lr_scheduler", "tracking", "trainer", "config", "seed")
+RESERVED = ("strategy", "data", "model", "optimizer", "lr_scheduler", "tracking", "trainer", "config", "seed")
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -50,11 +50,11 @@ def installed(group: str) -> dict[str, EntryPoint]:
                 f"the {_KIND[group]} name {point.name!r} is taken twice, by {_distribution(other)} ({other.value}) and "
                 f"by {_distribution(point)} ({point.value}); uninstall one of them"
             )
-        a_group = point.name.isidentifier() and point.name not in _TAKEN
+        a_group = point.name.isidentifier() and point.name not in RESERVED
         if group in (STRATEGIES, COMPOSITIONS) and not a_group:
             raise InputError(
                 f"{_distribution(point)} names a strategy {point.name!r}, which can't be a group of options: it must "
-                f"be letters, digits and underscores, and none of {', '.join(_TAKEN)}"
+                f"be letters, digits and underscores, and none of {', '.join(RESERVED)}"
             )
     return dict(sorted(points.items()))
 

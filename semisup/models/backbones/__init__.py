@@ -1,7 +1,8 @@
 """Backbones: networks that turn images into features; the linear head that turns these into classes is not in here.
 
 A backbone is a class constructed as `Cls(in_channels, image_size)`, an `nn.Module` with an integer `num_features`,
-whose `forward` takes (B, C, H, W) floats to (B, num_features). It is found by its name in the entry points
+whose `forward` takes (B, C, H, W) floats to (B, num_features), which semisup/models/backbones/contract.py holds it to.
+It is found by its name in the entry points
 `semisup.backbones`; `torchvision:<name>` is any classification network of torchvision.
 """
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from semisup import plugins
 from semisup.errors import InputError, did_you_mean, require
+from semisup.models.backbones import contract
 
 _PREFIX = "torchvision:"
 _LARGEST = 320  # pixels; no network of torchvision needs more
@@ -51,14 +53,7 @@ def build(name: str, in_channels: int, image_size: int) -> nn.Module:
         return _build_torchvision(name.removeprefix(_PREFIX), in_channels, image_size)
     if name not in plugins.installed(plugins.BACKBONES) and name in _torchvision_names():
         raise InputError(f"{name!r} is a network of torchvision; type --model.backbone {_PREFIX}{name}")
-    backbone = plugins.load(plugins.BACKBONES, name)(in_channels=in_channels, image_size=image_size)
-    require(isinstance(backbone, nn.Module), f"the backbone {name!r} is no nn.Module but a {type(backbone).__name__}")
-    require(
-        isinstance(getattr(backbone, "num_features", None), int),
-        f"the backbone {name!r} has no integer attribute num_features, the number of features that it gives",
-    )
-    module: nn.Module = backbone
-    return module
+    return contract.checked(name, plugins.load(plugins.BACKBONES, name), in_channels, image_size)
 
 
 class Torchvision(nn.Module):
