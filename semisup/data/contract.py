@@ -89,7 +89,7 @@ class Contract:
         self._require(bool(pools.labeled), "has no labeled images")
         size = pools.train_size
         self._require(
-            isinstance(size, int | np.integer) and size >= 1,
+            bool(isinstance(size, int | np.integer) and size >= 1),
             f"gives {size!r} as train_size, which must be a whole number of 1 or more",
         )
         if pools.hidden_labels is not None:
