@@ -1,0 +1,77 @@
+"""The site: built with every warning an error, so that no link and no anchor leads nowhere; it needs no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+
+from semisup import plugins
+from semisup.plugins import source
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True))
+    return folder
+
+
+def text(page: Path) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+def test_every_method_has_a_page_of_its_options_and_figures(site: Path) -> None:
+    for name, point in plugins.installed(plugins.STRATEGIES).items():
+        page = text(site / "methods" / f"{name}.html")
+        for option in source.describe(point.value).options:
+            assert f"--{name}.{option.name}" in page
+    fixmatch = text(site / "methods" / "fixmatch.html")
+    row = next(line for line in (ROOT / "experiments/RESULTS.md").read_text().splitlines() if "| fixmatch |" in line)
+    assert all(cell.strip() in fixmatch for cell in row.strip("|").split(" | "))
+    for page, group in {"datasets": plugins.DATAMODULES, "backbones": plugins.BACKBONES}.items():
+        written = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert all(f">{name}<" in written for name in plugins.installed(group))
+
+
+@pytest.mark.slow
+def test_it_fetches_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text(encoding="utf-8")):
+            assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", tag) or "canonical" in tag, (page.name, tag)
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", style.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_what_is_looked_for_is_found(site: Path) -> None:
+    """By the index that the page's search reads."""
+    entries = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+
+    def places(words: str) -> set[str]:
+        found = (entry for entry in entries if words in f"{entry['title']} {entry['text']}".lower())
+        return {entry["location"].partition("#")[0] for entry in found}
+
+    assert "methods/freematch.html" in places("freematch")
+    assert {"own-pictures.html", "runs.html"} <= places("csv")
+    assert "troubleshooting.html" in places("out of memory")
+    assert "troubleshooting.html" in places("must be at least")
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_rooms_has_them_all(site: Path) -> None:
+    from test_rooms import FLOOR
+
+    picture = (site / "architecture.html").read_text(encoding="utf-8")
+    svg = picture[picture.index('<svg class="rooms"') :].partition("</svg>")[0]
+    drawn = re.findall(r"[\w.]+/?", " ".join(re.findall(r'font-size="14">([^<]+)<', svg)))
+    assert sorted(name.removesuffix("/").removesuffix(".py") for name in drawn) == sorted(FLOOR)
