@@ -13,7 +13,7 @@ class Table:
 
     Attributes:
         section: the heading that it stands under.
-        date: the last date that the section gives, of when it was measured.
+        date: the last one that stands before it in the section, of when it was measured.
         head: its columns.
         rows: its cells.
     """
@@ -44,9 +44,9 @@ def read(path: Path) -> list[Table]:
     """All tables of a file, in their order."""
     tables = []
     for section in re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        dates = re.findall(r"20\d\d-\d\d-\d\d", section)
-        for block in re.findall(r"(?:^\|.*\n?)+", section, flags=re.MULTILINE):
-            head, _, *rows = (_cells(line) for line in block.splitlines())
+        for block in re.finditer(r"(?:^\|.*\n?)+", section, flags=re.MULTILINE):
+            dates = re.findall(r"20\d\d-\d\d-\d\d", section[: block.start()])
+            head, _, *rows = (_cells(line) for line in block[0].splitlines())
             tables.append(Table(section.partition("\n")[0].strip(), dates[-1] if dates else "", head, tuple(rows)))
     return tables
 
