@@ -109,7 +109,8 @@ def _module_docstring(module: str) -> str:
 def _text(point: EntryPoint) -> str:
     """A class's docstring without its first line, and without what it says of arguments and errors."""
     own = source.describe(point.value).text.removeprefix(f"{_module_docstring(point.module)}\n")
-    return _linked(re.sub(r"\n(Args|Raises|Attributes):\n(?: .*\n?|\n)*", "\n", own.partition("\n\n")[2]).strip())
+    sections = r"(?:^|\n)(?:Args|Raises|Attributes):\n(?: .*\n?|\n)*"
+    return _linked(re.sub(sections, "\n", own.partition("\n\n")[2]).strip())
 
 
 def _linked(text: str) -> str:

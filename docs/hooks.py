@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[1]
 
 def on_config(config: Any) -> Any:
     """Lists the pages of the methods where mkdocs.yml has the page of all."""
-    names = [f"methods/{name}.md" for name in plugins.installed(plugins.STRATEGIES)]
+    names = [{name: f"methods/{name}.md"} for name in plugins.installed(plugins.STRATEGIES)]
     for part in config.nav:
         for entry in next(iter(part.values())):
             if isinstance(entry, dict) and entry.get("Methods") == "methods/index.md":

@@ -36,6 +36,7 @@ def test_every_method_has_a_page_of_its_options_and_figures(site: Path) -> None:
         page = text(site / "methods" / f"{name}.html")
         for option in source.describe(point.value).options:
             assert f"--{name}.{option.name}" in page
+        assert "Args:" not in page
     fixmatch = text(site / "methods" / "fixmatch.html")
     row = next(line for line in (ROOT / "experiments/RESULTS.md").read_text().splitlines() if "| fixmatch |" in line)
     assert all(cell.strip() in fixmatch for cell in row.strip("|").split(" | "))
