@@ -34,6 +34,7 @@ PARSED = (  # the beginnings of what is only parsed
     r".*--trainer\.devices",
     r"compare",
     r"dashboard",
+    r"export",
     r"kmeans-features",
     r"report",
     r"sweep (?!.*--grid)",
@@ -121,6 +122,7 @@ def test_every_command_runs(
     for k in range(8):
         picture(Path(f"pictures/unlabeled/{k}.png"))
         picture(Path(f"new-pictures/{k % 2}/{k}.png"))
+        picture(Path(f"pictures/test/{('cat', 'dog')[k % 2]}/{k}.png"))
     picture(Path("pictures/new/1.png"))
     picture(Path("holiday.jpg"))
     Path("experiments").symlink_to(ROOT / "experiments")
