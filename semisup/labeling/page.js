@@ -5,6 +5,10 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const KEYS = "1234567890qwertyuiopasdfghjklzxcvbnm";
 const STORE = `semisup label ${DATA.name}`;
+/** The key of each class: its name where that is a single character, else the next of those that are left. */
+const keyOf = DATA.classes.map((one) => (KEYS.includes(one.name.toLowerCase()) && one.name.length === 1 ? one.name.toLowerCase() : ""));
+const left = [...KEYS].filter((key) => !keyOf.includes(key));
+for (const [label, key] of keyOf.entries()) if (!key || keyOf.indexOf(key) < label) keyOf[label] = left.shift() ?? "";
 const of = (id) => document.getElementById(id);
 const labels = new Map(); // picture -> class, in the order in which they were given
 let now = 0, unsaved = false;
@@ -76,9 +80,9 @@ function save() {
 const buttons = DATA.classes.map((one, label) => {
   const button = document.createElement("button");
   button.type = "button";
-  if (label < KEYS.length) {
+  if (keyOf[label]) {
     const key = document.createElement("kbd");
-    key.textContent = KEYS[label];
+    key.textContent = keyOf[label];
     button.append(key);
   }
   const name = document.createElement("span");
@@ -134,10 +138,10 @@ of("filter").addEventListener("keydown", (event) => {
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, summary"), pressed = event.target.closest("button");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const label = KEYS.indexOf(event.key.toLowerCase());
+  const label = keyOf.indexOf(event.key.toLowerCase());
   const keys = { Backspace: undo, ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
   if (!pressed) Object.assign(keys, { " ": () => move(1), Enter: () => give(DATA.pictures[now].guess) });
-  const act = event.key.length === 1 && label >= 0 && label < DATA.classes.length ? () => give(label) : keys[event.key];
+  const act = event.key.length === 1 && label >= 0 ? () => give(label) : keys[event.key];
   if (!act || event.repeat) return;
   event.preventDefault();
   act();

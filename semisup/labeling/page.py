@@ -65,7 +65,9 @@ def write(
         no_files: what to know where the pictures are no files.
     """
     data = {
-        "name": hashlib.sha256("\n".join([labels_text(earlier), *(one.path for one in pictures)]).encode()).hexdigest(),
+        "name": hashlib.sha256(
+            "\n".join([*class_names, labels_text(earlier), *(one.path for one in pictures)]).encode()
+        ).hexdigest(),
         # Quoted, since every other text becomes what can be shown.
         "head": quote(labels_text(earlier)),
         "classes": [{"name": name, "cell": quote(cell(name))} for name in class_names],
