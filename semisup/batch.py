@@ -95,6 +95,11 @@ class Samples:
         index, position, image, target = (move(x, device) for x in (self.index, self.position, self.image, self.target))
         return Samples(index, position, image, target, {name: move(view, device) for name, view in self.views.items()})
 
+    def first(self, count: int) -> Samples:
+        """The first of these samples."""
+        views = {name: view[:count] for name, view in self.views.items()}
+        return Samples(self.index[:count], self.position[:count], self.image[:count], self.target[:count], views)
+
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keeps the samples' memory until what `stream` has been given so far is done."""
         for x in (self.index, self.position, self.image, self.target, *self.views.values()):

@@ -109,7 +109,8 @@ class Classifier(Predictor):
         if self._is_logged():
             scalars |= self._target_quality(batch, outputs)
             for name, value in scalars.items():
-                self.log(f"{self.phase.metrics}/{name}", value, prog_bar=name == "loss", batch_size=len(batch.labeled))
+                bar = name in ("loss", "utilisation")
+                self.log(f"{self.phase.metrics}/{name}", value, prog_bar=bar, batch_size=len(batch.labeled))
         return loss
 
     def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
@@ -123,8 +124,7 @@ class Classifier(Predictor):
         """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""
         trainer = self.trainer
         every: int = trainer.log_every_n_steps or 1  # type: ignore[attr-defined]
-        told = (trainer.global_step + 1) % every == 0
-        return told or trainer.is_last_batch or trainer.progress_bar_callback is not None
+        return (trainer.global_step + 1) % every == 0 or trainer.is_last_batch
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """A step of the optimiser, and of the moving average: in one, so that no checkpoint falls between them."""

@@ -47,6 +47,17 @@ from semisup.strategy import Loss, LossStrategy, Phase
 _BINS = 10  # of the confidence histogram
 
 
+def vanishing(before: Tensor, now: Tensor) -> list[int]:
+    """Classes that have at most half as many pseudo-labels as before, and at most half of the share of all.
+
+    Args:
+        before: (classes,) pseudo-labels of each class.
+        now: likewise.
+    """
+    fewer = (before > 0) & (2 * now <= before) & (2 * now * before.sum() <= before * now.sum())
+    return fewer.nonzero().flatten().tolist() if len(before) == len(now) else []
+
+
 class PseudoLabel(LossStrategy):
     """Pseudo-labels in rounds over the unlabeled pool (Lee 2013), by threshold, top-k or curriculum.
 
@@ -110,6 +121,8 @@ class PseudoLabel(LossStrategy):
         self.rows_ = torch.empty(0, dtype=torch.int64)
         self.targets_ = torch.empty(0, dtype=torch.int64)
         self.trained_ = torch.empty(0, dtype=torch.int64)
+        self.most_ = torch.empty(0, dtype=torch.int64)  # (classes,) pseudo-labels of each in the round that had most
+        self._names: tuple[str, ...] = ()
 
     def phases(self, module: Classifier) -> list[Phase]:
         """The training, and after it, where that is asked for, the one on the union."""
@@ -141,7 +154,7 @@ class PseudoLabel(LossStrategy):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuses a top_k that the pool can't fill, and says where the training ends before its first pseudo-label."""
         assert isinstance(pl_module, Classifier)
-        pool = pl_module.datamodule.pools.without_label
+        pool, self._names = pl_module.datamodule.pools.without_label, pl_module.spec.class_names
         require(
             stage != "fit" or pool is not None or self.after == "warmup",  # of which the data itself says so
             f"pseudolabel needs unlabeled images and {pl_module.spec.name} has none here; add some, give fewer labels "
@@ -151,7 +164,7 @@ class PseudoLabel(LossStrategy):
             require(
                 self.top_k <= len(pool),
                 f"pseudolabel.top_k is {self.top_k:,}, but the unlabeled pool has {len(pool):,} images; "
-                f"type --pseudolabel.top_k N with N up to that",
+                f"type --pseudolabel.top_k N with N up to that, such as {max(1, len(pool) // 5):,}, a fifth of them",
             )
         if (
             stage == "fit"
@@ -201,9 +214,17 @@ class PseudoLabel(LossStrategy):
         assert pool is not None
         rule, title = self._rule(number, len(pool), classes), f"pseudolabel: round {number + 1}"
         chosen, share = select(module, pool, rule, self.soft, title, _BINS)
+        before = self._counts()
         self.rows_, self.targets_ = chosen.rows, chosen.targets
         data.relabeled.assign(self.rows_, self.targets_)
-        self._report(module, number, len(pool), share, chosen.predicted)
+        now = self._counts()
+        self.most_ = torch.maximum(now, self.most_.cpu()) if len(self.most_) else now
+        self._report(module, number, len(pool), share, before)
+
+    def _counts(self) -> Tensor:
+        """Pseudo-labels of every class, (classes,) int64."""
+        targets = self.targets_.cpu()
+        return (targets.argmax(1) if targets.ndim > 1 else targets).bincount(minlength=len(self._names))
 
     def _rule(self, number: int, size: int, classes: int) -> Rule:
         """The rule of a round over a pool of `size` images."""
@@ -218,7 +239,7 @@ class PseudoLabel(LossStrategy):
                 k = min(100, self.percent * (number + 1)) * size // 100
                 return lambda c: selection.top_overall(c.confidence, k)
 
-    def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, predicted: Tensor) -> None:
+    def _report(self, module: Classifier, number: int, size: int, confidence: Tensor, before: Tensor) -> None:
         """Logs a round: how many images, which classes, how confident, and how right where the hidden labels are known.
 
         `balance` is the entropy of the selected images' classes over its greatest value: 1 where all are selected as
@@ -229,33 +250,40 @@ class PseudoLabel(LossStrategy):
             number: of the round, from 0.
             size: images in the pool.
             confidence: (bins,) share of the pool in each bin of confidence.
-            predicted: (n,) classes of the selected images.
+            before: (classes,) pseudo-labels of each in the round before.
         """
         names, hidden = module.spec.class_names, module.datamodule.hidden_labels
-        counts = predicted.bincount(minlength=len(names))
-        p = counts[counts > 0] / max(1, len(predicted))
+        counts, selected = self._counts(), len(self.rows_)
+        p = counts[counts > 0] / max(1, selected)
         balance = float((p * (1 / p).log()).sum()) / math.log(max(2, len(names)))
-        metrics: dict[str, float] = {"count": len(predicted), "utilisation": len(predicted) / size, "balance": balance}
+        metrics: dict[str, float] = {"utilisation": selected / size, "balance": balance}
         metrics |= {f"count/{name}": float(count) for name, count in zip(names, counts, strict=True)}
         metrics |= {f"confidence/{i / _BINS:.1f}": float(share) for i, share in enumerate(confidence)}
-        line = f"pseudolabel: round {number + 1} selects {len(predicted):,} of {size:,} images"
-        if hidden and len(predicted):
+        line = f"pseudolabel: round {number + 1} selects {selected:,} of {size:,} images"
+        if hidden and selected:
             precision, per_class = hidden.precision(self.rows_, self.targets_)
             metrics |= {"precision": precision}
             metrics |= {f"precision/{n}": v for n, v, c in zip(names, per_class, counts, strict=True) if c}
             line += f", {100 * precision:.1f} % of them rightly"
-        if len(predicted) == 0:
+        if selected == 0:
             line += "; training goes on with the labeled images alone"
-        elif counts.max() > len(predicted) / 2:
+        elif counts.max() > selected / 2:
             line += f"; more than half of them, {int(counts.max()):,}, as {names[int(counts.argmax())]!r}"
+        fell = [f"{names[c]!r} from {before[c]:,} to {counts[c]:,}" for c in vanishing(before, counts)]
+        line += f"; fewer of {', '.join(fell)}" if fell else ""
         say(line)
+        module.log("pseudolabel/count", float(selected), prog_bar=True, sync_dist=True)
         module.log_dict({f"pseudolabel/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     def summary(self) -> str:
         """How many images were trained on by a pseudo-label, and how many have one now."""
         trained = f"{len(self.trained_):,} unlabeled images were trained on by a pseudo-label"
-        return f"{trained}, {len(self.rows_):,} have one after the last round"
+        now, most = self._counts(), self.most_.cpu()
+        fell = [f"{self._names[c]!r} {now[c]:,}, once {most[c]:,}" for c in vanishing(most, now)]
+        gone = f"; classes that vanish from them: {'; '.join(fell)}" if fell else ""
+        return f"{trained}, {len(self.rows_):,} have one after the last round{gone}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what the run that is resumed had learned; what it had trained on was not always counted."""
-        super().load_state_dict({"trained": torch.empty(0, dtype=torch.int64), **state_dict})
+        nothing = {name: torch.empty(0, dtype=torch.int64) for name in ("trained", "most")}
+        super().load_state_dict({**nothing, **state_dict})

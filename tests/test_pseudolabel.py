@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.predict import predict
 from strategies.kmeans import KMeans
-from strategies.pseudolabel import PseudoLabel
+from strategies.pseudolabel import PseudoLabel, vanishing
 
 FAST = {"warmup_epochs": 2, "every_n_epochs": 2, "ramp_end": 4}
 
@@ -291,3 +292,32 @@ def test_without_unlabeled_images_the_training_does_not_begin() -> None:
     data.pools.unlabeled = None
     with pytest.raises(InputError, match="pseudolabel needs unlabeled images and blobs has none here"):
         after_training(data)
+
+
+def test_classes_that_vanish_have_half_as_many_and_half_of_the_share() -> None:
+    before = torch.tensor([22, 40, 10, 0, 30])
+    assert vanishing(before, torch.tensor([5, 80, 60, 0, 55])) == [0]
+    assert vanishing(before, torch.tensor([11, 40, 10, 0, 41])) == [0]
+    assert vanishing(before, torch.tensor([11, 20, 5, 0, 15])) == []  # all fell alike
+    assert vanishing(before, before) == []
+    assert vanishing(torch.empty(0), before) == []  # the first round
+
+
+def test_a_class_that_vanishes_is_told_in_its_round_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("strategies.pseudolabel.say", said.append)
+    strategy = PseudoLabel()
+    strategy._names = ("cat", "dog")
+    module = SimpleNamespace(
+        spec=SimpleNamespace(class_names=("cat", "dog")),
+        datamodule=SimpleNamespace(hidden_labels=None),
+        log=lambda *a, **k: None,
+        log_dict=lambda *a, **k: None,
+    )
+    strategy.most_ = torch.tensor([22, 60])
+    strategy.rows_, strategy.targets_ = torch.arange(105), torch.tensor([0] * 5 + [1] * 100)
+    strategy._report(module, 1, 800, torch.zeros(10), torch.tensor([22, 60]))  # type: ignore[arg-type]
+    assert said[0].endswith("as 'dog'; fewer of 'cat' from 22 to 5")
+    assert strategy.summary().endswith(
+        "105 have one after the last round; classes that vanish from them: 'cat' 5, once 22"
+    )

@@ -16,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 
 from semisup import plugins
 from semisup.data.contract import Contract
@@ -25,6 +25,7 @@ from semisup.errors import InputError, require
 from semisup.runs.paths import local
 from semisup.runtime import launch
 from semisup.runtime.sync_batchnorm import CPUSync
+from semisup.training.bar import Bar
 
 _PATH = re.compile(r"[._](root|path|dir|folder|file)$")  # the options that are paths
 
@@ -89,7 +90,7 @@ def build_trainer(options: Mapping[str, Any], **ours: Any) -> pl.Trainer:
     flags = {**quiet, "precision": _precision(flags.get("accelerator", "auto")), **flags, **ours}
     if flags["enable_progress_bar"] and not a_bar:
         # A bar reads the loss, and so waits for the device: as often as the loggers do, and not at every step.
-        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=flags.get("log_every_n_steps", 50))]
+        callbacks = [*callbacks, Bar(refresh_rate=flags.get("log_every_n_steps", 50))]
     try:
         trainer = pl.Trainer(**{**flags, "callbacks": callbacks})
     except (ImportError, TypeError, ValueError, RuntimeError) as error:  # an absent package, a value out of range

@@ -40,6 +40,7 @@ from semisup.tracking.record import ContinueRecord, MetricsCSV
 from semisup.training.added_callbacks import Rewind, Watched, prepare
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.continue_loops import ContinueLoops
+from semisup.training.forecast import Forecast
 from semisup.training.progress import Progress
 
 
@@ -86,7 +87,7 @@ def run(config: Config) -> None:
             prepare(added, run_dir, averages=bool(strategy.owner and strategy.owner.ema_decay))
             # The record first, then the user's, then the checkpoints.
             callbacks = [*([] if rows is None else [Remap(rows)]), ContinueLoops(), ContinueRecord(), progress]
-            callbacks += [LogFigures(), Rewind(run_dir), Watched(added), *added]
+            callbacks += [LogFigures(), Rewind(run_dir), Watched(added), Forecast(config.own.yes), *added]
             if flags.get("enable_checkpointing") is not False:
                 callbacks.append(Checkpoints(run_dir / "checkpoints", stop))
             # What Lightning leaves stays in the run.

@@ -79,6 +79,7 @@ VERBS = {
                 "of a resumed run: refuse other data than it began with, or go on with what is there; what is known of "
                 "single images, such as pseudo-labels, follows them by what they show and by their names",
             ),
+            Option("yes", "", "", "train also where that needs more memory than there is"),
         ),
         (
             "semisup fit",

@@ -18,7 +18,7 @@ from semisup.runs.lock import LOCK, Held, Lock
 from semisup.runs.redaction import redacted
 from semisup.runs.run import Run
 from semisup.runs.statistics import mean
-from semisup.runtime.console import say
+from semisup.runtime.console import duration, say
 
 
 def train(jobs: Sequence[Job], out: Path, wanted: int | None) -> list[Failure]:
@@ -120,23 +120,17 @@ class _Work:
         said = [f"{which} {100 * score:.1f} %" for which, score in reached.items() if score is not None]
         if seconds is not None:
             self._durations.append(seconds)
-        took = "made by another process" if seconds is None else _duration(seconds)
+        took = "made by another process" if seconds is None else duration(seconds)
         say(f"{place}: {', '.join(said)} on {pool}; {took}{self._eta()}; {os.path.relpath(run)}")
 
     def _eta(self) -> str:
         left = len(self.jobs) - self.made
         if not left or not self._durations:
             return ""
-        return f"; about {_duration(mean(self._durations) * left / self.at_once)} left"
+        return f"; about {duration(mean(self._durations) * left / self.at_once)} left"
 
     def _failed(self, job: Job, task: Task, code: int, place: str) -> None:
         said = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
         command = shell(*redacted(["semisup", *task.command[3:]]))
         self.failures.append(Failure(job.name, code, said[-1], os.path.relpath(task.log, self.out), command))
         say(f"{place}: FAILED, {said[-1]}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

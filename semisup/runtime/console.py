@@ -27,3 +27,10 @@ def command() -> str:
 def typed(*words: str | Path) -> str:
     """A command of this program, as it was called, to be pasted into a shell; paths as short as they can be."""
     return f"{command()} {shell(*(nearby(word) if isinstance(word, Path) else word for word in words))}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `2 h 5 min`, `3 min 20 s`, `40 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

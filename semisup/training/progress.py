@@ -1,4 +1,4 @@
-"""How far a training is: its images and seconds, and the accuracy of every epoch."""
+"""How far a training is: its images and seconds, and the accuracy of every epoch; in a long one a line now and then."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.runtime.console import say
+from semisup.runtime.console import duration, say
+
+_QUIET = 30.0  # seconds after which a line is due where there is no progress bar
 
 
 class Progress(pl.Callback):
-    """Counts images and seconds of training, and says every epoch's accuracy where there is no progress bar.
+    """Counts images and seconds of training, and says how it goes where there is no progress bar.
+
+    That is the accuracy of every epoch, and how far it is where nothing was said for half a minute.
 
     Attributes:
         began: whether this process took a step, or was about to; not where the training had ended before.
@@ -22,16 +27,36 @@ class Progress(pl.Callback):
     def __init__(self) -> None:
         self.images, self.seconds = 0, 0.0
         self.began, self._since = False, 0.0
+        self._said = self._said_step = self._said_images = 0.0  # when, and what was done by then
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock, also in the middle of an epoch that a run resumes in."""
         self.began, self._since = True, time.monotonic()
+        self._mark(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
         """Counts a batch's images, over all ranks."""
         unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
         self.images += (len(batch.labeled) + unlabeled) * trainer.world_size
         self._count_seconds()
+        if self._since - self._said >= _QUIET and trainer.progress_bar_callback is None:
+            self._say_how_far(trainer, pl_module, outputs["loss"])
+
+    def _say_how_far(self, trainer: pl.Trainer, module: Classifier, loss: Tensor) -> None:
+        """Of the phase; the rate and the time left are by what was done since the last line."""
+        seconds = self._since - self._said
+        done, steps = trainer.global_step - module.phases.first_step, module.total_steps
+        if trainer.global_step > self._said_step:
+            left = (steps - done) * seconds / (trainer.global_step - self._said_step)
+            rate = (self.images - self._said_images) / seconds
+            say(
+                f"{_phase(module)}epoch {module.epoch + 1} of {module.phases.max_epochs}, step {done:,} of {steps:,}: "
+                f"loss {float(loss):.4g}, {rate:,.0f} images/s, about {duration(left)} left"
+            )
+        self._mark(trainer)
+
+    def _mark(self, trainer: pl.Trainer) -> None:
+        self._said, self._said_step, self._said_images = time.monotonic(), trainer.global_step, self.images
 
     def _count_seconds(self) -> None:
         now = time.monotonic()
@@ -52,5 +77,10 @@ class Progress(pl.Callback):
         if validated and trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
             assert isinstance(pl_module, Classifier)
             accuracy, epochs = 100 * trainer.callback_metrics["val/accuracy"].item(), pl_module.phases.max_epochs
-            name = "" if pl_module.phase.name == "training" else f"{pl_module.phase.name}: "
-            say(f"{name}epoch {pl_module.epoch + 1} of {epochs}: validation accuracy {accuracy:.1f} %")
+            say(f"{_phase(pl_module)}epoch {pl_module.epoch + 1} of {epochs}: validation accuracy {accuracy:.1f} %")
+            self._mark(trainer)
+
+
+def _phase(module: Classifier) -> str:
+    """What a line begins with, in a phase other than the training."""
+    return "" if module.phase.name == "training" else f"{module.phase.name}: "

@@ -1,0 +1,208 @@
+"""What a training will take, told at its beginning: memory before the first step, and time after the second.
+
+Memory is measured on an eighth and on a quarter of the first batch, forwards, backwards and in evaluation, and grows
+evenly with the images of a batch. These passes leave nothing behind: no step is taken, and what they change, such as
+the statistics of batch normalisation, is put back. A training that needs more than there is is refused before the
+system could kill it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+from semisup.batch import Batch
+from semisup.classifier import Classifier
+from semisup.errors import InputError
+from semisup.models.modes import enough_images
+from semisup.runtime.console import duration, say
+from semisup.runtime.memory import available, forget_peak, peak
+
+_PARTS = (1 / 8, 1 / 4)  # of a batch
+_LEAST = 2  # images; batch normalisation needs as many
+_SPARE = 0.9  # of what there is, for a batch that is advised
+
+
+class TooLittleMemory(InputError):
+    """A training needs more memory than there is."""
+
+
+class Forecast(pl.Callback):
+    """Tells what each phase of a training takes, and refuses one that takes more memory than there is.
+
+    Args:
+        anyway: go on with too little memory.
+    """
+
+    def __init__(self, anyway: bool = False) -> None:
+        self.anyway = anyway
+        self._phase = -1  # that was begun
+        self._steps, self._since, self._scoring = 0, 0.0, 0.0  # the last: seconds to score an image
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        """Measures before the first step of a phase.
+
+        Raises:
+            TooLittleMemory: the phase needs more than there is, and nobody asked to go on.
+        """
+        if pl_module.phases.index != self._phase:
+            self._phase, self._steps = pl_module.phases.index, 0
+            if isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # others split the network
+                self._memory(trainer, pl_module, batch)
+
+    def _memory(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
+        parts = [_first(batch, max(_LEAST, round(part * len(batch.labeled)))) for part in _PARTS]
+        if len(parts[1].labeled) >= len(batch.labeled):
+            return
+        device, whole = module.device, _images(batch)
+        try:
+            with _nothing_left_behind(module):
+                forget_peak(device)
+                base = peak(device)
+                training = _measure(lambda part: _train(trainer, module, part), parts, device)
+                scoring = _measure(lambda part: _score(trainer, module, part), parts, device)
+        except Exception:  # a loss that takes whole batches alone; what is wrong with it otherwise, its first step says
+            return
+        self._scoring = scoring.seconds / len(parts[1].labeled)
+        # What the optimiser is about to hold: two numbers for each weight at the most.
+        weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+        kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
+        of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
+        takes = max(training.bytes_of(whole) + kept, of_evaluation)
+        processes = 1 if device.type == "cuda" else trainer.num_devices  # that share the memory
+        there = base + available(device) // processes
+        if base == 0 or there == base:  # neither can be told here
+            return
+        told = f"{_gigabytes(takes)} of {_gigabytes(there)}" + (" for each process" if processes > 1 else "")
+        reduce: Any = trainer.strategy.reduce  # so that all ranks end, or none
+        if reduce(torch.tensor(float(takes > there), device=device), reduce_op="max") > 0 and not self.anyway:
+            fits = int(module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole)
+            raise TooLittleMemory(
+                f"this training needs about {told} of memory that there are; type {_advice(module, trainer, fits)}, or "
+                f"--yes to go on"
+            )
+        say(f"memory: about {told}")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Tells the time when the second step of a phase is over; the first one is slower."""
+        self._steps += 1
+        if self._steps > 2 or trainer.accumulate_grad_batches > 1:
+            return
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        before, self._since = self._since, time.monotonic()
+        steps = pl_module.phases.first_step + pl_module.total_steps - trainer.global_step
+        if self._steps == 2 and steps > 0:
+            pool = pl_module.datamodule.pools.val if trainer.limit_val_batches else None
+            scored = (len(pool) if pool else 0) / trainer.world_size
+            times = steps / (pl_module.steps_per_epoch * (trainer.check_val_every_n_epoch or 1))
+            seconds = steps * (self._since - before) + times * scored * self._scoring
+            name = "" if pl_module.phase.name == "training" else f"{pl_module.phase.name}: "
+            say(f"time: {name}about {duration(seconds)} for {steps:,} steps")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Bytes as a line over the images of a batch, through two measured points.
+
+    Attributes:
+        images: of both.
+        bytes: that they needed.
+        seconds: that the larger one took.
+    """
+
+    images: tuple[int, int]
+    bytes: tuple[int, int]
+    seconds: float
+
+    @property
+    def slope(self) -> float:
+        return max(0, self.bytes[1] - self.bytes[0]) / max(1, self.images[1] - self.images[0])
+
+    def bytes_of(self, images: float) -> float:
+        """What so many images need."""
+        return self.bytes[1] + self.slope * (images - self.images[1])
+
+    def images_in(self, count: float) -> float:
+        """How many images so many bytes are enough for."""
+        return max(0, self.images[1] + (count - self.bytes[1]) / max(1.0, self.slope))
+
+
+def _measure(run: Callable[[Batch], None], parts: list[Batch], device: torch.device) -> _Line:
+    needed, seconds = [], 0.0
+    for part in parts:
+        forget_peak(device)
+        since = time.monotonic()
+        run(part)
+        needed.append(peak(device))  # on CUDA this waits for nothing, but the peak is counted as kernels are queued
+        seconds = time.monotonic() - since
+    return _Line((_images(parts[0]), _images(parts[1])), (needed[0], needed[1]), seconds)
+
+
+def _train(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
+    """A training step without its end."""
+    with trainer.precision_plugin.train_step_context(), enough_images():
+        loss, *_ = (module.phase.loss or module.strategy.loss)(module, batch)
+    loss.backward()
+    module.zero_grad(set_to_none=True)
+
+
+def _score(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
+    with trainer.precision_plugin.val_step_context():
+        module.evaluate(batch.labeled.image.float() / 255)
+
+
+def _first(batch: Batch, labeled: int) -> Batch:
+    """The first images of a batch, as many labeled ones as that, and of the unlabeled ones the same part."""
+    part, unlabeled = labeled / len(batch.labeled), batch.unlabeled
+    rest = None if unlabeled is None else unlabeled.first(max(1, round(part * len(unlabeled))))
+    return Batch(batch.step, batch.labeled.first(labeled), rest)
+
+
+def _images(batch: Batch) -> int:
+    """Images that go through the network in a step."""
+    streams = [stream for stream in (batch.labeled, batch.unlabeled) if stream is not None]
+    return sum(len(stream) * len(stream.views) for stream in streams)
+
+
+@contextmanager
+def _nothing_left_behind(module: Classifier) -> Iterator[None]:
+    """Puts back what passes through the network change, and lets them draw from the same random numbers."""
+    compiled, module._compiled = module._compiled, None  # else these batch sizes would be compiled for
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    learned = {name: deepcopy(part.state_dict()) for name, part in module.strategy.parts.items()}
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        module._compiled = compiled
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
+        for name, part in module.strategy.parts.items():
+            part.load_state_dict(learned[name])
+
+
+def _advice(module: Classifier, trainer: pl.Trainer, fits: int) -> str:
+    data, advice = module.datamodule, []
+    smaller = fits // trainer.world_size * trainer.world_size
+    if 0 < smaller < data.batch_size:
+        advice.append(f"--data.batch_size {smaller}")
+    if (size := getattr(data, "image_size", None)) is not None:
+        advice.append(f"--data.image_size {size // 2}")
+    if "32" in str(trainer.precision):
+        advice.append("--trainer.precision bf16-mixed")
+    return ", or ".join(advice) or "a smaller --data.batch_size"
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 2**30:.1f} GB"
