@@ -21,7 +21,8 @@ class InputError(ArgumentTypeError, ValueError):
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """`"; did you mean 'pseudolabel'?"` where a valid name is close to `name`, else the list of the valid names."""
     names = sorted(valid)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    elsewhere = _ELSEWHERE.get(name)
+    close = [elsewhere] if elsewhere in names else get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(names)}"
 
 
@@ -54,6 +55,20 @@ def check(group: str, **values: tuple[float, float, float]) -> None:
         require(least <= value <= most, f"{group}.{name} is {value}, but must be {expected}")
 
 
+# What options and verbs are called elsewhere -> here.
+_ELSEWHERE = {
+    **{"epochs": "trainer.max_epochs", "max_epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs"},
+    **{"steps": "trainer.max_steps", "max_steps": "trainer.max_steps", "iterations": "trainer.max_steps"},
+    **{"labels": "data.labels_per_class", "num_labels": "data.labels_per_class", "root": "data.root"},
+    **{"dataset": "data", "data_dir": "data.root", "bs": "data.batch_size", "image_size": "data.image_size"},
+    **{"gpus": "trainer.devices", "device": "trainer.accelerator", "amp": "trainer.precision"},
+    **{"net": "model.backbone", "network": "model.backbone", "arch": "model.backbone", "weights": "model.weights"},
+    **{"lr": "optimizer.lr", "learning_rate": "optimizer.lr", "wd": "optimizer.weight_decay"},
+    **{"out": "trainer.default_root_dir", "output_dir": "trainer.default_root_dir"},
+    **{"train": "fit", "eval": "test", "evaluate": "test", "infer": "predict", "plot": "figures"},
+}
+
+
 def unknown_option(key: str, valid: Iterable[str], dashes: str = "") -> str:
     """The message for an option that there isn't, with the nearest one that there is, or all of its group.
 
@@ -63,6 +78,8 @@ def unknown_option(key: str, valid: Iterable[str], dashes: str = "") -> str:
         dashes: what options are written with where this one stands: `--` on the command line.
     """
     options = sorted(valid, key=lambda option: (-option.count("."), option))  # in `by_name`, the shortest wins
+    if (meant := _ELSEWHERE.get(key)) in options:
+        return f"there is no option {dashes}{key}; did you mean {dashes}{meant}?"
     group, _, name = key.partition(".")
     siblings = [option for option in options if option.startswith(f"{group}.")]
     if siblings and not name:

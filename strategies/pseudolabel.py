@@ -54,8 +54,10 @@ def vanishing(before: Tensor, now: Tensor) -> list[int]:
         before: (classes,) pseudo-labels of each class.
         now: likewise.
     """
+    if len(before) != len(now):  # there was no round yet
+        return []
     fewer = (before > 0) & (2 * now <= before) & (2 * now * before.sum() <= before * now.sum())
-    return fewer.nonzero().flatten().tolist() if len(before) == len(now) else []
+    return fewer.nonzero().flatten().tolist()
 
 
 class PseudoLabel(LossStrategy):

@@ -24,6 +24,7 @@ from semisup.compare.page.answers import answers
 from semisup.compare.page.classes import gains
 from semisup.compare.page.series import charts
 from semisup.compare.record import BALANCE, Comparison, Failure, LeftOut, OptionDifference
+from semisup.runs.statistics import Efficiency
 
 
 class Page(HTMLParser):
@@ -229,6 +230,7 @@ def scored(values: dict[str, list[float]], val: dict[str, float] | None = None) 
         ([0.70, 0.79, 0.90], "gains 14.7 points", "+13.2 to +16.1 points, paired over 3 seeds; all of it above zero"),
         ([0.60, 0.60, 0.80], "gains 1.7 points", "zero lies inside, so it may be chance"),
         ([0.45, 0.54, 0.65], "loses 10.3 points", "all of it below zero"),
+        ([0.50, 0.62, 0.80], "has no proven gain over supervised yet: 64.0 % instead of 65.0 %", "zero lies inside"),
     ],
 )
 def test_the_headline_has_the_number_and_says_how_sure_it_is(scores: list[float], headline: str, verdict: str) -> None:
@@ -249,6 +251,25 @@ def test_the_strategy_of_the_headline_is_chosen_by_validation() -> None:
     top = answers(scored(values, {"a": 0.9, "b": 0.8}), [])
     assert top.headline.startswith("With 40 labels, a gains 10.0 points over supervised: 71.0 % instead of 61.0 %")
     assert top.chosen == "Chosen from 2 strategies by validation accuracy, not by test."
+
+
+def test_the_headline_is_about_the_most_labels_that_there_are() -> None:
+    top = answers(comparison(["supervised", "fixmatch"], labels=[20, 40, 100]), [])
+    assert top.headline.startswith("With 100 labels, fixmatch ")
+
+
+@pytest.mark.parametrize(
+    ("worth", "said"),
+    [
+        (Efficiency("=", 57.0, 1.425), "supervised would need about 57 labels for the same accuracy, 1.4 times as"),
+        (Efficiency(">", 100.0, 2.5), "would need more than 100 labels for the same accuracy, more than 2.5 times as"),
+        (Efficiency("<", 40.0, 1.0), "supervised is as accurate with fewer than 40 labels."),
+    ],
+)
+def test_labels_that_a_gain_is_worth(worth: Efficiency, said: str) -> None:
+    found = scored({"supervised": [0.5, 0.6, 0.7], "fixmatch": [0.6, 0.7, 0.8]})
+    cells = [replace(cell, efficiency=worth) if cell.difference else cell for cell in found.cells]
+    assert said in answers(replace(found, cells=cells), []).answers[0].more[0]
 
 
 @pytest.mark.parametrize("arms", [["fixmatch", "pseudolabel"], ["supervised"]])

@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("best.ckpt", "last.ckpt"):
         (folder / "checkpoints" / name).touch()
+    (folder / "config.yaml").touch()
     return folder
 
 
@@ -116,14 +117,14 @@ def test_a_checkpoint_that_is_not_there_is_an_error_that_helps(run: Path, tmp_pa
         runs.find_checkpoint(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"does not exist"):
         runs.find_checkpoint(tmp_path / "nowhere.ckpt")
-    (run / "config.yaml").touch()
     with pytest.raises(InputError, match=r"config\.yaml is not a checkpoint"):
         runs.find_checkpoint(run / "config.yaml")
     later = run.with_name("20250310-120000-s0")
     (later / "checkpoints").mkdir(parents=True)
+    (later / "config.yaml").touch()
     with pytest.raises(InputError, match=rf"found 2 run\(s\) in it; name one of them, the newest is {later}"):
         runs.find_checkpoint(tmp_path)
-    with pytest.raises(InputError, match=r"best\.ckpt or checkpoints/last\.ckpt; found checkpoints; type"):
+    with pytest.raises(InputError, match=r"best\.ckpt or checkpoints/last\.ckpt; found checkpoints, config.yaml; type"):
         runs.find_checkpoint(later)
 
 
@@ -176,3 +177,12 @@ def test_it_is_light() -> None:
     code += "print({'torch', 'wandb', 'numpy', 'pydantic'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_folder_of_somebody_elses_checkpoints_makes_no_run_of_what_it_lies_in(tmp_path: Path) -> None:
+    run = tmp_path / "runs/digits/supervised/20260101-120000-s0"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text("strategy: supervised\n")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/model.ckpt").write_bytes(b"")
+    assert [*runs.find_runs([tmp_path])] == [run]

@@ -257,6 +257,12 @@ def test_bins_are_the_naive_ones_and_the_bars_show_them() -> None:
     assert np.allclose(bars(figure, 1)[0], images)
 
 
+def test_thin_bins_of_the_calibration_carry_their_count() -> None:
+    p = torch.tensor([[0.97, 0.03]] * 40 + [[0.7, 0.3]] * 3)
+    lower = calibration(p, torch.zeros(43, dtype=torch.int64)).axes[1]
+    assert [text.get_text() for text in lower.texts] == ["3"]
+
+
 def test_the_calibration_error_is_the_reported_one() -> None:
     p, target = predictions()
     p[:50] = torch.nn.functional.one_hot(target[:50].roll(25), 4).float()  # quite sure, and mostly wrong

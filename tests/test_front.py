@@ -308,3 +308,12 @@ def test_data_gets_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
         argparse.Namespace(action="download", name="stl10", root="elsewhere", all=False, list=False),
         argparse.Namespace(action="clean", name=None, root="./data", all=True, list=False),
     ]
+
+
+def test_the_help_of_verbs_that_train_nothing_has_no_options_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("validate", "test", "predict"):
+        assert front.main([verb, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert f"usage: semisup {verb} RUN" in said and "--data.root" in said and "--trainer.devices" in said
+        for option in ("--strategy", "--optimizer.", "--lr_scheduler.", "--model.", "--trainer.max_epochs", "--seed"):
+            assert option not in said

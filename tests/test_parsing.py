@@ -9,6 +9,7 @@ import pytest
 from configs import Write, fails, fit
 
 from semisup.cli.config import parse
+from semisup.cli.front import main
 from semisup.errors import InputError, unknown_option, wrong_value
 
 
@@ -87,3 +88,26 @@ def test_unknown_option_prefers_the_shortest() -> None:
 def test_wrong_value_keeps_what_it_does_not_know() -> None:
     assert wrong_value("something\n  else") == ("", "something else")
     assert wrong_value('Parser key "a.b":\n  Not of type X') == ("a.b", "Not of type X")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--epochs", "--trainer.max_epochs"),
+        ("--steps", "--trainer.max_steps"),
+        ("--lr", "--optimizer.lr"),
+        ("--labels", "--data.labels_per_class"),
+        ("--gpus", "--trainer.devices"),
+        ("--network", "--model.backbone"),
+        ("--bs", "--data.batch_size"),
+    ],
+)
+def test_options_by_the_names_that_they_have_elsewhere(typed: str, meant: str, capsys: Any) -> None:
+    assert main(["fit", "--strategy", "exemplar", typed, "3"]) == 2
+    assert f"there is no option {typed}; did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_verbs_by_the_names_that_they_have_elsewhere(capsys: Any) -> None:
+    for typed, meant in {"train": "fit", "evaluate": "test", "infer": "predict"}.items():
+        assert main([typed]) == 2
+        assert f"there is no verb {typed!r}; did you mean '{meant}'?" in capsys.readouterr().err

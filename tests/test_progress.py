@@ -47,4 +47,5 @@ def test_the_bar_counts_the_steps_of_the_training(
     assert "epoch 1 of 2:  50%" not in drawn and "epoch 2 of 2: validation" not in drawn
     assert main(["fit", "--resume", str(run), "--trainer.max_epochs", "3"]) == 0
     drawn = capsys.readouterr().out
+    assert "goes on after step 8 of 12, in epoch 3\n" in drawn
     assert "step 9 of 12" in drawn and "step 12 of 12" in drawn and "step 1 of" not in drawn

@@ -143,3 +143,13 @@ def test_what_is_wrong_is_said(
     said = capsys.readouterr()
     assert message in said.err and not said.out
     assert not list(tmp_path.iterdir())
+
+
+def test_any_option_of_a_run_can_be_varied(capsys: pytest.CaptureFixture[str]) -> None:
+    fixed = ["--strategy", "fixmatch", "--data", "digits", "--data.batch_size", "10"]
+    assert main(["sweep", "--grid", "--over", "lr,fixmatch.threshold,trainer.max_epochs", *fixed]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 27
+    assert lines[0].endswith(" --optimizer.lr=0.015 --fixmatch.threshold=0.9 --trainer.max_epochs=15")
+    assert main(["sweep", "--grid", "--over", "data.batch_size", *fixed]) == 2  # it is fixed
+    assert "--over data.batch_size: it is no option that can be varied" in capsys.readouterr().err

@@ -55,19 +55,21 @@ def of_verb(verb: str, argv: list[str], topic: str | None) -> str:
     """
     if topic:
         return _topic(topic, argv)
-    usage = f"usage: semisup {verb} [--strategy NAME] [--data NAME] [--GROUP.OPTION VALUE]..."
+    trains = verb == "fit"  # others score what was trained, on its data, by its options
+    usage = f"usage: semisup {verb} {'[--strategy NAME] [--data NAME]' if trains else 'RUN'} [--GROUP.OPTION VALUE]..."
     parts = [
         f"{usage}\n\n{VERBS[verb].sentence}",
         "\n".join(["examples:", *(f"  {example}" for example in VERBS[verb].examples)]),
-        _section("main options:", "", (*VERBS[verb].options, *_MAIN)),
+        _section("main options:", "", (*VERBS[verb].options, *(_MAIN if trains else ()))),
     ]
-    for name in plugins.split_names(last(argv, "strategy") or DEFAULTS["strategy"]):
+    for name in plugins.split_names(last(argv, "strategy") or DEFAULTS["strategy"]) if trains else ():
         parts.append(_plugin(plugins.STRATEGIES, name, name))
     data, why = resolve_data(last(argv, "data.name"), last(argv, "data.root") or ROOT)
     parts.append(_plugin(plugins.DATAMODULES, data, "data", f" ({why.partition(';')[0]})" if why else ""))
-    parts += [_topic(group, argv) for group in ("model", "optimizer", "lr_scheduler", "tracking")]
+    parts += [_topic(group, argv) for group in ("model", "optimizer", "lr_scheduler", "tracking") if trains]
     trainer = {o.name: replace(o, help=re.split(r"(?<=[^.]\.)\s", o.help)[0]) for o in _trainer()}
-    parts.append(_section("trainer, most used:", "trainer.", tuple(trainer[n] for n in _MOST_USED if n in trainer)))
+    most_used = _MOST_USED if trains else ("accelerator", "devices", "precision")
+    parts.append(_section("trainer, most used:", "trainer.", tuple(trainer[n] for n in most_used if n in trainer)))
     parts.append(
         f"More:\n  semisup {verb} --help trainer       every option of Lightning's Trainer\n"
         f"  semisup {verb} --help NAME          the options of one strategy, dataset or group"

@@ -1,4 +1,4 @@
-"""`semisup sweep`: varies the options of a strategy, as a W&B sweep or as a plain list of commands.
+"""`semisup sweep`: varies options of a strategy, or any that are named, as a W&B sweep or a plain list of commands.
 
 python -m semisup sweep --strategy pseudolabel --data digits
 python -m semisup sweep --strategy pseudolabel --over threshold,weight --grid > commands.sh
@@ -18,6 +18,7 @@ _EPILOG = """\
 examples:
   semisup sweep --strategy fixmatch --data cifar10                 # writes sweep-fixmatch.yaml, for `wandb sweep`
   semisup sweep --strategy fixmatch --over threshold,weight --grid # prints nine commands, one a line
+  semisup sweep --strategy fixmatch --over optimizer.lr,data.batch_size,threshold
 
 Every number is varied around its default, every switch and every choice through all its values; with --method random or
 bayes W&B draws numbers from that range. All other options are those of `semisup fit`, and are given to every run.
@@ -28,7 +29,11 @@ def add_options(parser: ArgumentParser) -> None:
     """The verb's options; what isn't one of them is one of `semisup fit`."""
     add = parser.add_argument
     add("--strategy", required=True, metavar="NAME", help="the strategy, or a composition, NAME+NAME")
-    add("--over", metavar="OPTION,OPTION", help="only these, such as threshold or NAME.threshold (default: all)")
+    add(
+        "--over",
+        metavar="OPTION,OPTION",
+        help="only these, as threshold or optimizer.lr (default: all of the strategy)",
+    )
     add("--grid", action="store_true", help="print the command of every combination, and write no file")
     add("--method", choices=("grid", "random", "bayes"), default="bayes", help="W&B's (default: %(default)s)")
     add_output(parser, "FILE", "where to write the sweep (default: sweep-STRATEGY.yaml)")
@@ -49,14 +54,16 @@ def run(request: Namespace, rest: list[str]) -> None:
     from semisup.cli.config import parse
     from semisup.dashboard import sweep
     from semisup.runs.directory import write_atomically
+    from semisup.runs.options import flat
     from semisup.runs.paths import output_file
     from semisup.runtime.console import say, typed
 
     path = output_file(request.out or f"sweep-{request.strategy}.yaml", request.force or request.grid, _is_sweep)
     fixed = ["--strategy", request.strategy, *expand(rest)]
-    takes = sweep.taker(parse("fit", fixed).options)
+    run_options = parse("fit", fixed).options
+    takes = sweep.taker(run_options)
     over = [name.strip().removeprefix("--") for name in (request.over or "").split(",") if name.strip()]
-    options = sweep.options(request.strategy, fixed, takes, over)
+    options = sweep.options(request.strategy, fixed, takes, over, flat(run_options))
     if request.grid:
         size = sweep.size(options)
         narrower = f"type --over with some of {','.join(options)}"

@@ -1,7 +1,7 @@
-"""Values to try for the options of a strategy, and from them a W&B sweep or a grid of commands.
+"""Values to try for options, and from them a W&B sweep or a grid of commands.
 
-What an option is comes from the strategy's own parameters. A value, and a combination of them, is kept if the strategy
-takes it beside the options that are given.
+All options of a strategy are varied, by its own parameters, or those that are named, which may be any of a run's. A
+value, and a combination of them, is kept if the strategy takes it beside the options that are given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
@@ -39,14 +39,17 @@ def taker(config: Mapping[str, Any]) -> Takes:
     return takes
 
 
-def options(strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[str] = ()) -> dict[str, list[Value]]:
-    """Option -> the values to try, of every part of a strategy, without those that are fixed.
+def options(
+    strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[str] = (), run: Mapping[str, Any] | None = None
+) -> dict[str, list[Value]]:
+    """Option -> the values to try, of every part of a strategy or those that are named, without those that are fixed.
 
     Args:
         strategy: as typed.
         fixed: arguments of every `semisup fit`.
         takes: whether the strategy takes a value.
-        over: only these, with or without their group; empty for all.
+        over: only these, with or without their group; empty for all of the strategy.
+        run: the options of the run that is varied, flat; of those beside the strategy's, numbers and switches can be.
 
     Raises:
         InputError: an option of `over` can't be varied, or there is nothing to vary.
@@ -61,16 +64,25 @@ def options(strategy: str, fixed: Sequence[str], takes: Takes, over: Sequence[st
             tried = values(hints.get(name, Any), parameter.default)
             if option not in given and len(tried) > 1:
                 tried_values[option] = tried
+    beside = {name: values(Any, value) for name, value in (run or {}).items() if "." in name and name not in given}
     for name in over:
+        if not _named(tried_values, name):
+            tried_values |= {option: beside[option] for option in _named(beside, name) if len(beside[option]) > 1}
         known = [*tried_values, *(option.partition(".")[2] for option in tried_values)]
         require(name in known, f"--over {name}: it is no option that can be varied{did_you_mean(name, known)}")
-    tried_values = {n: v for n, v in tried_values.items() if not over or n in over or n.partition(".")[2] in over}
+    if over:
+        tried_values = {option: tried_values[option] for name in over for option in _named(tried_values, name)}
     tried_values = {n: [value for value in v if takes({n: value})] for n, v in tried_values.items()}
     tried_values = {n: v for n, v in tried_values.items() if len(v) > 1}
     require(
         bool(tried_values), f"the strategy {strategy} has no option to vary: numbers that aren't 0, switches, choices"
     )
     return tried_values
+
+
+def _named(options: Iterable[str], name: str) -> list[str]:
+    """Those of some options that a name means, which is one of them with or without its group."""
+    return [option for option in options if name in (option, option.partition(".")[2])]
 
 
 def values(hint: Any, default: Any) -> list[Value]:

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from semisup.figures.style import GREY, PALETTE, PERCENT, figure, styled
 
 BINS = 15  # as many as the metric `ece` has (semisup/metrics.py)
+_THIN = 20  # images of a bin whose accuracy says little
 
 
 class Bins(NamedTuple):
@@ -71,6 +72,9 @@ def calibration(p: Tensor, target: Tensor, images: str = "images") -> Figure:
     said = f"accuracy {100 * accuracy:.1f} %, expected calibration error {100 * ece:.1f} %"
     upper.set_title(f"{len(p):,} {images}\n{said}")
     lower.bar(centre, found.images[some].numpy(), width, color=GREY, edgecolor="white")
+    for x, count in zip(centre, found.images[some].tolist(), strict=True):
+        if count < _THIN:  # which the bar is too low to tell
+            lower.annotate(f"{count:,.0f}", (x, count), (0, 1), textcoords="offset points", ha="center", fontsize=7)
     lower.set(xlabel="confidence", ylabel="images")
     for axis in (upper.xaxis, upper.yaxis):
         axis.set_major_formatter(PERCENT)

@@ -100,8 +100,9 @@ def place(path: str) -> str:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory: it holds `environment.txt` or `checkpoints/`."""
-    return (path / "environment.txt").is_file() or (path / "checkpoints").is_dir()
+    """Whether a folder is a run directory: it holds `environment.txt`, or `config.yaml` and `checkpoints/`."""
+    began = (path / "environment.txt").is_file()
+    return began or ((path / "config.yaml").is_file() and (path / "checkpoints").is_dir())
 
 
 def run_of(path: Path) -> Path | None:

@@ -30,9 +30,13 @@ class Progress(pl.Callback):
         self._said = self._said_step = self._said_images = 0.0  # when, and what was done by then
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock, also in the middle of an epoch that a run resumes in."""
+        """Starts the clock, also in the middle of an epoch that a run resumes in, and says where that is."""
+        assert isinstance(pl_module, Classifier)
         self.began, self._since = True, time.monotonic()
         self._mark(trainer)
+        if trainer.global_step:
+            step, steps = trainer.global_step - pl_module.phases.first_step, pl_module.total_steps
+            say(f"{_phase(pl_module)}goes on after step {step:,} of {steps:,}, in epoch {pl_module.epoch + 1}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
         """Counts a batch's images, over all ranks."""

@@ -41,7 +41,7 @@ class Answers:
 
 
 def answers(comparison: Comparison, gains: Sequence[Gain]) -> Answers:
-    """The answers of a comparison, about the fewest labels for which something was gained or lost.
+    """The answers of a comparison, about the most labels for which something was gained or lost: those that there are.
 
     The strategy is the one with the highest validation accuracy there: chosen by test accuracy, the best of several
     would flatter itself.
@@ -54,7 +54,7 @@ def answers(comparison: Comparison, gains: Sequence[Gain]) -> Answers:
     paired = [cell for cell in comparison.cells if cell.difference and cell.checkpoint == checkpoint]
     if not paired:
         return _without_reference(comparison, checkpoint)
-    labels = min((cell.labels for cell in paired), key=comparison.labels.index)
+    labels = max((cell.labels for cell in paired), key=comparison.labels.index)
     rivals = [cell for cell in paired if cell.labels == labels]
     cell, chosen = _choose(comparison, rivals)
     return Answers(
@@ -72,7 +72,7 @@ def answers(comparison: Comparison, gains: Sequence[Gain]) -> Answers:
 
 def _without_reference(comparison: Comparison, checkpoint: Checkpoint) -> Answers:
     cells = [cell for cell in comparison.cells if cell.checkpoint == checkpoint]
-    labels = min((cell.labels for cell in cells), key=comparison.labels.index)
+    labels = max((cell.labels for cell in cells), key=comparison.labels.index)
     cell, chosen = _choose(comparison, [cell for cell in cells if cell.labels == labels])
     headline = f"{cell.arm} reaches {_percent(cell.mean)} with {count(cell.labels)} labels."
     missing = (
@@ -104,6 +104,8 @@ def _headline(comparison: Comparison, cell: Cell) -> str:
     levels = f"{_percent(cell.mean)} instead of {_percent(other.mean)} accuracy on {pool}"
     if abs(d.mean) < 0.0005:
         return f"{with_labels} is as accurate as {comparison.reference}: {levels}."
+    if d.mean < 0 and (d.t.low is None or _sign(d.t) == 0):
+        return f"{with_labels} has no proven gain over {comparison.reference} yet: {levels}."
     verb = "gains" if d.mean > 0 else "loses"
     return f"{with_labels} {verb} {100 * abs(d.mean):.1f} points over {comparison.reference}: {levels}."
 
@@ -128,9 +130,12 @@ def _worth(comparison: Comparison, cell: Cell) -> Answer:
         return Answer(
             question, said, [f"In labels it can't be said: {worth.reason}."] if worth and worth.reason else []
         )
-    about = {"=": "about ", ">": "more than ", "<": "fewer than "}[worth.relation or "="]
+    if worth.relation == "<":  # than the fewest that were compared, whose factor says nothing
+        labels = f"fewer than {worth.labels:,.0f} labels"
+        return Answer(question, said, [f"{comparison.reference} is as accurate with {labels}."])
+    about, times = ("more than ", "more than ") if worth.relation == ">" else ("about ", "")
     labels = f"{comparison.reference} would need {about}{worth.labels:,.0f} labels for the same accuracy"
-    return Answer(question, said, [f"{labels}, {worth.factor:.1f} times as many."])
+    return Answer(question, said, [f"{labels}, {times}{worth.factor:.1f} times as many."])
 
 
 def _classes(comparison: Comparison, cell: Cell, gains: Sequence[Gain]) -> list[Answer]:
