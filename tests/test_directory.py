@@ -34,7 +34,6 @@ def run(tmp_path: Path) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("best.ckpt", "last.ckpt"):
         (folder / "checkpoints" / name).touch()
-    (folder / "config.yaml").touch()
     return folder
 
 
@@ -117,14 +116,14 @@ def test_a_checkpoint_that_is_not_there_is_an_error_that_helps(run: Path, tmp_pa
         runs.find_checkpoint(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"does not exist"):
         runs.find_checkpoint(tmp_path / "nowhere.ckpt")
+    (run / "config.yaml").touch()
     with pytest.raises(InputError, match=r"config\.yaml is not a checkpoint"):
         runs.find_checkpoint(run / "config.yaml")
     later = run.with_name("20250310-120000-s0")
     (later / "checkpoints").mkdir(parents=True)
-    (later / "config.yaml").touch()
     with pytest.raises(InputError, match=rf"found 2 run\(s\) in it; name one of them, the newest is {later}"):
         runs.find_checkpoint(tmp_path)
-    with pytest.raises(InputError, match=r"best\.ckpt or checkpoints/last\.ckpt; found checkpoints, config.yaml; type"):
+    with pytest.raises(InputError, match=r"best\.ckpt or checkpoints/last\.ckpt; found checkpoints; type"):
         runs.find_checkpoint(later)
 
 
@@ -184,5 +183,5 @@ def test_a_folder_of_somebody_elses_checkpoints_makes_no_run_of_what_it_lies_in(
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").write_text("strategy: supervised\n")
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/model.ckpt").write_bytes(b"")
-    assert [*runs.find_runs([tmp_path])] == [run]
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
+    assert [*runs.find_runs([tmp_path])] == [*runs.find_runs([tmp_path / "runs"])] == [run]

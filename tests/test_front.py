@@ -314,6 +314,6 @@ def test_the_help_of_verbs_that_train_nothing_has_no_options_of_a_training(capsy
     for verb in ("validate", "test", "predict"):
         assert front.main([verb, "--help"]) == 0
         said = capsys.readouterr().out
-        assert f"usage: semisup {verb} RUN" in said and "--data.root" in said and "--trainer.devices" in said
+        assert f"usage: semisup {verb} RUN" in said and "--data.batch_size" in said and "--trainer.devices" in said
         for option in ("--strategy", "--optimizer.", "--lr_scheduler.", "--model.", "--trainer.max_epochs", "--seed"):
             assert option not in said

@@ -100,9 +100,8 @@ def place(path: str) -> str:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory: it holds `environment.txt`, or `config.yaml` and `checkpoints/`."""
-    began = (path / "environment.txt").is_file()
-    return began or ((path / "config.yaml").is_file() and (path / "checkpoints").is_dir())
+    """Whether a folder is a run directory: it holds `environment.txt` or `checkpoints/`."""
+    return (path / "environment.txt").is_file() or (path / "checkpoints").is_dir()
 
 
 def run_of(path: Path) -> Path | None:
@@ -125,7 +124,7 @@ def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
         require(
             path.exists(), f"{path} does not exist; type the path of a run directory, or of a folder that holds some"
         )
-        if run := run_of(path):
+        if (run := run_of(path)) and _has_options(run):
             runs[run] = True
             continue
         inside = list(_below(path.absolute()))
@@ -140,9 +139,14 @@ def find_runs(paths: Iterable[Path]) -> dict[Path, bool]:
 def _below(folder: Path) -> Iterator[Path]:
     for where, folders, _ in os.walk(folder):
         folders.sort()
-        if is_run(Path(where)):
+        if _has_options(Path(where)):
             folders.clear()
             yield Path(where)
+
+
+def _has_options(folder: Path) -> bool:
+    """Whether a folder is a run that can be looked at: `checkpoints/` alone may be any program's, beside real runs."""
+    return is_run(folder) and any((folder / name).is_file() for name in ("environment.txt", "config.yaml"))
 
 
 def find_checkpoint(path: Path, which: Which = "best") -> Path:
