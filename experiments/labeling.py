@@ -25,11 +25,11 @@ import torch
 from semisup import plugins
 from semisup.batch import UNLABELED
 from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
 from semisup.data.datamodule import DataModule, DataSpec, Pools
 from semisup.data.splits import pick
 from semisup.labeling.choose import choose, seen
 from semisup.runs.statistics import over_seeds, paired
-from semisup.strategy import Composition
 
 OURS, RANDOM = "semisup label", "at random"
 
