@@ -24,10 +24,11 @@ from semisup.data.hidden_labels import target_quality
 from semisup.data.picture import How
 from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
-from semisup.errors import InputError
+from semisup.errors import InputError, require
+from semisup.features.cached import CachedFeatures
 from semisup.losses import LABELED
-from semisup.models import optim
-from semisup.models.modes import enough_images
+from semisup.models import adapt, optim, weights
+from semisup.models.modes import enough_images, evaluation_mode
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
 from semisup.predictor import Predictor
@@ -55,6 +56,10 @@ class Classifier(Predictor):
         optimizer: an optimiser of torch.optim.
         lr_scheduler: factor of the learning rate at every step.
         seed: chooses the initial weights and the dropout.
+        restored: its weights are about to be restored from a checkpoint, so those of `--model.weights` are not read.
+
+    Raises:
+        InputError: there is no such network, or there are no such weights.
     """
 
     def __init__(
@@ -65,10 +70,11 @@ class Classifier(Predictor):
         optimizer: OptimizerOptions = SGD,
         lr_scheduler: optim.Schedule | None = None,
         seed: int = 0,
+        restored: bool = False,
     ) -> None:
         if not isinstance(strategy, Composition):
             strategy = Composition({type(strategy).__name__.lower(): strategy} if strategy else {})
-        super().__init__(spec, strategy, model or ModelOptions(), seed)
+        super().__init__(spec, strategy, model or ModelOptions(), seed, restored)
         self.optimizer, self.schedule = optimizer, lr_scheduler or optim.Cosine()
         self.beside = dict(self.network.extra.items())  # every module that a phase has trained beside the network
         self.phases = Phases()
@@ -86,6 +92,8 @@ class Classifier(Predictor):
         """
         ours, fresh = self.network, self._initial()
         ours.backbone.load_state_dict(fresh.backbone.state_dict())
+        if self._start is not None:
+            weights.load(self._start, ours.backbone)
         ours.head.load_state_dict(fresh.head.state_dict())
         for name in ours.extra.keys() & fresh.extra.keys():
             ours.extra[name].load_state_dict(fresh.extra[name].state_dict())
@@ -174,16 +182,49 @@ class Classifier(Predictor):
                 self._compiled = torch.compile(self.network.features)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
             self.phases.begin(self)
+            data.features = self._cached(data)
+            trained = adapt.trained_parameters(self.network)
+            part = f", {trained:,} of them trained" if self.network.frozen else ""
             why = " (by the size of the images)" if self.options.backbone == "auto" else ""
             by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
             if self.ema and self.targets_from:
                 by += f", the {self.targets_from} weights make targets"
-            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{by}")
+            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{part}{by}")
+            if self.takes.size != self.spec.image_size:
+                sizes = f"{self.spec.image_size} to {self.takes.size} pixels"
+                say(f"model: images are brought from {sizes} on the device, a batch at a time (--model.input_size)")
             unlabeled, rate = (
                 data.batch_size * data.needs.unlabeled_ratio,
                 self.optimizer.parameters.get("lr", "by default"),
             )
             say(f"training: {scale(self.trainer, data.batch_size, unlabeled, rate)}")
+
+    def _cached(self, data: DataModule) -> CachedFeatures | None:
+        """Features in place of images, where nothing before the head is trained and they are asked for."""
+        options = self.options
+        if options.adapt != "head" or not options.draws:
+            return None
+        for name, part in self.strategy.parts.items():
+            require(
+                not part.sees_pixels,
+                f"{name} works on the pixels of images, and with --model.adapt head steps are given features that were "
+                f"computed before; type --model.draws 0 to compute them in every step, or another --strategy",
+            )
+        network, precision = self.network, self.trainer.precision_plugin
+        values = {
+            part: dict(module.state_dict())
+            for part, module in (("normalization", network.normalization), ("backbone", network.backbone))
+        }
+        words = f"{self.backbone_name} {self.takes} {options.normalization} {precision.precision}"
+        digest = f"{words} {checkpoint_file.digest(values)}"
+
+        def compute(images: Tensor) -> Tensor:
+            with evaluation_mode(network), precision.forward_context():
+                return network.features(images)
+
+        return CachedFeatures(
+            compute, digest, network.head.in_features, options.draws, data.eval_batch_size, data.device
+        )
 
     @property
     def targets_from(self) -> str:
@@ -209,9 +250,8 @@ class Classifier(Predictor):
         """The optimiser, and its learning rate as a function of the step."""
         name, parameters = self.optimizer.name, self.optimizer.parameters
         make, schedule = self.phase.optimizer, self.phase.schedule or self.schedule
-        optimizer = (
-            make(self) if make else optim.build_optimizer(name, self, parameters, self.options.decay_norm_and_bias)
-        )
+        decay, scales = self.options.decay_norm_and_bias, adapt.scales(self.network, self.options.layer_decay)
+        optimizer = make(self) if make else optim.build_optimizer(name, self, parameters, decay, scales)
         total, steps = self.total_steps, self.datamodule.steps
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: schedule.factor(k, total, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
@@ -249,6 +289,7 @@ class Classifier(Predictor):
 
         That is the moving average's count of updates, of which there was one in every step.
         """
+        self.origin, self._start = checkpoint["semisup"].get("origin"), checkpoint.get("start")
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.phases.resume(self, checkpoint["semisup"].get("phase"))
         if self.ema is not None:
@@ -257,6 +298,8 @@ class Classifier(Predictor):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
         checkpoint["semisup"] = saved_classifier.description(self)
+        if self._start is not None and self.phases.will_restart:
+            checkpoint["start"] = self._start
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -49,6 +49,11 @@ class Phases(pl.Callback):
         return self._all[self.index][0]
 
     @property
+    def will_restart(self) -> bool:
+        """Whether a later phase begins with fresh weights."""
+        return any(phase.restart for phase, _ in self._all[self.index + 1 :])
+
+    @property
     def max_epochs(self) -> int | None:
         """Epochs of this phase as asked for, as the trainer has them: it may end before."""
         assert self._asked is not None
@@ -127,6 +132,7 @@ class Phases(pl.Callback):
         module.start_ema(average)
         for each in module.strategy.parts.values():
             each.begin_phase(module, phase)
+        module.network.freeze()
         if len(self._all) > 1:
             self._limit(module.trainer)
 

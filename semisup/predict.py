@@ -35,12 +35,28 @@ def predict(
         world: number of ranks that share the work.
         title: of the progress bar, which there is where a person watches.
     """
+    for rows, x in _passed(module, pool, batch_size, rank, world, title):
+        yield rows, module(x).float().softmax(1)
+
+
+def features(module: Classifier, pool: Pool, batch_size: int, title: str = "features") -> Tensor:
+    """Features (N, F) float32 of a pool's images, on the CPU, by the weights that evaluate; each rank makes all."""
+    return torch.cat([module.features(x).float().cpu() for _, x in _passed(module, pool, batch_size, 0, 1, title)])
+
+
+def _passed(
+    module: Classifier, pool: Pool, batch_size: int, rank: int, world: int, title: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (B,) and what the network is given of them, while it evaluates: images, or features computed before."""
     trainer = module._trainer
     precision = trainer.precision_plugin.forward_context() if trainer else nullcontext()
+    cached = trainer.datamodule.features if trainer else None  # type: ignore[attr-defined]
+    if cached is not None:
+        cached.prepare(pool, "none")
     with evaluation_mode(module), precision:
         batches = EvaluationLoader(pool, batch_size, rank, world, module.device)
         for batch in tqdm(batches, title, leave=False, unit="batch", disable=rank > 0 or None):  # None: by terminal
-            yield batch.index, module(batch.image.float() / 255).float().softmax(1)
+            yield batch.index, batch.image.float() / 255 if cached is None else cached.gather(pool, batch.index, "none")
 
 
 def select(

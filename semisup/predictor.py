@@ -15,13 +15,14 @@ from semisup.data.pools import DataSpec
 from semisup.errors import InputError
 from semisup.losses import LABELED
 from semisup.metrics import Evaluation, Scores
-from semisup.models import backbones
+from semisup.models import adapt, backbones, weights
 from semisup.models.ema import EMA
 from semisup.models.modes import evaluation_mode, frozen_batchnorm
 from semisup.models.network import Network
 from semisup.models.normalization import Normalization
 from semisup.models.options import ModelOptions
 from semisup.randomness import key
+from semisup.runtime.console import say
 
 
 class Predictor(pl.LightningModule):
@@ -32,14 +33,29 @@ class Predictor(pl.LightningModule):
         strategy: says which modules there are beside the network, and which head evaluates.
         options: the network.
         seed: chooses the initial weights.
+        restored: its weights are about to be restored from a checkpoint, so those of `--model.weights` are not read.
+
+    Attributes:
+        takes: the images that the backbone is built for.
+        origin: of the weights that the backbone began with (`semisup.models.weights.Start.origin`); None for chance.
     """
 
-    def __init__(self, spec: DataSpec, strategy: Composition, options: ModelOptions, seed: int) -> None:
+    def __init__(
+        self, spec: DataSpec, strategy: Composition, options: ModelOptions, seed: int, restored: bool = False
+    ) -> None:
         super().__init__()
         self.spec, self.strategy, self.options, self.seed = spec, strategy, options, seed
         name = options.backbone
         self.backbone_name = backbones.choose(spec.image_size) if name == "auto" else name
+        wanted, trained = (spec.channels, spec.image_size, options.input_size), options.weights is not None
+        self.takes = backbones.expected(self.backbone_name, *wanted, trained)
         self.network = self._initial()
+        self.origin: dict[str, str] | None = None
+        self._start: dict[str, Tensor] | None = (
+            None  # the weights that it began with, which a phase may begin with again
+        )
+        if not restored:
+            self.start()
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
         loss = None if options.loss == "nll" else LABELED[options.loss]
@@ -53,14 +69,41 @@ class Predictor(pl.LightningModule):
         spec = self.spec
         with torch.random.fork_rng():
             torch.manual_seed(key(self.seed, "initial weights"))
-            normalization = Normalization(self.options.normalization, spec.channels)
-            backbone = backbones.build(self.backbone_name, spec.channels, spec.image_size)
+            takes = self.takes
+            own = (takes.mean, takes.std) if takes.mean and takes.std else None
+            normalization = Normalization(self.options.normalization, takes.channels if own else spec.channels, own)
+            backbone = backbones.build(self.backbone_name, takes.channels, takes.size)
+            if (takes.channels, takes.size) != (spec.channels, spec.image_size):
+                backbone = backbones.resizing(backbone, takes)
             width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
             # As PyTorch begins: Glorot's weights and zero biases, of the papers' code, measured alike (RESULTS.md).
             head = nn.Linear(width, classes)
             extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
             # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
-            return Network(normalization, backbone, head, extra).to(memory_format=torch.channels_last)
+            network = Network(normalization, backbone, head, extra)
+            asked = self.options
+            adapt.adapt(network, asked.adapt, asked.freeze, asked.lora_rank, asked.batchnorm)
+            return network.to(memory_format=torch.channels_last)
+
+    def start(self) -> None:
+        """Puts the weights that `--model.weights` names in place of the backbone's random ones.
+
+        Raises:
+            InputError: there are none, or they are of another network.
+        """
+        if self.options.weights is None:
+            return
+        found = weights.read(self.options.weights, self.backbone_name, self.network.backbone)
+        weights.load(found.tensors, self.network.backbone)
+        self._start, self.origin = found.tensors, found.origin
+        say(f"model: the backbone begins with the weights of {found.source}, SHA-256 {found.checksum[:12]}")
+        for line in found.said:
+            say(f"model: {line}")
+        if found.statistics is not None and not self.network.normalization.take(*found.statistics):
+            say(
+                f"model: these were trained under the normalization {found.statistics[0]}, and get their images under "
+                f"{self.options.normalization} here (--model.normalization)"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1].

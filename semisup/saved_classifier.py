@@ -25,12 +25,15 @@ _ROOM = 256 << 20  # bytes, for what is small beside any network
 
 def description(module: Classifier) -> dict[str, Any]:
     """What `restore` needs of a classifier beside its weights, in plain types that `weights_only` loading accepts."""
-    model = {**asdict(module.options), "backbone": module.backbone_name}
+    # What was chosen, which another version of a library could choose otherwise.
+    chosen = {"backbone": module.backbone_name, "input_size": module.takes.size}
+    model = asdict(module.options) | chosen
     spec = {**asdict(module.spec), "class_names": list(module.spec.class_names)}
     return {
         "format": checkpoint_file.FORMAT,
         "spec": spec,
         "model": model,
+        "origin": module.origin,
         "strategy": module.strategy.name,
         "ema_decay": module.ema.decay if module.ema else 0.0,
         "targets_from": module.targets_from,
@@ -55,7 +58,7 @@ def restore(cls: type[Classifier], path: Path) -> Classifier:
     try:
         spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
         with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
-            module = cls(spec, model=ModelOptions(**known["model"]))
+            module = cls(spec, model=ModelOptions(**known["model"]), restored=True)
             module.start_ema(known["ema_decay"])
             module.on_load_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them

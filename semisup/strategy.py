@@ -139,12 +139,15 @@ class Strategy(pl.Callback, ABC):
         presentation: `module:NAME` of its figures, panels and part of the report (semisup/presentation.py).
         retired: options that it had once, with blanks between them; runs that saved them are read all the same.
         refines: whether it refines targets (`refine`).
+        sees_pixels: whether it does with views what only images let be done with them, such as turning them, so that
+            features that were computed before can't stand in for them (`--model.adapt head`).
     """
 
     needs: Needs = Needs()
     presentation: ClassVar[str] = ""
     retired: ClassVar[str] = ""
     refines: ClassVar[bool] = False
+    sees_pixels: ClassVar[bool] = False
 
     @property
     def state_key(self) -> str:

@@ -43,6 +43,7 @@ class CRMatch(LossStrategy):
     """
 
     gives = WEAK_AND_STRONG
+    sees_pixels = True
 
     def __init__(
         self,

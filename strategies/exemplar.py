@@ -143,6 +143,7 @@ class Exemplar(Strategy):
     """
 
     presentation = "strategies.exemplar_figures:PRESENTATION"
+    sees_pixels = True
     retired = "save_every"
 
     def __init__(

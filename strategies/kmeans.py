@@ -51,6 +51,7 @@ class KMeans(Strategy):
     """
 
     presentation = "strategies.kmeans_figures:PRESENTATION"
+    sees_pixels = True
 
     def __init__(
         self,

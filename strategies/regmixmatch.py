@@ -60,6 +60,7 @@ class RegMixMatch(FreeMatch):
     """
 
     refinable = False  # its mixed images would not be
+    sees_pixels = True
 
     def __init__(
         self,

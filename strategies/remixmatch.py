@@ -51,6 +51,7 @@ class ReMixMatch(LossStrategy):
     """
 
     gives = ("strong", "strong_features", "target", "mask")
+    sees_pixels = True
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semisup import plugins
 from semisup.errors import InputError
 from semisup.models import backbones
-from semisup.models.backbones import wideresnet
+from semisup.models.backbones import from_torchvision, wideresnet
 from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.models.backbones.small import Small
 from semisup.models.backbones.wideresnet import WideResNet28x2, WideResNet37x2
@@ -343,8 +343,8 @@ def test_refusals(name: str, size: int, words: list[str]) -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("vgg11", 32), ("vit_b_16", 48)])
 def test_the_size_that_a_refusal_names_is_taken_and_the_one_before_is_not(name: str, size: int) -> None:
-    assert backbones._fits(name, 3, size)
-    assert not backbones._fits(name, 3, size - 1)
+    assert from_torchvision._fits(name, 3, size)
+    assert not from_torchvision._fits(name, 3, size - 1)
 
 
 def test_a_strangers_class_that_is_no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,8 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         "datamodules",
         "backbones",
     ]
-    for words in ("  supervised +Cross-entropy on the labeled", "  digits ", "  small ", "  torchvision:NAME "):
+    ours = ("  supervised +Cross-entropy on the labeled", "  digits ", "  small ")
+    for words in (*ours, "  torchvision:NAME ", "  timm:NAME "):
         assert sum(bool(re.match(words, line)) for line in lines) == 1, words
     columns = {line.split()[0]: line.split()[1:4] for line in lines if line[:3].strip() and line.startswith("  ")}
     assert columns["fixmatch"] == ["2020", "2001.07685", "7"] and columns["mixmatch"][:2] == ["2019", "1905.02249"]

@@ -23,7 +23,7 @@ from semisup.features.linear import GRID
 from semisup.runs.reading import read_metrics
 from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.tracking.record import MetricsCSV
-from semisup.training.probe import KNN, LinearProbe, knn, pool_features
+from semisup.training.probe import KNN, LinearProbe, nearest_votes, pool_features
 from strategies.fixmatch import FixMatch
 
 
@@ -41,7 +41,7 @@ def test_votes_equal_scikit_learn(k: int, temperature: float) -> None:
     features, bank, target = neighbours(k)
     learner = KNeighborsClassifier(k, metric="cosine", weights=lambda far: np.exp((1 - far) / temperature))
     learner.fit(bank.numpy(), target.numpy())
-    votes = knn(features, bank, target, 4, k, temperature)
+    votes = nearest_votes(features, bank, target, 4, k, temperature)
     assert votes[:, 2].abs().max() == 0
     np.testing.assert_allclose(votes[:, [0, 1, 3]], learner.predict_proba(features.numpy()), atol=1e-5)
     assert votes.argmax(1).tolist() == learner.predict(features.numpy()).tolist()
@@ -49,7 +49,7 @@ def test_votes_equal_scikit_learn(k: int, temperature: float) -> None:
 
 def test_votes_equal_a_loop_and_all_vote_where_there_are_fewer_than_k() -> None:
     features, bank, target = neighbours(9, labeled=7)
-    votes = knn(features, bank, target, 4, k=200, temperature=0.07)
+    votes = nearest_votes(features, bank, target, 4, k=200, temperature=0.07)
     for image, vote in zip(features.tolist(), votes, strict=True):
         counted = [0.0] * 4
         for other, label in zip(bank.tolist(), target.tolist(), strict=True):
@@ -60,7 +60,10 @@ def test_votes_equal_a_loop_and_all_vote_where_there_are_fewer_than_k() -> None:
 
 def test_a_low_temperature_does_not_overflow() -> None:
     features, bank, target = neighbours(2)
-    assert torch.equal(knn(features, bank, target, 4, 40, 1e-4).argmax(1), knn(features, bank, target, 4, 1).argmax(1))
+    assert torch.equal(
+        nearest_votes(features, bank, target, 4, 40, 1e-4).argmax(1),
+        nearest_votes(features, bank, target, 4, 1).argmax(1),
+    )
 
 
 class Few(Blobs):

@@ -98,9 +98,9 @@ def parse(verb: str, argv: list[str]) -> Config:
     run = run_of(Path(named)) if named and named != "auto" else None
     files = merging.files(paths, run, with_trainer=verb == "fit")
 
-    chosen, why = merging.choose(files, args)
+    chosen, why, by_backbone = merging.choose(files, args)
     typed = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
-    parser = option_parser(chosen[-1])
+    parser = option_parser(chosen[-1], by_backbone)
     options = types(parser)
     for argument in args:
         key, _, value = argument.removeprefix("--").partition("=")

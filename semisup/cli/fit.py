@@ -59,7 +59,8 @@ def run(config: Config) -> None:
         resumed = resume.run_to_resume(config.own.resume, folder, config.options, held)
         data = build_data(config.data)
         strategy = Composition(config.plugins)
-        module = Classifier(data.spec, strategy, config.model, config.optimizer, config.lr_scheduler, config.seed)
+        options = (config.model, config.optimizer, config.lr_scheduler, config.seed)
+        module = Classifier(data.spec, strategy, *options, restored=resumed is not None)
         if resumed is None:
             run_dir = current_run_dir(root, config.data.name, config.strategy, config.seed)
             rank_zero_only(held.enter_context)(Lock(run_dir / LOCK))
@@ -83,6 +84,8 @@ def run(config: Config) -> None:
         with _ending(run_dir, module, loggers, stop, bool(resumed), trust="class_path:" in config.yaml):
             remap = config.own.resume_data == "remap"
             point, rows = resume.checkpoint(resumed, module, data, remap) if resumed else (None, None)
+            if resumed and point is None:
+                module.start()
             progress, added = Progress(), as_list(flags.get("callbacks"))
             prepare(added, run_dir, averages=bool(strategy.owner and strategy.owner.ema_decay))
             # The record first, then the user's, then the checkpoints.

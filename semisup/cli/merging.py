@@ -14,6 +14,7 @@ from semisup.cli.parsing import unknown
 from semisup.cli.yaml_files import flatten, lookup, nest, read
 from semisup.errors import InputError, require
 from semisup.escape import shell
+from semisup.models import backbones
 from semisup.runs import run_files
 from semisup.runs.options import LATER
 from semisup.runs.paths import local
@@ -63,8 +64,11 @@ def files(typed: Sequence[str], run: Path | None, with_trainer: bool) -> list[Fi
     return [File(str(run / "config.yaml"), kept, of_run=True), *read_in]
 
 
-def choose(files: Sequence[File], args: list[str]) -> tuple[list[dict[str, str]], str]:
-    """The classes that are named after each file and, as the last element, in the end; and why this dataset."""
+def choose(files: Sequence[File], args: list[str]) -> tuple[list[dict[str, str]], str, bool]:
+    """The classes that are named after each file and, as the last element, in the end.
+
+    And why this dataset, and whether the optimiser is that of transformers because the backbone is one.
+    """
     trees = [file.tree for file in files]
     chosen = [{name: DEFAULTS[name] for name in _NAMES}]
     for tree in [*trees, nest({name: last(args, name) for name in (*_NAMES, "data.root")})]:
@@ -78,10 +82,22 @@ def choose(files: Sequence[File], args: list[str]) -> tuple[list[dict[str, str]]
         f"there is no STL-10 in {root}; type --data folder --data.root {shell(Path(root))} for a folder of your own "
         f"pictures",
     )
+    by_backbone = _takes_adamw(trees, args)
+    if by_backbone:
+        for names in chosen:
+            names["optimizer.name"] = "adamw"
     for names in chosen:
         names["data.name"] = names["data.name"] or data
         names["optimizer.name"] = names["optimizer.name"].lower()
-    return chosen[1:], why
+    return chosen[1:], why, by_backbone
+
+
+def _takes_adamw(trees: Sequence[dict[str, Any]], args: list[str]) -> bool:
+    """Whether nobody names an optimiser, and the backbone is one that is trained by AdamW."""
+    named = [last(args, "optimizer.name"), *(lookup(tree, "optimizer.name") for tree in trees)]
+    backbones_named = [last(args, "model.backbone"), *(lookup(tree, "model.backbone") for tree in reversed(trees))]
+    backbone = next((str(name) for name in backbones_named if name), "")
+    return not any(named) and backbones.is_transformer(backbone)
 
 
 def merge(files: Sequence[File], chosen: Sequence[dict[str, str]], options: Mapping[str, Any]) -> dict[str, Merged]:

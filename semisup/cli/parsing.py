@@ -18,7 +18,7 @@ from semisup.cli import DEFAULTS
 from semisup.cli.plain import plain
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, did_you_mean, require, unknown_option, wrong_value
-from semisup.models import SGD_OPTIONS
+from semisup.models import ADAMW_OPTIONS, ADAMW_WARMUP, SGD_OPTIONS
 from semisup.models.optim import SCHEDULES
 from semisup.models.options import ModelOptions
 from semisup.strategy import Strategy
@@ -38,11 +38,12 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def option_parser(chosen: dict[str, str]) -> ArgumentParser:
+def option_parser(chosen: dict[str, str], by_backbone: bool = False) -> ArgumentParser:
     """The parser of all options that there are with these classes.
 
     Args:
         chosen: `strategy`, `data.name`, `optimizer.name` and `lr_scheduler.name`.
+        by_backbone: whether nobody has named the optimiser, and it is that of transformers.
 
     Raises:
         InputError: one of them doesn't exist.
@@ -71,8 +72,11 @@ def option_parser(chosen: dict[str, str]) -> ArgumentParser:
     add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
     add("tracking", TrackingOptions)
     add("trainer", Trainer)
-    sgd = SGD_OPTIONS if chosen["optimizer.name"] == "sgd" else {}
-    parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in sgd.items()})
+    own = {"sgd": SGD_OPTIONS, "adamw": ADAMW_OPTIONS if by_backbone else {}}.get(chosen["optimizer.name"], {})
+    warmup = (
+        {"lr_scheduler.warmup_share": ADAMW_WARMUP} if by_backbone and chosen["lr_scheduler.name"] == "cosine" else {}
+    )
+    parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in own.items()} | warmup)
     return parser
 
 

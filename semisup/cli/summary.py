@@ -14,6 +14,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from semisup.classifier import Classifier
 from semisup.cli.predictions import write_confusion, write_predictions
 from semisup.data.datamodule import DataModule
+from semisup.models.adapt import trained_parameters
 from semisup.runtime.console import say, typed
 from semisup.tracking.record import MetricsCSV
 from semisup.training.added_callbacks import is_lightnings
@@ -49,6 +50,9 @@ def report(trainer: pl.Trainer, module: Classifier, data: DataModule, run_dir: P
     trainer.callbacks, trainer.profiler = here, PassThroughProfiler()  # type: ignore[attr-defined]
     # Before the best checkpoint restores its own:
     notes = [part.summary() for part in module.strategy.parts.values()]
+    if module.network.frozen:
+        every = sum(p.numel() for p in module.network.parameters())
+        notes.append(f"{trained_parameters(module.network):,} of {every:,} parameters trained")
     results = {}
     for which in ("last", "best"):
         path = run_dir / "checkpoints" / f"{which}.ckpt"

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from semisup.augment.views import find_view
 from semisup.batch import Batch, Needs, Samples, by_label
@@ -33,6 +34,17 @@ __all__ = ["DataModule", "DataSpec", "Pools"]
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
 _MAX_BATCH_SIZE = 1_000_000  # images in a batch: more fit into no memory
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
+
+
+class Features(Protocol):
+    """Features of a frozen backbone that are served in place of images (semisup/features/cached.py)."""
+
+    def prepare(self, pool: Pool, view: str) -> None:
+        """Makes ready a view of a pool's images."""
+
+    def gather(self, pool: Pool, index: Tensor, view: str, draw: Draw | None = None) -> Tensor:
+        """(B, F) float32 of rows `index` (B,) int64 of a pool, on the device."""
+        ...
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -104,6 +116,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.serve()
         self.relabeled = Relabeled()
         self.hidden_labels: HiddenLabels | None = None
+        self.features: Features | None = None  # in place of images, where the classifier needs no more
         self._pools: Pools | None = None
 
     @property
@@ -228,7 +241,10 @@ class DataModule(pl.LightningDataModule, ABC):
         """Batches as `needs` asks for them."""
         pools, needs = self.pools, self.needs
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
-        self._make_resident([pool for pool in (self.training_pool, unlabeled) if pool])
+        if self.features is None:
+            self._make_resident([pool for pool in (self.training_pool, unlabeled) if pool])
+        for pool, views in ((self.training_pool, needs.labeled_views), (unlabeled, needs.unlabeled_views)):
+            self._prepare(pool, list(by_label(views).values()))
         return TrainLoader(
             self.training_pool,
             self._size,
@@ -253,7 +269,14 @@ class DataModule(pl.LightningDataModule, ABC):
             Contract(type(self)).test_labels(self.pools.test, len(self.spec.class_names))
         return self._evaluation(self.pools.test)
 
+    def _prepare(self, pool: Pool | None, views: list[str]) -> None:
+        """Makes ready the features of views that are served in place of images, once each."""
+        for view in dict.fromkeys(map(self._view, views)):
+            if self.features is not None and pool:
+                self.features.prepare(pool, view)
+
     def _evaluation(self, pool: Pool | None) -> EvaluationLoader | list[Any]:
+        self._prepare(pool, ["none"])
         return EvaluationLoader(pool, self.eval_batch_size, *self.rank, self.device) if pool else []
 
     @property
@@ -284,23 +307,33 @@ class DataModule(pl.LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Batch | Samples, dataloader_idx: int) -> Any:
         """Augments on the device: the views that the strategy needs, or the plain images for evaluation."""
         if isinstance(batch, Samples):
-            self._augment(batch, "evaluation", {"none": "none"}, 0, len(batch))
+            pool = self.pools.test if self.trainer and self.trainer.testing else self.pools.val
+            self._augment(pool, batch, "evaluation", {"none": "none"}, 0, len(batch))
             return batch
-        self._augment(batch.labeled, "labeled", by_label(self.needs.labeled_views), batch.step, self._size)
+        views = by_label(self.needs.labeled_views)
+        self._augment(self.training_pool, batch.labeled, "labeled", views, batch.step, self._size)
         if batch.unlabeled is not None:
-            size = self._size * self.needs.unlabeled_ratio
-            self._augment(batch.unlabeled, "unlabeled", by_label(self.needs.unlabeled_views), batch.step, size)
+            size, views = self._size * self.needs.unlabeled_ratio, by_label(self.needs.unlabeled_views)
+            self._augment(self.pools.unlabeled, batch.unlabeled, "unlabeled", views, batch.step, size)
         return batch
 
-    def _augment(self, samples: Samples, stream: str, views: dict[str, str], step: int, size: int) -> None:
+    def _view(self, name: str) -> str:
+        """The view that a name stands for on these images."""
         # Pictures that must not be mirrored, such as digits, must not be in the stronger views either.
         mirrors = self.augmentation != "shift"
         meant = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong")}
-        meant["weak"] = self.augmentation
-        if samples.image.device.type != "cpu":
+        return {**meant, "weak": self.augmentation}.get(name, name)
+
+    def _augment(
+        self, pool: Pool | None, samples: Samples, stream: str, views: dict[str, str], step: int, size: int
+    ) -> None:
+        if self.features is None and samples.image.device.type != "cpu":
             samples.image = samples.image.contiguous()
-        else:
+        elif self.features is None:
             samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
         for label, name in views.items():
-            draw = Draw(self.seed, step, f"{stream}/{label}", samples.position, size)
-            samples.views[label] = find_view(meant.get(name, name))(samples.image, draw)
+            draw, view = Draw(self.seed, step, f"{stream}/{label}", samples.position, size), self._view(name)
+            if self.features is not None and pool is not None:
+                samples.views[label] = self.features.gather(pool, samples.index, view, draw)
+            else:
+                samples.views[label] = find_view(view)(samples.image, draw)

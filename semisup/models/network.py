@@ -19,7 +19,16 @@ class Network(nn.Module):
         head: features to logits (B, classes).
         extra: name -> a strategy's own module, such as a projection head. The optimiser, the moving average, the
             checkpoint and moves to a device cover it as they do the rest.
+
+    Attributes:
+        stages: names of the backbone's parameters by stages, from the input (semisup/models/adapt.py).
+        frozen: names of those that are not trained.
+        held: parts of the backbone that stay in evaluation mode.
     """
+
+    stages: tuple[tuple[str, ...], ...] = ()
+    frozen: frozenset[str] = frozenset()
+    held: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -32,8 +41,23 @@ class Network(nn.Module):
         self.normalization, self.backbone, self.head = normalization, backbone, head
         self.extra = nn.ModuleDict(extra)
 
+    def train(self, mode: bool = True) -> Network:
+        """Goes into training or evaluation mode, but for what stays in the latter."""
+        super().train(mode)
+        for name in self.held:
+            self.backbone.get_submodule(name).eval()
+        return self
+
+    def freeze(self) -> None:
+        """Leaves what is frozen without a gradient."""
+        for name, parameter in self.backbone.named_parameters():
+            if name in self.frozen:
+                parameter.requires_grad_(False)
+
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, F) of images (B, C, H, W) float in [0, 1]."""
+        """Features (B, F) of images (B, C, H, W) float in [0, 1]; features that were computed before, as they are."""
+        if images.ndim == 2:
+            return images
         # Another dtype than float32 only in "true" precisions, as 64-true.
         images = images.to(self.head.weight.dtype, memory_format=torch.channels_last)
         features: Tensor = self.backbone(self.normalization(images))

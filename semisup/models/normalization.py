@@ -41,6 +41,8 @@ class Normalization(nn.Module):
     Args:
         kind: `none`, `channel`, `yuv`, `local7`, `local15` or `bytes`.
         in_channels: channels of the images; 3 for `yuv`.
+        own: mean and standard deviation of each channel that a network comes with, which `channel` has in place of the
+            training images'; an image of one channel then becomes one of as many.
 
     Attributes:
         mean: float32, (in_channels,) for `channel`, (2,) for `yuv` (of U and V); absent for the others.
@@ -53,7 +55,9 @@ class Normalization(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: Kind, in_channels: int) -> None:
+    def __init__(
+        self, kind: Kind, in_channels: int, own: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    ) -> None:
         super().__init__()
         kinds = get_args(Kind)
         require(kind in kinds, f"there is no normalization {kind!r}; there are: {', '.join(kinds)}")
@@ -68,6 +72,9 @@ class Normalization(nn.Module):
             learned = in_channels if kind == "channel" else 2
             self.register_buffer("mean", torch.zeros(learned))
             self.register_buffer("std", torch.ones(learned))
+        self.fixed = kind == "channel" and own is not None  # nothing is learned
+        if self.fixed and own is not None:
+            self.mean, self.std = torch.tensor(own[0]), torch.tensor(own[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) floats in [0, 1] -> the same shape and dtype, normalised."""
@@ -83,10 +90,30 @@ class Normalization(nn.Module):
         return torch.cat([local_contrast(yuv[:, :1]), self._standardize(yuv[:, 1:])], dim=1).to(x.dtype)
 
     @torch.no_grad()
+    def take(self, kind: str, mean: Tensor, std: Tensor) -> bool:
+        """Takes what another one has learned, and learns nothing itself from then on; whether it is of that kind.
+
+        One that a network comes with stays what it is.
+
+        Args:
+            kind: of the other one.
+            mean: as its own.
+            std: as its own.
+        """
+        if self.fixed or self.kind not in ("channel", "yuv"):
+            return self.fixed or self.kind == kind
+        if (self.kind, self.mean.shape) != (kind, mean.shape):
+            return False
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.fixed = True
+        return True
+
+    @torch.no_grad()
     def fit(self, images: Iterable[Tensor]) -> None:
         """Learns `mean` and `std` from the training images, batch by batch, in float64.
 
-        Kinds that learn nothing read no image.
+        Where nothing is learned no image is read.
 
         A channel that is constant gets a standard deviation of 1.
 
@@ -96,7 +123,7 @@ class Normalization(nn.Module):
         Raises:
             InputError: there are no images, or they are not uint8 with the right number of channels.
         """
-        if self.kind not in ("channel", "yuv"):
+        if self.fixed or self.kind not in ("channel", "yuv"):
             return
         count = 0
         total, squares = torch.zeros(2, len(self.mean), dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from semisup.errors import InputError, did_you_mean, require
 
-_NORMS = (
+NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
@@ -20,7 +21,11 @@ _NORMS = (
 
 
 def build_optimizer(
-    name: str, module: nn.Module, options: dict[str, Any], decay_norm_and_bias: bool
+    name: str,
+    module: nn.Module,
+    options: dict[str, Any],
+    decay_norm_and_bias: bool,
+    scales: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Builds any optimiser of `torch.optim` for a module's trainable parameters.
 
@@ -30,6 +35,7 @@ def build_optimizer(
         options: its options, by the names that PyTorch gives them (`lr`, `momentum`, `weight_decay`, ...).
         decay_norm_and_bias: False keeps weight decay off every parameter of a normalisation layer and every parameter
             with at most one dimension (biases), by a second parameter group with `weight_decay` 0.
+        scales: what the learning rate of a parameter is multiplied by, in groups of their own; 1 where it is not in it.
 
     Raises:
         InputError: there is no such optimiser or option, nothing is trainable, or the optimiser can't train this: it
@@ -56,6 +62,9 @@ def build_optimizer(
     else:
         groups = [{"params": decay}, {"params": no_decay, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    if scales:
+        usual = options.get("lr", inspect.signature(cls).parameters["lr"].default)
+        groups = [part for group in groups for part in _scaled(group, scales, usual)]
     if cls is torch.optim.LBFGS:  # it views every gradient as a vector, which one in channels-last order can't be
         module.to(memory_format=torch.contiguous_format)
     try:
@@ -68,6 +77,14 @@ def build_optimizer(
             f"options than {options}"
         ) from error
     return optimizer
+
+
+def _scaled(group: dict[str, Any], scales: Mapping[nn.Parameter, float], usual: float) -> list[dict[str, Any]]:
+    """A parameter group in parts that have learning rates of their own."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        parts.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+    return [{**group, "params": part, "lr": usual * scale} for scale, part in parts.items()]
 
 
 def _try_a_step(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]) -> None:
@@ -104,7 +121,7 @@ def _split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         for parameter in owner.parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                (no_decay if isinstance(owner, _NORMS) or parameter.ndim <= 1 else decay).append(parameter)
+                (no_decay if isinstance(owner, NORMS) or parameter.ndim <= 1 else decay).append(parameter)
     return decay, no_decay
 
 
@@ -155,6 +172,7 @@ class Cosine:
     Args:
         cycles: pi times this is the cosine's last angle; 7/16 is FixMatch's, .5 ends at 0. In (0, .5].
         warmup_steps: steps over which the learning rate rises linearly from 0; 0 for none.
+        warmup_share: the same as a share of the training, where warmup_steps is 0; in [0, 1).
 
     Raises:
         InputError: a value is out of its range; from `factor`, when the training is not longer than the warm-up.
@@ -162,21 +180,25 @@ class Cosine:
 
     cycles: float = 7 / 16
     warmup_steps: int = 0
+    warmup_share: float = 0.0
 
     def __post_init__(self) -> None:
         require(0 < self.cycles <= 0.5, f"lr_scheduler.cycles is {self.cycles}; it must be over 0 and at most 0.5")
         require(self.warmup_steps >= 0, f"lr_scheduler.warmup_steps is {self.warmup_steps}; it must be 0 or more")
+        share = self.warmup_share
+        require(0 <= share < 1, f"lr_scheduler.warmup_share is {share}; it must be at least 0 and less than 1")
 
     def factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
-        """step / warmup_steps while warming up, then `cosine` over the steps that are left."""
+        """step / (steps of the warm-up) while warming up, then `cosine` over the steps that are left."""
         require(
             total_steps > self.warmup_steps,
             f"lr_scheduler.warmup_steps is {self.warmup_steps} but the training has {total_steps} steps; it must have "
             "more, and their number must be known: see --trainer.max_steps and --trainer.max_epochs",
         )
-        if step < self.warmup_steps:
-            return step / self.warmup_steps
-        return cosine(step - self.warmup_steps, total_steps - self.warmup_steps, self.cycles)
+        warmup = self.warmup_steps or int(self.warmup_share * total_steps)
+        if step < warmup:
+            return step / warmup
+        return cosine(step - warmup, total_steps - warmup, self.cycles)
 
 
 @dataclass(frozen=True)

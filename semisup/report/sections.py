@@ -9,6 +9,7 @@ from typing import Any
 
 from semisup import plugins
 from semisup.errors import InputError
+from semisup.models.adapt import trained_parameters
 from semisup.plugins import source
 from semisup.report.appendix import configuration, environment, missing
 from semisup.report.arms import Arm
@@ -114,6 +115,8 @@ def _model(arms: Sequence[Arm], left_out: dict[str, dict[str, str]]) -> Section:
         rows_of = layers(module)
         rows = [(Code(x.name), x.kind, times(x.shape), f"{x.parameters:,}") for x in rows_of]
         rows.append((Code(""), "in all", "", f"{sum(x.parameters for x in rows_of):,}"))
+        if module.network.frozen:
+            rows.append((Code(""), "trained", "", f"{trained_parameters(module.network):,}"))
         average = f" A moving average of its weights, of decay {module.ema.decay:g}, evaluates." if module.ema else ""
         normalization = module.network.normalization.kind
         backbone = _described(plugins.BACKBONES, module.backbone_name)

@@ -123,7 +123,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     checkpoint = read(path)
     try:
-        sealed = checkpoint.pop(_SEAL, None) == _digest(checkpoint)
+        sealed = checkpoint.pop(_SEAL, None) == digest(checkpoint)
     except (TypeError, ValueError, RuntimeError):  # of what no training writes
         sealed = False
     if not sealed:
@@ -136,11 +136,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def seal(checkpoint: dict[str, Any]) -> None:
     """Adds the digest to a checkpoint that is complete."""
-    checkpoint[_SEAL] = _digest({name: part for name, part in checkpoint.items() if name != _SEAL})
+    checkpoint[_SEAL] = digest({name: part for name, part in checkpoint.items() if name != _SEAL})
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    """A number of plain values, containers and tensors that changes with any of them, their types and their order."""
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of plain values, containers and tensors that changes with any of them, their types and their order."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:

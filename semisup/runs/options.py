@@ -17,6 +17,8 @@ from semisup.runs.redaction import is_hidden
 LATER: dict[str, Any] = {
     **{"data.labeled_in_unlabeled": False, "data.imbalance": 1.0},
     **{"data.unlabeled_imbalance": "equal", "data.unlabeled_per_class": None},
+    **{"model.input_size": None, "model.weights": None, "model.adapt": "full", "model.freeze": 0, "model.draws": 4},
+    **{"model.lora_rank": 8, "model.layer_decay": 1.0, "model.batchnorm": "auto", "lr_scheduler.warmup_share": 0.0},
 }
 # Where a run computes, how fast, and what it shows and writes; each with all that is nested in it. Batches are global,
 # and devices, evaluation and residency change rounding at most (what devices come to: semisup/compare/comparable.py).

@@ -26,7 +26,7 @@ from semisup.runtime.ranks import gather_rows, synchronize_buffers
 _IMAGES_AT_ONCE = 1024  # images that are compared with all labeled ones at once
 
 
-def knn(
+def nearest_votes(
     features: Tensor, bank: Tensor, target: Tensor, classes: int, k: int = 200, temperature: float = 0.07
 ) -> Tensor:
     """Votes (N, classes) of the k labeled images nearest by cosine, exp(cosine / temperature) each; a row sums to 1.
@@ -51,7 +51,7 @@ def knn(
 
 
 class KNN(pl.Callback):
-    """Logs `val/knn_accuracy`: validation images classified by their nearest labeled training images (`knn`).
+    """Logs `val/knn_accuracy`: validation images classified by their nearest labeled training images (`nearest_votes`).
 
     It costs a forward pass over the labeled and the validation images.
 
@@ -80,7 +80,7 @@ class KNN(pl.Callback):
         bank_rows, bank = (gather_rows(x) for x in pool_features(module, labeled, "KNN: labeled images"))
         rows, features = pool_features(module, val, "KNN: validation images")
         target = labeled.labels.to(rows.device)[bank_rows]
-        votes = knn(features, bank, target, len(module.spec.class_names), self.k, self.temperature)
+        votes = nearest_votes(features, bank, target, len(module.spec.class_names), self.k, self.temperature)
         right = (votes.argmax(1) == val.labels.to(rows.device)[rows]).sum().float()
         accuracy = trainer.strategy.reduce(right, reduce_op="sum") / len(val)
         module.log("val/knn_accuracy", accuracy, sync_dist=True)
