@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from semisup.errors import InputError
 
+__all__ = ["UNLABELED", "Batch", "Needs", "Samples"]
+
 UNLABELED = -1  # the target of an image without a label, everywhere; scikit-learn's convention
 
 Stream = Literal["all", "relabeled"]

@@ -8,6 +8,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+__all__ = ["InputError", "check", "did_you_mean", "require"]
+
 
 class InputError(ArgumentTypeError, ValueError):
     """Something the user gave is wrong: a file, an option, a name.

@@ -22,6 +22,8 @@ from semisup.models.modes import evaluation_mode
 from semisup.runs.directory import find_checkpoint
 from semisup.runtime.console import say
 
+__all__ = ["Model", "Predictions", "load"]
+
 BATCH = 256  # pictures at once
 
 

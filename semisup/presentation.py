@@ -30,6 +30,8 @@ from typing import Any, Literal
 
 from semisup.errors import InputError, require
 
+__all__ = ["Figure", "Panel", "Presentation", "line"]
+
 STEP = "trainer/global_step"  # Lightning logs it to W&B beside everything
 EPOCH = "epoch"
 PICTURES = "figures/"  # begins the names of pictures in W&B

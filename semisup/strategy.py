@@ -69,6 +69,8 @@ from torch import Tensor
 from semisup.batch import Batch, Needs
 from semisup.errors import require
 
+__all__ = ["Loss", "LossStrategy", "Outputs", "Phase", "Strategy", "TermStrategy"]
+
 Outputs = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Outputs]
 

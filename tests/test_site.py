@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 from mkdocs.commands.build import build
@@ -77,3 +79,16 @@ def test_the_picture_of_the_rooms_has_them_all(site: Path) -> None:
     svg = picture[picture.index('<svg class="rooms"') :].partition("</svg>")[0]
     drawn = re.findall(r"[\w.]+/?", " ".join(re.findall(r'font-size="14">([^<]+)<', svg)))
     assert sorted(name.removesuffix("/").removesuffix(".py") for name in drawn) == sorted(FLOOR)
+
+
+@pytest.mark.slow
+def test_what_is_public_is_described(site: Path) -> None:
+    """Every name of `__all__` of every module of the page, and nothing else of it."""
+    modules = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    shown = set(re.findall(r'id="(semisup[\w.]*)"', (site / "api.html").read_text(encoding="utf-8")))
+    for module in modules:
+        named = import_module(module)
+        described = {name for name in named.__all__ if isinstance(getattr(named, name), type | FunctionType)}
+        assert described and described <= {name.removeprefix(f"{module}.") for name in shown}, module
+        parts = {name.removeprefix(f"{module}.").partition(".")[0] for name in shown if name.startswith(f"{module}.")}
+        assert parts <= set(named.__all__), module

@@ -9,6 +9,8 @@ from semisup.data.pool import Pool
 from semisup.data.pools import Pools
 from semisup.data.splits import pick
 
+__all__ = ["few_labels"]
+
 
 def few_labels(
     data: DataModule,

@@ -14,6 +14,8 @@ from semisup.data.fingerprint import Pictures
 from semisup.data.keys import image_keys
 from semisup.errors import InputError
 
+__all__ = ["Pool"]
+
 _UPLOAD = 4096  # images copied to the device at once: bounds the host memory that an upload takes
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from semisup.data.pool import Pool
 
+__all__ = ["DataSpec", "Pools"]
+
 
 @dataclass(frozen=True)
 class DataSpec:

@@ -9,6 +9,8 @@ import numpy as np
 from semisup import randomness
 from semisup.errors import InputError
 
+__all__ = ["holdout", "pick"]
+
 
 def _by_class(labels: np.ndarray, *parts: int | str) -> list[np.ndarray]:
     """Rows of every class, each class in a random order that depends on `parts`."""
