@@ -22,7 +22,7 @@ from semisup.plugins import source
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {  # verb -> what makes it small
-    "fit": "--trainer.max_epochs 1 --data.steps_per_epoch 2 --tracking.mode disabled",
+    "fit": "--trainer.max_epochs 1 --data.steps_per_epoch 2 --data.batch_size 4 --tracking.mode disabled",
     "test": "--tracking.mode disabled",
     "figures": "--only confusion --force",
     "predict": "--force",
@@ -157,6 +157,7 @@ def test_every_command_runs(
                 continue
             more = [] if "--help" in argv or "--print_config" in argv or "--resume" in argv[:2] else SMALL.get(argv[0])
             words = [*with_runs(argv), *(shlex.split(more) if more else [])]
+            words += ["--data.image_size", "16"] if argv[0] == "fit" and "--data folder" in command else []
             assert front.main(words) == 0, f"{page.name}: {command}\n{capsys.readouterr().err}"
             ran += 1
     assert ran >= 15
