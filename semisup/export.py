@@ -191,16 +191,22 @@ def _to_onnx(classifier: Classifier, path: Path) -> None:
         raise InputError(f"ONNX takes packages ({error.name} is missing): type pip install 'semisup[onnx]'") from error
     size, channels = classifier.spec.image_size, classifier.spec.channels
     pixels = torch.zeros(2, channels, size, size)
-    program = torch.onnx.export(
-        _Probabilities(classifier.scored).eval(),
-        (pixels,),
-        input_names=["pixels"],
-        output_names=["probabilities"],
-        dynamic_shapes={"pixels": {0: torch.export.Dim("N")}},
-        opset_version=_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            _Probabilities(classifier.scored).eval(),
+            (pixels,),
+            input_names=["pixels"],
+            output_names=["probabilities"],
+            dynamic_shapes={"pixels": {0: torch.export.Dim("N")}},
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise InputError(
+            f"torch can't write {classifier.backbone_name} as ONNX ({str(error).strip().splitlines()[0][:200]}); type "
+            f"--format torchscript"
+        ) from error
     assert program is not None
     network = program.model_proto
     resize = onnx.parser.parse_model(_RESIZE.format(size=size, channels=channels))

@@ -185,6 +185,19 @@ def test_pictures_to_check_by_are_named_where_the_data_is_unknown(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "new", "x.ckpt"]
 
 
+@pytest.mark.slow
+def test_a_network_that_onnx_does_not_know_is_one_clear_error(tmp_path: Path) -> None:
+    class Sorted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.eigvals(x.mean(1)).real.repeat(1, 16)
+
+    classifier = trained("small", 8)
+    classifier.scored.backbone = Sorted()
+    with pytest.raises(InputError, match=r"torch can.t write small as ONNX .*; type --format torchscript"):
+        export.write(classifier, "onnx", tmp_path / "file", patches(8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = trained("small", 8)
     for format, module, advice in (("onnx", "onnxruntime", "onnx"), ("safetensors", "safetensors", "safetensors")):
