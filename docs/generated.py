@@ -16,6 +16,7 @@ from pathlib import Path
 from results import Table
 
 from semisup import plugins
+from semisup.cli import listing
 from semisup.plugins import source
 from semisup.plugins.source import Option
 
@@ -77,9 +78,10 @@ def backbones() -> str:
     for name, point in plugins.installed(plugins.BACKBONES).items():
         told = source.describe(point.value)
         parts += [f"## {name}", _linked(told.summary), _text(point)]
-    others = "Any classification network of torchvision, such as `torchvision:resnet18`."
+    for name, told in listing.OTHER_BACKBONES:
+        parts += [f"## {name}", told]
     options = source.describe("semisup.models.options:ModelOptions").options
-    return "\n\n".join([*parts, "## torchvision:NAME", others, "## Options", _options(options, "model")]) + "\n"
+    return "\n\n".join([*parts, "## Options", _options(options, "model")]) + "\n"
 
 
 def troubleshooting() -> str:

@@ -32,6 +32,7 @@ PARSED = (  # the beginnings of what is only parsed
     r"(?!(test|predict|figures|report)).*stl10",
     r".*--data (cifar|svhn|eurosat|mnist)",
     r".*--trainer\.devices",
+    r".*--model\.weights pretrained",
     r"compare",
     r"dashboard",
     r"export",

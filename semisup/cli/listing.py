@@ -20,7 +20,7 @@ _GROUPS = {
 # How a source names its paper: (Sohn et al. 2020, arXiv 2001.07685).
 _PAPER = re.compile(r"\((?:[^()]*\s)?(?P<year>(?:19|20)\d\d)(?!\.\d)(?:, arXiv (?P<arxiv>\d{4}\.\d{4,5}))?[^()]*\)")
 _STRATEGY_COLUMNS = ("", "year", "arXiv", "ratio", "(the ratio is of unlabeled images to labeled ones, by default)")
-_OTHERS = [
+OTHER_BACKBONES = [
     ("torchvision:NAME", "Any classification network of torchvision, such as torchvision:resnet18."),
     ("timm:NAME", "Any network of timm (pip install 'semisup[timm]'), such as timm:vit_small_patch14_dinov2."),
 ]
@@ -54,7 +54,7 @@ def lines(kind: str | None = None) -> list[str]:
         composed = plugins.compositions() if group == plugins.STRATEGIES else {}
         blank = ("",) * (len(_STRATEGY_COLUMNS) - 2)
         rows += [(name, *blank, f"{parts}, under a name of its own.") for name, parts in composed.items()]
-        rows += _OTHERS if title == "backbones" else []
+        rows += OTHER_BACKBONES if title == "backbones" else []
         head = [_STRATEGY_COLUMNS] if group == plugins.STRATEGIES else []
         listed += [f"{title} ({usage}):", *_table([*head, *rows]), ""]
     return listed[:-1]
