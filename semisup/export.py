@@ -15,8 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from semisup.data.picture import reading
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
+from semisup.models.adapt import merged
 from semisup.models.modes import evaluation_mode
 from semisup.runs.directory import replacing, writing
 
@@ -291,12 +291,16 @@ def _to_safetensors(classifier: Classifier, path: Path) -> None:
         f"{classifier.spec.channels}, {classifier.spec.image_size}, {classifier.spec.image_size})"
     )
     of_it["output"] = f"logits, float32 (N, {len(classifier.spec.class_names)})"
-    save_file({name: x.contiguous() for name, x in classifier.scored.state_dict().items()}, path, of_it)
+    save_file({name: x.contiguous() for name, x in merged(classifier.scored.state_dict()).items()}, path, of_it)
 
 
 def _safetensors(classifier: Classifier, path: Path) -> Callable[[Tensor], Tensor]:
-    network = deepcopy(classifier.scored)
-    network.load_state_dict(_safetensors_package().load_file(path))
+    model = replace(classifier.options, backbone=classifier.backbone_name, adapt="full", freeze=0)
+    network = type(classifier)(classifier.spec, model=model, restored=True).eval().network
+    try:
+        network.load_state_dict(_safetensors_package().load_file(path))
+    except RuntimeError as error:  # of weights of an earlier definition, which no name in the file could tell
+        raise InputError(f"the weights are of an earlier {classifier.backbone_name}; type --format onnx") from error
     return lambda images: network(images.float() / 255).float().softmax(1)
 
 

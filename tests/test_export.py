@@ -116,6 +116,22 @@ def test_weights_are_those_that_were_scored(tmp_path: Path) -> None:
     assert held.keys() == expected.keys() and all(torch.equal(held[name], x) for name, x in expected.items())
 
 
+def test_changes_of_low_rank_are_merged_into_the_weights(tmp_path: Path) -> None:
+    model = ModelOptions(backbone="timm:test_vit", adapt="lora", input_size=32)
+    classifier, file = Classifier(DataSpec("x", NAMES, 3, 32), model=model).eval(), tmp_path / "x.safetensors"
+    for name, parameter in classifier.network.named_parameters():
+        if name.endswith("up"):
+            nn.init.normal_(parameter, std=0.1)
+    export.write(classifier, "safetensors", file, patches(32)[:3])
+    names = {"backbone.network.blocks.0.attn.qkv.weight", "backbone.network.blocks.0.attn.qkv.bias"}
+    with safe_open(file, "pt") as opened:
+        assert names <= {*opened.keys()} and not [name for name in opened.keys() if "parametriz" in name]  # noqa: SIM118
+        merged = opened.get_tensor("backbone.network.blocks.0.attn.qkv.weight")
+    layer = classifier.network.backbone.get_submodule("network.blocks.0.attn.qkv")
+    torch.testing.assert_close(merged, layer.weight)
+    assert not torch.allclose(merged, layer.parametrizations["weight"].original)
+
+
 @pytest.mark.parametrize("format", ["torchscript", "safetensors"])
 def test_a_file_that_says_something_else_is_not_kept(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
