@@ -63,7 +63,10 @@ def test_a_mistake(line: str, message: str) -> None:
 
 
 def test_required_parameters_of_a_plugin(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("[semisup.strategies]\ndemanding = demanding_m:A\n", "demanding-1.dist-info/entry_points.txt")
+    write(
+        "[semisup.strategies]\ndemanding = demanding_m:A\nwrong = demanding_m:B\n",
+        "demanding-1.dist-info/entry_points.txt",
+    )
     write("Metadata-Version: 2.1\nName: demanding\nVersion: 1\n", "demanding-1.dist-info/METADATA")
     write(
         "from semisup.strategy import Strategy\nclass A(Strategy):\n"
@@ -76,8 +79,7 @@ def test_required_parameters_of_a_plugin(write: Write, tmp_path: Path, monkeypat
     config = fit(f"--strategy demanding+supervised --demanding.untyped abc --config {path}")
     strategy: Any = config.plugins["demanding"]
     assert (strategy.got, list(config.plugins)) == (("abc", 4), ["demanding", "supervised"])
-    write("[semisup.strategies]\ndemanding = demanding_m:B\n", "demanding-1.dist-info/entry_points.txt")
-    assert "not a subclass of semisup's Strategy" in fails("--strategy demanding")
+    assert "not a subclass of semisup's Strategy" in fails("--strategy wrong")
 
 
 def test_unknown_option_prefers_the_shortest() -> None:

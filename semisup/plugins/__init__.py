@@ -11,8 +11,9 @@ Only the named plugin is ever imported. What `list` and `--help` tell of the oth
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -40,6 +41,21 @@ def installed(group: str) -> dict[str, EntryPoint]:
     Raises:
         InputError: two distributions bring the same name, or a strategy's name can't be that of a group of options.
     """
+    return dict(_installed(group, entry_points, *_places()))
+
+
+def _places() -> Iterator[tuple[str, int | None]]:
+    """The folders that packages are found in, and when each was changed."""
+    for folder in sys.path:
+        try:
+            yield folder, os.stat(folder or ".").st_mtime_ns
+        except OSError:
+            yield folder, None
+
+
+@cache
+def _installed(group: str, *found_by: object) -> dict[str, EntryPoint]:
+    """The same, looked up once for each way of finding plugins: it takes tens of milliseconds."""
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
         other = points.setdefault(point.name, point)
@@ -109,19 +125,13 @@ def compositions() -> dict[str, str]:
     return {name: str(presentation.resolve(point.value)) for name, point in points.items()}
 
 
-@cache
-def _compositions(*found_by: object) -> dict[str, str]:
-    """The same, looked up once for each way of finding plugins: it takes tens of milliseconds."""
-    return compositions()
-
-
 def split_names(strategy: str) -> list[str]:
     """`"kmeans+pseudolabel"` -> `["kmeans", "pseudolabel"]`, and so the name of its own that a composition may have.
 
     Raises:
         InputError: a name is missing or stands twice.
     """
-    names = _compositions(entry_points, *sys.path).get(strategy, strategy).split("+")
+    names = compositions().get(strategy, strategy).split("+")
     if "" in names or len(set(names)) < len(names):
         raise InputError(
             f"--strategy {strategy!r} is not a composition: write distinct names joined by '+', as in ONE+OTHER"
