@@ -6,20 +6,22 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 from comparable_runs import CLASSES, config, write_run
-from helpers import HANG, spins, unbounded, until
+from forked import Forked
+from helpers import HANG, until
 from test_lock import held_by_another
 
 from datamodules.digits import Digits
+from semisup.__main__ import main as semisup
 from semisup.cli.config import parse
 from semisup.cli.front import main
 from semisup.compare import grid, processes, train
@@ -28,7 +30,7 @@ from semisup.compare.record import Comparison
 from semisup.errors import InputError
 from semisup.runs.lock import LOCK, Held
 from semisup.runs.options import identity
-from semisup.runtime.openmp import SPINS
+from semisup.runs.run import Run
 
 # ---- what is typed
 
@@ -152,6 +154,27 @@ def test_a_run_is_found_again_by_its_options(tmp_path: Path) -> None:
     assert grid.find(replace(job, wanted={**wanted, "seed": 1}), tmp_path)[1]
 
 
+def test_a_run_over_data_that_was_moved_is_found_again(tmp_path: Path) -> None:
+    """Where the same images lie in another place, and nobody looks at them where it is the same place."""
+
+    def lying(place: str) -> tuple[str, ...]:
+        return ("--data", "folder", "--data.root", str(tmp_path / place))
+
+    def job(place: str, digest: Any) -> grid.Job:
+        tree = yaml.safe_load(config("--strategy", "supervised", "--data.labels_per_class", "4", *lying(place)))
+        return grid.Job("supervised", 40, 0, [], identity(tree), digest=digest)
+
+    run = write_run(tmp_path / "runs", options=lying("then"))
+    same = Run(run).data_digest
+    assert same and grid.find(job("now", lambda: same), tmp_path / "runs") == (run, True)
+    assert grid.find(job("now", lambda: "others"), tmp_path / "runs") == (None, False)
+    assert grid.find(replace(job("now", lambda: same), wanted={}), tmp_path / "runs") == (None, False)
+    assert grid.find(job("then", lambda: pytest.fail("the same place")), tmp_path / "runs") == (run, True)
+    resumed = grid.fit_command(job("now", lambda: same), tmp_path / "runs", run)
+    assert resumed[1:] == ["--resume", str(run), "--data.root", str(tmp_path / "now")]
+    assert grid.fit_command(job("then", lambda: same), tmp_path / "runs", run)[1:] == ["--resume", str(run)]
+
+
 # ---- processes
 
 
@@ -189,13 +212,14 @@ def test_processes_run_some_at_once(tmp_path: Path) -> None:
     """Two at once, since each waits for the other of its pair; and never three."""
     trace = tmp_path / "trace"
     code = (
-        "import sys; sys.path.insert(0, TESTS); from helpers import until\n"
+        "import sys, time\n"
+        "def until(condition):\n    while not condition(): time.sleep(.01)\n"
         "trace = lambda: open(TRACE).read()\n"
         "say = lambda c: open(TRACE, 'a').write(c)\n"
         "say('+'); until(lambda: trace().count('+') >= min(NUMBER // 2 * 2 + 2, 5))\n"
         "print('number', NUMBER); say('-'); sys.exit(NUMBER % 2)"
     )
-    code = code.replace("TESTS", repr(str(Path(__file__).parent))).replace("TRACE", repr(str(trace)))
+    code = code.replace("TRACE", repr(str(trace)))
     tasks = [python(code.replace("NUMBER", str(k)), tmp_path / "logs" / f"{k}") for k in range(5)]
     ended = {}
     run_all(5, 2, 0, tasks.__getitem__, lambda index, exit_code, seconds: ended.update({index: exit_code}))
@@ -268,29 +292,21 @@ def test_a_run_of_the_grid_belongs_to_one_comparison(tmp_path: Path, capsys: pyt
 # ---- all of it
 
 
-# `semisup`, which gives the runs that it stops all the time that they take.
-PATIENT = f"import sys; from semisup.compare import processes; processes.GRACE_SECONDS = {HANG}"
-PATIENT += "; from semisup.__main__ import main; sys.exit(main())"
+def start(folder: Path, *arguments: str) -> Forked:
+    """A grid in a process of its own, whose runs wait in their 16th step for the file `go`.
 
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A grid in a process of its own, whose runs wait in their 16th step for the file `go`."""
+    It gives the runs that it stops all the time that they take.
+    """
     typed = ["--data", "digits", "--out", "out", "--tracking.mode", "disabled", "--trainer.accelerator", "cpu"]
     typed += ["--data.steps_per_epoch", "10", "--trainer.max_epochs", "4", "--trainer.callbacks", "helpers.WaitAt"]
     typed += ["--trainer.callbacks.step", "15", "--trainer.callbacks.folder", str(folder)]
 
-    def heed() -> None:  # what a shell runs in the background ignores Ctrl-C, and so would what it starts
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def run() -> int:
+        processes.GRACE_SECONDS = HANG
+        processes._start = forked.task  # type: ignore[assignment]
+        return semisup()
 
-    return subprocess.Popen(
-        [sys.executable, "-c", PATIENT, "compare", *typed, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=unbounded() | {"PYTHONPATH": str(Path(__file__).parent)},
-        preexec_fn=heed,
-    )
+    return Forked(run, ["semisup", "compare", *typed, *arguments], folder)
 
 
 @pytest.mark.slow
@@ -299,20 +315,20 @@ def test_a_stopped_grid_goes_on_and_a_failed_run_stops_no_other(tmp_path: Path) 
     grid = ["--strategies", "supervised,pseudolabel", "--seeds", "1", "--jobs", "2"]
     grid += ["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "9999"]
     log = tmp_path / "out" / "logs" / "supervised-40-s0.log"
-    stopped = start(tmp_path, *grid)
-    until((tmp_path / "waits").exists, lambda: stopped.poll() is None)
-    stopped.send_signal(signal.SIGINT)
-    until(lambda: "SIGTERM: finishing the step" in log.read_text(), lambda: stopped.poll() is None)
-    (tmp_path / "go").touch()
-    out, error = stopped.communicate(timeout=HANG)
+    with start(tmp_path, *grid) as stopped:
+        until((tmp_path / "waits").exists, lambda: stopped.poll() is None)
+        stopped.send_signal(signal.SIGINT)
+        until(lambda: "SIGTERM: finishing the step" in log.read_text(), lambda: stopped.poll() is None)
+        (tmp_path / "go").touch()
+        out, error = stopped.communicate()
     assert stopped.returncode == 130, error
     assert out.startswith("2 runs: 0 finished before, 0 to go on with, 2 to begin\n")
     assert "stopping " in out and " of 2 runs are made; the same command goes on" in out and "Traceback" not in error
-    assert "stopped by SIGTERM" in log.read_text() and spins(log.read_text()) == {str(SPINS)}
+    assert "stopped by SIGTERM" in log.read_text()
     (cut,) = (tmp_path / "out/runs/digits/supervised").iterdir()
 
-    going = start(tmp_path, *grid)
-    out, error = going.communicate(timeout=HANG)
+    with start(tmp_path, *grid) as going:
+        out, error = going.communicate()
     assert going.returncode == 1, error
     assert re.match(r"2 runs: 0 finished before, [12] to go on with, ", out)
     assert re.search(r"^\[[12]/2\] supervised, 40 labels, seed 0: best [\d.]+ %, last [\d.]+ % on test; ", out, re.M)
@@ -328,7 +344,8 @@ def test_a_stopped_grid_goes_on_and_a_failed_run_stops_no_other(tmp_path: Path) 
     assert (tmp_path / "out" / whole.path) == cut and len(whole.curves["epoch"]) == 4
     assert whole.images == 4 * 10 * 24  # counted on over the stop
 
-    out, error = start(tmp_path, *grid, "--dry_run").communicate(timeout=HANG)
+    with start(tmp_path, *grid, "--dry_run") as dry:
+        out, error = dry.communicate()
     assert "1 of 2 runs are to be made" in error and "--strategy pseudolabel" in out and out.count("\n") == 1
 
 
@@ -342,7 +359,7 @@ def test_two_comparisons_share_a_grid(tmp_path: Path) -> None:
         with start(tmp_path, *grid) as second:
             until((tmp_path / "waits").exists, lambda: second.poll() is None)
             (tmp_path / "go").touch()
-            outputs = [process.communicate(timeout=HANG) for process in (first, second)]
+            outputs = [process.communicate() for process in (first, second)]
             assert [process.returncode for process in (first, second)] == [0, 0], outputs
     assert len(list((tmp_path / "out/runs/digits/supervised").iterdir())) == 2
     assert re.search(r"^supervised, 40 labels, seed 0: process \d+ on \S+, since .*, is at it", outputs[1][0], re.M)

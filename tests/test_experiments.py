@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import runpy
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 import scipy
 import yaml
@@ -18,6 +17,7 @@ from test_stl10 import write_stl10
 
 from semisup.cli.config import parse
 from semisup.cli.front import main
+from semisup.compare import processes
 from semisup.runs.reading import read_metrics
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -141,15 +141,16 @@ def test_the_ladders_table_compares_each_rung_with_the_one_before() -> None:
 
 
 @pytest.mark.slow
-def test_the_ladder_is_climbed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+def test_the_ladder_is_climbed_and_what_is_finished_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_start", forked.task)
     write_stl10(tmp_path / "data", side=16)
     short = ["--data.batch_size", "4", "--data.steps_per_epoch", "1", "--trainer.max_epochs", "1"]
     local = ["--trainer.accelerator", "cpu", "--trainer.devices", "1", "--tracking.mode", "disabled"]
-    script = [sys.executable, str(FOLDER / "ladder" / "climb.py"), "--seeds", "1", "--jobs", "1", "--rungs"]
+    climb = ["--seeds", "1", "--jobs", "1", "--rungs"]
     behind = ["--", *short, *local, "--model.backbone", "small", "--kmeans.images", "9"]
 
     def climbed(*rungs: str) -> dict[str, Any]:
-        done = subprocess.run([*script, *rungs, *behind], cwd=tmp_path, capture_output=True, text=True)
+        done = forked.script(FOLDER / "ladder" / "climb.py", *climb, *rungs, *behind, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         scores: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["scores"]
         return scores
@@ -169,11 +170,9 @@ def test_the_ladder_is_climbed_and_what_is_finished_is_kept(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_surrogate_classes_are_compared_with_random_weights(tmp_path: Path) -> None:
-    script = LADDER[0].parents[1] / "exemplar_svm.py"
     small = ["--exemplar.images", "20", "--exemplar.samples_per_class", "10", "--exemplar.epochs", "1"]
     local = ["--data", "digits", "--trainer.accelerator", "cpu", "--tracking.mode", "disabled"]
-    command = [sys.executable, str(script), "--seeds", "1", "--", *small, *local]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = forked.script(FOLDER / "exemplar_svm.py", "--seeds", "1", "--", *small, *local, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ((random, learned, difference),) = json.loads(done.stdout.splitlines()[-1])["random_learned_difference"]
     (run,) = tmp_path.glob("runs/exemplar_svm/*/digits/exemplar/*")

@@ -12,10 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
-from helpers import HANG
+from helpers import HANG, until
 
 from semisup import __version__
+from semisup.__main__ import main as command_line
 from semisup.cli import front, listing
 from semisup.cli.config import Config
 from semisup.cli.lightning_errors import Refused
@@ -224,7 +226,7 @@ def test_a_mistake_from_outside() -> None:
 
 
 def test_a_mistyped_backbone() -> None:
-    done = semisup("fit", "--data", "digits", "--model", "smal", "--tracking.mode", "disabled")
+    done = forked.semisup("fit", "--data", "digits", "--model", "smal", "--tracking.mode", "disabled")
     assert done.returncode == 2
     assert done.stderr == "semisup: error: there is no backbone 'smal'; did you mean 'small'?\n"
 
@@ -263,20 +265,12 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_while_training(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "semisup", "fit", "--data", "digits", "--tracking.mode", "disabled"]
-    command += ["--trainer.max_epochs", "100000", "--trainer.default_root_dir", str(tmp_path)]
-    pipe = subprocess.PIPE
-
-    def heed() -> None:  # what a shell runs in the background ignores Ctrl-C, and so would what it starts
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch 2 "):
-            break
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=HANG)
+    argv = ["semisup", "fit", "--data", "digits", "--tracking.mode", "disabled"]
+    argv += ["--trainer.max_epochs", "100000", "--trainer.default_root_dir", str(tmp_path)]
+    with forked.Forked(command_line, argv) as process:
+        until(lambda: "\nepoch 2 " in process.said, lambda: process.poll() is None)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in error
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -247,10 +246,10 @@ def test_every_arm_of_the_studies_changes_one_thing(root: Path, monkeypatch: pyt
 def test_the_studies_run_once_and_leave_tables_and_curves(root: Path) -> None:
     local = ["--data.root", str(root), "--data.steps_per_epoch", "2", "--tracking.mode", "disabled"]
     cpu = ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
-    command = [sys.executable, str(EXPERIMENTS / "studies.py"), "--studies", "baseline", "activation", "--epochs", "2"]
+    asked = ["--studies", "baseline", "activation", "--epochs", "2"]
     outputs = []
     for _ in range(2):
-        done = subprocess.run([*command, "--", *local, *cpu], cwd=root, capture_output=True, text=True)
+        done = forked.script(EXPERIMENTS / "studies.py", *asked, "--", *local, *cpu, cwd=root)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
         runs = sorted(path.parent.parent.parent.parent.name for path in root.glob("runs/*/*/*/*/*/metrics.csv"))

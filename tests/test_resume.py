@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +13,12 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import HANG, Blobs, classifier, same, trainer, until, weights
+from forked import Forked
+from helpers import Blobs, classifier, same, trainer, until, weights
 from killed_runs import differences
 from torch import Tensor
 
+from semisup.__main__ import main as semisup
 from semisup.classifier import Classifier
 from semisup.cli import resume
 from semisup.cli.config import Config, parse
@@ -326,25 +325,22 @@ def test_a_run_belongs_to_one_process(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     waiting = ["--trainer.callbacks", "helpers.WaitAt", "--trainer.callbacks.step", "4"]
-    command = [sys.executable, "-m", "semisup", "fit", *BRIEF, *waiting, "--trainer.callbacks.folder", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
-        try:
-            until((tmp_path / "waits").exists, lambda: first.poll() is None)
-            (live,) = Path("runs").glob("*/*/*")
-            before = {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
-            assert main(["fit", "--resume", str(live), "--trainer.callbacks", "null"]) == 2
-            who = f"process {first.pid} on "
-            said = capsys.readouterr().err
-            assert f"{live.name} belongs to {who}" in said and said.count("\n") == 1
-            assert main(["fit", *BRIEF, "--resume", "auto"]) == 0
-            said = capsys.readouterr().out
-            assert f"--resume auto: {live} is left alone, it belongs to {who}" in said and "begins anew" in said
-            assert before == {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
-            (tmp_path / "go").touch()
-            assert first.wait(HANG) == 0
-        finally:
-            first.kill()
+    command = ["semisup", "fit", *BRIEF, *waiting, "--trainer.callbacks.folder", str(tmp_path)]
+    with Forked(semisup, command) as first:
+        until((tmp_path / "waits").exists, lambda: first.poll() is None)
+        (live,) = Path("runs").glob("*/*/*")
+        before = {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+        assert main(["fit", "--resume", str(live), "--trainer.callbacks", "null"]) == 2
+        who = f"process {first.pid} on "
+        said = capsys.readouterr().err
+        assert f"{live.name} belongs to {who}" in said and said.count("\n") == 1
+        assert main(["fit", *BRIEF, "--resume", "auto"]) == 0
+        said = capsys.readouterr().out
+        assert f"--resume auto: {live} is left alone, it belongs to {who}" in said and "begins anew" in said
+        assert before == {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+        (tmp_path / "go").touch()
+        first.communicate()
+        assert first.returncode == 0
     (other,) = (path for path in Path("runs").glob("*/*/*") if path != live)
     assert without_seconds(live) == without_seconds(other)
     assert main(["fit", "--resume", str(live), "--trainer.callbacks", "null"]) == 0

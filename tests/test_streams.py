@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from helpers import HANG, run_python
 
+from semisup.__main__ import main as semisup
 from semisup.runs.reading import read_metrics
 from semisup.runtime import streams
 
@@ -22,31 +23,45 @@ FIT = [  # with all that Lightning prints
 ]
 
 
-def fit(folder: Path, stdout: int, stderr: int, before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "semisup", *FIT]
-    return subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=stderr, text=True, preexec_fn=before)
+def fit(folder: Path, stdout: int, stderr: int | None, close: int | None = None) -> Forked:
+    """Trains in a process with these streams, of which standard error may be closed, and without another descriptor."""
+
+    def run() -> int:
+        os.dup2(stdout, 1)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        if stderr is None:
+            os.close(2)
+            sys.stderr = None  # type: ignore[assignment]
+        else:
+            os.dup2(stderr, 2)
+            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        if close is not None:
+            os.close(close)
+        return semisup()
+
+    return Forked(run, ["semisup", *FIT], folder)
 
 
-def is_whole(folder: Path, process: subprocess.Popen[str]) -> None:
+def is_whole(folder: Path, process: Forked) -> None:
     """Asserts that a training came to its end, and all of its report with it."""
-    assert process.wait(HANG) == 0
+    process.communicate()
+    assert process.returncode == 0
     (run,) = folder.glob("runs/*/*/*")
     assert "best/test_accuracy" in read_metrics(run)[-1] and (run / "confusion.csv").is_file()
 
 
 def test_a_reader_who_has_enough_and_a_full_standard_error(tmp_path: Path) -> None:
-    with open("/dev/full", "w") as full:
-        process = fit(tmp_path, subprocess.PIPE, full.fileno())
-    assert process.stdout is not None
-    assert process.stdout.readline() == "semisup fit: supervised on digits, seed 0\n"
-    process.stdout.close()
-    is_whole(tmp_path, process)
+    reading, writing = os.pipe()
+    with open("/dev/full", "w") as full, fit(tmp_path, writing, full.fileno(), close=reading) as process:
+        os.close(writing)
+        with open(reading) as reader:
+            assert reader.readline() == "semisup fit: supervised on digits, seed 0\n"
+        is_whole(tmp_path, process)
 
 
 def test_a_full_standard_output_and_a_closed_standard_error(tmp_path: Path) -> None:
-    with open("/dev/full", "w") as full:
-        process = fit(tmp_path, full.fileno(), subprocess.DEVNULL, lambda: os.close(2))
-    is_whole(tmp_path, process)
+    with open("/dev/full", "w") as full, fit(tmp_path, full.fileno(), None) as process:
+        is_whole(tmp_path, process)
 
 
 def test_all_streams_closed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from helpers import in_two_processes
 from torch import nn
 
 from semisup.runtime.sync_batchnorm import CPUSync, SyncBatchNorm
@@ -21,7 +21,7 @@ def images() -> torch.Tensor:
     return torch.randn(10, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def rank(number: int, folder: str) -> None:
+def rank(number: int, folder: str, port: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
     model = CPUSync().apply(network())
     part = images()[:7] if number == 0 else images()[7:]  # ranks need not have the same number of images
@@ -35,7 +35,7 @@ def rank(number: int, folder: str) -> None:
 
 
 def test_two_processes_compute_what_one_does_with_the_whole_batch(tmp_path: Path) -> None:
-    mp.spawn(rank, (str(tmp_path),), nprocs=2)
+    in_two_processes(rank, tmp_path)
     parts = [torch.load(tmp_path / str(number), weights_only=True) for number in range(2)]
     model = network()
     output = model(images())

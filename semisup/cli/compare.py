@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,12 +150,18 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     build_data(arms[-1][2])  # that of the most labels
     if request.oracle:
         arms.append(("supervised", None, *parsed("supervised", "--data.labels_per_class", "null")))
+
+    @cache
+    def digest(arm: int) -> str:
+        return build_data(arms[arm][2]).fingerprint.digest
+
     jobs = [
         grid.Job(
-            strategy, labels, seed, [*words, "--seed", str(seed)], grid.wanted(tree, seed), grid.named_classes(tree)
+            *(strategy, labels, seed, [*words, "--seed", str(seed)]),
+            *(grid.wanted(tree, seed), grid.named_classes(tree), partial(digest, arm)),
         )
         for seed in range(request.seeds)
-        for strategy, labels, _, tree, words in arms
+        for arm, (strategy, labels, _, tree, words) in enumerate(arms)
     ]
     return first.name, jobs
 

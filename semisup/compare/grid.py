@@ -1,12 +1,12 @@
 """The runs of a grid of strategies, numbers of labels and seeds: what each is, its command, and whether it was made.
 
 A run is recognised by its `config.yaml`: whoever asks for the same options finds it again, finished or not, and whoever
-asks for others makes another one beside it.
+asks for others makes another one beside it. Where the data lies is no such option, as long as it is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from semisup.errors import InputError, require
 from semisup.escape import path_word
 from semisup.plugins import split_names
 from semisup.runs.directory import find_runs
-from semisup.runs.options import identity
+from semisup.runs.options import ROOT, identity
 from semisup.runs.run import Run
 
 _OURS = {  # options of fit that the grid decides -> what to type instead
@@ -40,6 +40,7 @@ class Job:
         arguments: of `semisup fit`, without the folder to write to.
         wanted: what its `config.yaml` will say that determines what it learns.
         classes: the options that name classes, as `named_classes` gives them.
+        digest: of the data as it lies there now; asked where a run was made of data that lay elsewhere.
     """
 
     strategy: str
@@ -48,6 +49,7 @@ class Job:
     arguments: list[str]
     wanted: dict[str, Any]
     classes: dict[str, Any] = field(default_factory=dict)
+    digest: Callable[[], str] = field(default=str, compare=False)
 
     @property
     def name(self) -> str:
@@ -72,7 +74,9 @@ def fit_command(job: Job, root: Path, unfinished: Path | None = None) -> list[st
     if unfinished:
         classes = named_classes(Run(unfinished).config) if job.classes else {}
         trust = ["--trust"] if job.classes and classes == job.classes else []
-        return ["fit", "--resume", path_word(unfinished), *trust]
+        here = job.wanted.get(ROOT)
+        moved = [f"--{ROOT}", path_word(Path(str(here)))] if here != Run(unfinished).options.get(ROOT) else []
+        return ["fit", "--resume", path_word(unfinished), *moved, *trust]
     return ["fit", *job.arguments, "--trainer.default_root_dir", path_word(root)]
 
 
@@ -165,7 +169,7 @@ def find(job: Job, root: Path) -> tuple[Path | None, bool]:
     unfinished = None
     for run in sorted(map(Run, _runs(root)), key=lambda run: run.made, reverse=True):
         try:
-            same = run.options == job.wanted
+            same = run.options == job.wanted or _was_moved(run, job)
         except InputError:
             continue
         if same and run.finished:
@@ -173,6 +177,14 @@ def find(job: Job, root: Path) -> tuple[Path | None, bool]:
         if same:
             unfinished = unfinished or run.directory
     return unfinished, False
+
+
+def _was_moved(run: Run, job: Job) -> bool:
+    """Whether a run differs from a job in nothing but where the same images lay."""
+    here, there = job.wanted.get(ROOT), run.options.get(ROOT)
+    if not here or not there or {**run.options, ROOT: here} != job.wanted:
+        return False
+    return bool(run.data_digest) and run.data_digest == job.digest()
 
 
 def _runs(root: Path) -> Iterable[Path]:
