@@ -88,10 +88,11 @@ def test_no_verb_writes_onto_what_is_no_file(
     path, kind = special
     run = make_run(tmp_path, "supervised", 0)
     before = snapshot(tmp_path)
-    assert call(verb, run, "--out", path, "--force") == 2
-    said = capsys.readouterr()
-    assert f"special is {kind}" in said.err and said.err.count("\n") == 1 and said.out == ""
-    assert snapshot(tmp_path) == before
+    for force in ([], ["--force"]):
+        assert call(verb, run, "--out", path, *force) == 2
+        said = capsys.readouterr()
+        assert f"special is {kind}" in said.err and said.err.count("\n") == 1 and said.out == ""
+        assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("verb", VERBS)
