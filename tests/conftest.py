@@ -24,9 +24,11 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first: a long one at the end would leave one process without work."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """Files with the most to do come first: a long one at the end would leave one process without work."""
+    work: Counter[Path] = Counter()
+    for item in items:
+        work[item.path] += 10 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -work[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +57,14 @@ def photographs() -> Path:
     if not path.is_file():
         pytest.skip(f"no photographs in {path}; SEMISUP_PHOTOGRAPHS can name a zip of <class>/<name>.jpg")
     return path
+
+
+@pytest.fixture
+def few_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 images are embedded in a figure, for t-SNE of all that there are takes seconds."""
+    from semisup.figures.artifacts import labeled_images
+
+    monkeypatch.setattr(labeled_images, "__defaults__", (30,))
 
 
 @pytest.fixture

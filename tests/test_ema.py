@@ -84,7 +84,7 @@ def test_what_does_not_move_stays_to_the_bit() -> None:
 @pytest.mark.parametrize("strategy", [Supervised, partial(FixMatch, ratio=1)], ids=["supervised", "fixmatch"])
 def test_an_average_of_a_short_run_is_not_worse_than_the_weights(strategy: Callable[..., LossStrategy]) -> None:
     """With a decay that looks back further than the run is long, and batch normalisation."""
-    data = Digits(steps_per_epoch=150)
+    data = Digits(batch_size=32, steps_per_epoch=150)
     module = classifier(data, strategy(ema_decay=0.999))
     trainer(1, limit_val_batches=0).fit(module, data)
     assert module.ema is not None

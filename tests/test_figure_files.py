@@ -82,7 +82,9 @@ def names(folder: Path) -> set[str]:
 EMBEDDINGS = {"embedding-0-pixels", "embedding-1-pooling1", "embedding-2-pooling2", "embedding-3-features"}
 
 
-def test_every_figure_that_a_run_has_data_for_is_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_figure_that_a_run_has_data_for_is_written(
+    run: Path, few_embedded: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     draw(str(run))
     # Steps are logged every fifty here, and have no targets.
     ours = {figure.name for figure in FIGURES} - {"embedding", "targets", "losses"}
@@ -168,7 +170,7 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_that_has_diverged_is_named_as_the_reason(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, few_embedded: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(run, broken, ignore=shutil.ignore_patterns("figures", "best.ckpt"))

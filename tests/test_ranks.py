@@ -81,12 +81,12 @@ class Witness(pl.Callback):
 
 
 def fit(name: str, folder: Path, **options: Any) -> dict[str, Any]:
-    """Trains three epochs in double precision, in which rounding can't tip a choice; everything that came of it."""
+    """Trains two epochs in double precision, in which rounding can't tip a choice; everything that came of it."""
     data, parts, witness = Odd(), strategies()[name], Witness()
     module = Classifier(data.spec, Composition(parts))
     folder.mkdir(exist_ok=True)
     logging = {"logger": MetricsCSV(folder), "log_every_n_steps": 1, "reload_dataloaders_every_n_epochs": 1}
-    fitter = trainer(3, callbacks=[witness], precision="64-true", **logging, **options)
+    fitter = trainer(2, callbacks=[witness], precision="64-true", **logging, **options)
     fitter.fit(module, data)
     fitter.test(module, data, verbose=False)
     scores = {stage: [scores.scalars, scores.confusion] for stage, scores in module.scores.items()}
@@ -124,7 +124,7 @@ def test_two_processes_do_what_one_does(name: str, folder: Path) -> None:
     first, second = (torch.load(folder / f"{name}-{number}.pt", weights_only=True) for number in range(2))
     alone = fit(name, folder / f"{name} alone")
 
-    assert len(alone["steps"]) == len(first["steps"]) >= 12  # more, where there are more phases
+    assert len(alone["steps"]) == len(first["steps"]) >= 8  # more, where there are more phases
     for step, one, other in zip(alone["steps"], first["steps"], second["steps"], strict=True):
         assert step.keys() == one.keys() == other.keys()
         torch.testing.assert_close((one.pop("loss") + other.pop("loss")) / 2, step.pop("loss"), rtol=1e-6, atol=1e-9)
@@ -145,6 +145,6 @@ def test_two_processes_do_what_one_does(name: str, folder: Path) -> None:
             assert torch.equal(result["scores"][stage][1], confusion)
 
     together, expected = read_metrics(folder / name), read_metrics(folder / f"{name} alone")
-    assert sum("train/loss" in row for row in expected) >= 12
+    assert sum("train/loss" in row for row in expected) >= 8
     for ours, theirs in zip(together, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-6, nan_ok=True)  # the precision of no target

@@ -376,7 +376,9 @@ def test_secrets_stay_out(quick: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run(
+    few_embedded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     short = ["--data.steps_per_epoch", "10", "--trainer.max_epochs", "1", "--tracking.mode", "disabled"]
     assert main(["fit", "--data", "digits", "--trainer.accelerator", "cpu", *short]) == 0
