@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ImageColor
 
 from datamodules import folder_cache
 from datamodules.folder_layout import PARTS, layout
 from datamodules.folder_words import tell
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule
+from semisup.data.few_labels import few_labels
 from semisup.data.files import files, listing, named, printable
-from semisup.data.picture import How
+from semisup.data.picture import How, colour
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
-from semisup.data.splits import holdout, pick
+from semisup.data.splits import holdout
 from semisup.errors import InputError, did_you_mean, require
 from semisup.runtime.console import say
 
@@ -94,7 +94,7 @@ class Folder(DataModule):
                 0 < limit <= _MAX_LIMIT, f"data.{name} is {limit}, but must be more than 0, and at most {_MAX_LIMIT:,}"
             )
         self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
-        self.how = How(image_size, channels, _colour(background), black, white, max_megapixels, max_metadata_mb)
+        self.how = How(image_size, channels, colour(background), black, white, max_megapixels, max_metadata_mb)
 
     @property
     def spec(self) -> DataSpec:
@@ -138,23 +138,12 @@ class Folder(DataModule):
         if not len(val):
             kept, held = holdout(labels[train], len(train) // 5, "folder val")
             train, val = train[kept], train[held]
-        labeled = train
-        if self.labels_per_class is not None:
-            labeled = train[pick(labels[train], self.labels_per_class, classes, self.seed)]
-        unlabeled = np.concatenate([loose, np.setdiff1d(train, labeled)])
 
-        def pool(files: np.ndarray, known: bool = True) -> Pool:
-            names_of = [names[file] for file in files]
-            return Pool(cache.images, labels[files] if known else None, cache.rows[files], names_of)
+        def pool(files: np.ndarray) -> Pool | None:
+            called = [names[file] for file in files]
+            return Pool(cache.images, labels[files], cache.rows[files], called) if len(files) else None
 
-        return Pools(
-            labeled=pool(labeled),
-            unlabeled=pool(unlabeled, known=False) if len(unlabeled) else None,
-            val=pool(val) if len(val) else None,
-            test=pool(test) if len(test) else None,
-            train_size=len(train),
-            hidden_labels=labels[unlabeled] if len(unlabeled) and not len(loose) else None,
-        )
+        return few_labels(self, cache.images, labels, train, pool(val), pool(test), loose, rows=cache.rows, names=names)
 
     @property
     def _parts(self) -> dict[str, Path]:
@@ -212,14 +201,3 @@ class Folder(DataModule):
         if beside:
             say(f"data: left out of {top}, as in no class's folder: {named([path.name for path in beside])}")
         return [(folder, classes.index(printable(folder.name))) for folder in folders]
-
-
-def _colour(text: str) -> tuple[int, int, int]:
-    try:
-        red, green, blue, *_ = ImageColor.getrgb(text)
-    except ValueError as error:
-        raise InputError(
-            f"data.background is {text!r}, but must be a colour: a name such as white, or red, green and blue such as "
-            f"'#ff8000'"
-        ) from error
-    return red, green, blue

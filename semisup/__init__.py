@@ -1,7 +1,8 @@
 """Semi-supervised image classification on PyTorch Lightning: few labels, many unlabeled pictures.
 
-    model = semisup.load("runs/folder/fixmatch/20260101-120000-s0")
+    model = semisup.fit("pictures", "fixmatch", trainer={"max_epochs": 50})
     model.predict("new-pictures").classes
+    model = semisup.load("runs/folder/fixmatch/20260101-120000-s0")
 
 What is here is imported when it is first used, so that `import semisup` and the light verbs of the command line stay
 free of torch. All else is imported from its own module (`from semisup.classifier import Classifier`).
@@ -13,13 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semisup.api import fit as fit
+    from semisup.data.given import Data as Data
     from semisup.model import Model as Model
     from semisup.model import Predictions as Predictions
     from semisup.model import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Predictions", "load"]
-_MODULES = {"Model": "semisup.model", "Predictions": "semisup.model", "load": "semisup.model"}
+__all__ = ["Data", "Model", "Predictions", "fit", "load"]
+_MODULES = {name: "semisup.model" for name in ("Model", "Predictions", "load")}
+_MODULES |= {"Data": "semisup.data.given", "fit": "semisup.api"}
 
 
 def __getattr__(name: str) -> Any:

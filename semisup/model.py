@@ -19,7 +19,8 @@ from semisup.data.files import named
 from semisup.data.preprocessing import Picture, find
 from semisup.errors import require
 from semisup.models.modes import evaluation_mode
-from semisup.runs.directory import find_checkpoint
+from semisup.runs.directory import find_checkpoint, run_of
+from semisup.runs.run import Run
 from semisup.runtime.console import say
 
 __all__ = ["Model", "Predictions", "load"]
@@ -63,15 +64,27 @@ class Predictions:
 
 
 class Model:
-    """A trained classifier, as it was scored.
+    """A trained classifier, as it was scored, and the run that it is of.
 
     Args:
         classifier: restored from a checkpoint.
         device: to compute on.
+        directory: of its run; None of a checkpoint that lies elsewhere.
     """
 
-    def __init__(self, classifier: Classifier, device: torch.device) -> None:
-        self.classifier = classifier.eval().to(device)
+    def __init__(self, classifier: Classifier, device: torch.device, directory: Path | None = None) -> None:
+        self.classifier, self.directory = classifier.eval().to(device), directory
+
+    def __repr__(self) -> str:
+        tested = self.scores.get("best/test_accuracy")
+        score = "" if tested is None else f", {100 * tested:.1f} % right on test"
+        return f"<Model of {self.directory or 'a checkpoint'}, {len(self.class_names)} classes{score}>"
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What its run came to: `best/test_accuracy`, `last/val_nll` and the like; empty where it is not finished."""
+        final = Run(self.directory).final if self.directory else {}
+        return {name: score for name, score in final.items() if name.startswith(("best/", "last/"))}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -138,8 +151,9 @@ def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
     """
-    classifier = Classifier.from_checkpoint(find_checkpoint(Path(run)))
-    return Model(classifier, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    path = find_checkpoint(Path(run))
+    there = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Model(Classifier.from_checkpoint(path), there, run_of(path))
 
 
 def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture]]:

@@ -30,6 +30,7 @@ FLOORS = [
     {"training"},
     {"figures", "report", "compare", "dashboard", "labeling"},
     {"cli"},
+    {"api"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {

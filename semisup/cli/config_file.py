@@ -19,7 +19,7 @@ from semisup.cli.yaml_files import Dumper
 from semisup.runs.redaction import without_secrets
 
 _FAILED = "Unable to serialize instance "  # what jsonargparse writes in place of such an object
-_LEFT_OUT = "# left out, because it can't be written as YAML: "
+LEFT_OUT = "# left out, because it can't be written as YAML: "
 _PLAIN = bool | int | float | str
 
 
@@ -52,7 +52,7 @@ def config_text(parser: ArgumentParser, parsed: Namespace, hide: bool = False) -
 
 def left_out(text: str) -> Iterator[str]:
     """What the comments of a config.yaml say of options that are not in it, a line each."""
-    return (line.removeprefix("# ") for line in text.splitlines() if line.startswith(_LEFT_OUT))
+    return (line.removeprefix("# ") for line in text.splitlines() if line.startswith(LEFT_OUT))
 
 
 def _writable(dumped: Any, original: Any, name: str, left_out: list[str]) -> Any:
@@ -62,7 +62,7 @@ def _writable(dumped: Any, original: Any, name: str, left_out: list[str]) -> Any
         for key, before in original.items():
             value, inner = dumped.get(key, dumped.get(str(key))), f"{name}.{key}".lstrip(".")
             if _failed(value) and not isinstance(before, _PLAIN):
-                left_out.append(f"{_LEFT_OUT}{inner}, {str(value).removeprefix(_FAILED)}\n")
+                left_out.append(f"{LEFT_OUT}{inner}, {str(value).removeprefix(_FAILED)}\n")
             else:
                 kept[key] = _writable(value, before, inner, left_out)
         return kept

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from semisup.cli.yaml_files import with_places
 from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError
+from semisup.escape import nearby
 from semisup.figures.callback import LogFigures
 from semisup.runs.directory import current_run_dir, write_atomically
 from semisup.runs.environment import write_environment
@@ -44,10 +47,35 @@ from semisup.training.forecast import Forecast
 from semisup.training.progress import Progress
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        run_dir: the run's directory.
+        module: the classifier, with the weights that were scored last.
+        data: what it was trained with.
+    """
+
+    run_dir: Path
+    module: Classifier
+    data: DataModule
+
+
 def run(config: Config) -> None:
+    """Trains as `train` does."""
+    train(config)
+
+
+def train(config: Config, given: DataModule | None = None, from_python: bool = False) -> Trained:
     """Trains in a new run directory, or goes on in that of `--resume`.
 
     Here the configuration is taken apart, and everything else is given its part of it.
+
+    Args:
+        config: all options.
+        given: the data, where it is there already; by default what the options name is opened.
+        from_python: whether somebody's own program called; a second Ctrl-C then leaves the training and not Python.
 
     Raises:
         InputError: an option or the data is wrong; no run directory is left behind. Or another process trains the run.
@@ -57,7 +85,7 @@ def run(config: Config) -> None:
     with ExitStack() as held:  # the run directory, from its beginning or resumption on
         folder = root / config.data.name / config.strategy
         resumed = resume.run_to_resume(config.own.resume, folder, config.options, held)
-        data = build_data(config.data)
+        data = given or build_data(config.data)
         strategy = Composition(config.plugins)
         options = (config.model, config.optimizer, config.lr_scheduler, config.seed)
         module = Classifier(data.spec, strategy, *options, restored=resumed is not None)
@@ -80,8 +108,13 @@ def run(config: Config) -> None:
                 tags=[config.data.name, config.strategy, *(["default data"] if config.data.why else [])],
             )
             loggers = [*ours, *loggers]
-        stop = signals.Signals(signals.requeue_signals(as_list(flags.get("plugins"))))
-        with _ending(run_dir, module, loggers, stop, bool(resumed), trust="class_path:" in config.yaml):
+        again = signal.default_int_handler if from_python else signal.SIG_DFL
+        stop = signals.Signals(signals.requeue_signals(as_list(flags.get("plugins"))), again)
+        trusted = ["--trust"] if "class_path:" in config.yaml else []
+        go_on = typed("fit", "--resume", run_dir, *trusted)
+        if from_python:
+            go_on = f"semisup.fit(..., resume={str(nearby(run_dir))!r})"
+        with _ending(run_dir, module, loggers, stop, bool(resumed), go_on):
             remap = config.own.resume_data == "remap"
             point, rows = resume.checkpoint(resumed, module, data, remap) if resumed else (None, None)
             if resumed and point is None:
@@ -102,11 +135,12 @@ def run(config: Config) -> None:
             _train(trainer, module, data, point, progress)
             report(trainer, module, data, run_dir, progress.state_dict())
             say(f"done: {config.title}")
+    return Trained(run_dir, module, data)
 
 
 @contextmanager
 def _ending(
-    run_dir: Path, module: Classifier, loggers: Sequence[Any], stop: signals.Signals, resumed: bool, trust: bool
+    run_dir: Path, module: Classifier, loggers: Sequence[Any], stop: signals.Signals, resumed: bool, go_on: str
 ) -> Iterator[None]:
     """Ends a run as it must, however it ends: says how to go on with it, or removes what has not begun.
 
@@ -116,7 +150,7 @@ def _ending(
         loggers: to be finished.
         stop: the signals that end it.
         resumed: whether it had begun before.
-        trust: whether going on with it takes `--trust`.
+        go_on: what to type to go on with it.
     """
     exit_code = 1
     try:
@@ -129,8 +163,7 @@ def _ending(
         raise
     except signals.Stopped as stopped:
         exit_code = stopped.exit_code
-        trusted = ["--trust"] if trust else []
-        say(f"stopped by {stopped.name}; go on with: {typed('fit', '--resume', run_dir, *trusted)}")
+        say(f"stopped by {stopped.name}; go on with: {go_on}")
         if module.global_rank > 0:
             raise SystemExit(0) from None  # where Lightning started it, a failure would kill rank 0 while it closes
         if stopped.number in stop.besides:

@@ -24,7 +24,7 @@ from semisup.errors import InputError, require
 from semisup.runs import run_files
 from semisup.runs.directory import run_of
 from semisup.runs.lock import LOCK, Held, Lock
-from semisup.runs.options import ROOT, changed
+from semisup.runs.options import IMAGES, ROOT, changed
 from semisup.runs.run import CONFIG_FILE, Run
 from semisup.runtime.console import say
 from semisup.runtime.launch import from_rank_zero
@@ -74,7 +74,9 @@ def run_to_resume(resume: str | None, folder: Path, options: Mapping[str, Any], 
         fault = "is not a run directory, nor in one" if path.exists() else "does not exist"
         raise InputError(f"--resume: {path} {fault}; type the path of a run, or --resume auto")
     differing = _changed(run, options)
-    moved, _ = differing.pop(ROOT, ("", None))  # the same data may have moved: `checkpoint` looks at the images
+    # The same data may have moved, or be other data: `checkpoint` looks at the images, and says which are others.
+    moved, _ = differing.pop(ROOT, ("", None))
+    differing.pop(IMAGES, None)
     if differing:
         (name, (then, now)), others = next(iter(differing.items())), len(differing) - 1
         more = f" (and {others} more differ)" if others else ""

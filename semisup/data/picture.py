@@ -12,11 +12,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageColor, PngImagePlugin
 from PIL import __version__ as pillow_version
 from PIL.ImageFile import ImageFile
 
 from semisup.data.deep import Range, deep, rawmode, upright
+from semisup.errors import InputError
 
 READER = f"2, Pillow {pillow_version}"  # the version of this file: pixels of another one may be others
 
@@ -62,6 +63,22 @@ class How:
     def range(self) -> Range | None:
         """What is black and what is white, where neither must be measured."""
         return None if self.black is None or self.white is None else (self.black, self.white)
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """Red, green and blue of `--data.background`.
+
+    Raises:
+        InputError: it is no colour.
+    """
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise InputError(
+            f"data.background is {text!r}, but must be a colour: a name such as white, or red, green and blue such as "
+            f"'#ff8000'"
+        ) from error
+    return red, green, blue
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ CHANGE_NO_RESULT = (
 _ON_RESUME = ("trainer.plugins", "trainer.callbacks")  # the user's own, with which a run may go on besides
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 ROOT = "data.root"  # a place; which images lie there, the digest of the data says
+IMAGES = "data.images"  # what tells images that were given in Python from others
 IDENTIFYING = ("strategy", "seed", "data.name")  # what every run's config.yaml says
 
 

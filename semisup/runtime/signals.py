@@ -52,13 +52,18 @@ class Stopped(SystemExit):
 class Signals:
     """Takes the signals of `STOPPING`, and those that are given besides.
 
+    Args:
+        besides: numbers of those that are given.
+        again: what the second Ctrl-C does; by default it ends the process.
+
     Attributes:
         besides: numbers of those that were given, by which a scheduler asks for a run to be queued again.
         received: number of the first signal since the start, 0 for none.
         deferred: whether signals are only written down, for others to ask for; else `Stopped` is raised at once.
     """
 
-    def __init__(self, besides: Iterable[int] = ()) -> None:
+    def __init__(self, besides: Iterable[int] = (), again: Any = signal.SIG_DFL) -> None:
+        self._again = again
         self.received, self.deferred = 0, False
         self.besides = list(besides)
         self._before: dict[int, Any] = {}  # what became of the signals that come here now
@@ -87,7 +92,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)  # the next one leaves, also out of the middle of a long operation
+            signal.signal(number, self._again)  # the next one leaves, also out of the middle of a long operation
         if not self.deferred:
             raise Stopped(number)
         # Not others: `timeout` and clusters send SIGTERM twice, to the process and to its group.
