@@ -143,7 +143,7 @@ def test_a_run_that_keeps_no_checkpoint_is_a_model_all_the_same(tmp_path: Path) 
     ("arguments", "message"),
     [
         ({"data": "digit"}, "there is no datamodule 'digit'; did you mean 'digits'?"),
-        ({"data": 3}, "data is int; give the name of a dataset, a folder"),
+        ({"data": 3}, "labeled is int; give pictures"),
         ({"strategy": "fixmach"}, "there is no strategy 'fixmach'; did you mean 'fixmatch'?"),
         ({"epochs": 3}, "there is no option --epochs"),
         ({"trainer": {"max_epoch": 3}}, "there is no option --trainer.max_epoch; did you mean --trainer.max_epochs?"),

@@ -171,7 +171,7 @@ def test_labels_that_are_left_over_are_hidden() -> None:
         ({"labeled": {"train": hugging_face(0, 4)}}, "labeled is dict; give pictures"),
         ({"labeled": datasets.DatasetDict(train=hugging_face(0, 4))}, "give one of its splits (train)"),
         ({"labeled": hugging_face(0, 4).to_iterable_dataset()}, "labeled is a IterableDataset, but must be"),
-        ({"labeled": hugging_face(0, 4).remove_columns("image")}, "columns note, label, and none could be the pictures"),
+        ({"labeled": hugging_face(0, 4).remove_columns("image")}, "columns note, label, and none could be the pic"),
         ({"labeled": iter(PIXELS)}, "labeled is iterator; give pictures"),
         ({"labeled": (["missing.png"], [0])}, "labeled has no pictures"),
     ],
