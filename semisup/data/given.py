@@ -238,13 +238,12 @@ def read(pool: Source, how: How) -> Read:
     Raises:
         InputError: something is no picture.
     """
-    array = pool.array
+    array, labels = pool.array, list[Any]()
     if array is not None and array.shape[1:] == how.shape and array.dtype == np.uint8:
         labels = [label for _, label in pool.pairs()]
-        images = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-        return Read(images, labels, [str(k) for k in range(len(array))])
-    labels: list[Any] = []
-    images, names, unreadable = [], [], {}
+        whole = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+        return Read(whole, labels, [str(k) for k in range(len(array))])
+    images, names, unreadable = list[np.ndarray](), list[str](), dict[str, str]()
 
     def pictures() -> Iterator[tuple[str, Picture]]:
         for k, (picture, label) in enumerate(pool.pairs()):
@@ -285,7 +284,7 @@ class Classes:
         require(len(kinds) < 2, f"{pool.what} has labels that are numbers and labels that are names; give one kind")
         known = names or pool.class_names
         self._said = bool(names)  # and so numbers are places among them, whatever a dataset's own names are
-        self._own = None if known else {label: k for k, label in enumerate(sorted(found))}
+        self._own = None if known else {label: k for k, label in enumerate(sorted(found, key=_in_order))}
         self.names = tuple(str(name) for name in known or sorted(found))
         twice = next((name for name in self.names if self.names.count(name) > 1), None)
         require(twice is None, f"class_names has {twice!r} twice; give every class a name of its own")
