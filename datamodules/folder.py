@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -9,18 +13,20 @@ from typing import Any, Literal
 import numpy as np
 
 from datamodules import folder_cache
-from datamodules.folder_layout import PARTS, layout
+from datamodules.folder_layout import PARTS, Layout, layout
 from datamodules.folder_words import tell
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule
 from semisup.data.few_labels import few_labels
 from semisup.data.files import files, listing, named, printable
+from semisup.data.labels_csv import read_labels
 from semisup.data.picture import How, colour
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
 from semisup.data.splits import holdout
 from semisup.errors import InputError, did_you_mean, require
+from semisup.runs.directory import place
 from semisup.runtime.console import say
 
 _SMALLEST, _LARGEST = 8, 4096  # pixels
@@ -29,6 +35,10 @@ _MAX_LIMIT = 100_000  # megapixels, or megabytes
 
 class Folder(DataModule):
     """Your own pictures, of any size: ROOT/train/CLASS/*, ROOT/unlabeled/*, and perhaps val/CLASS/* and test/.
+
+    Without `train/`, the folders of ROOT are the classes, but for `unlabeled/`, `val/` and `test/`. With `labels_csv`
+    the labels are in a file, whatever the folders are called, and every picture that is not in it, nor in `val/` or
+    `test/`, is unlabeled.
 
     `test/` holds a folder for each class, or pictures without labels, to be predicted. Below these folders any depth
     will do; hidden files are ignored. Links are followed, and what they lead to a second time is left out. `training`,
@@ -55,7 +65,8 @@ class Folder(DataModule):
     `image_size` are left.
 
     Args:
-        root: the folder that holds train/.
+        root: the folder that holds train/, or the classes.
+        labels_csv: a CSV file with the columns path,class and a row for each labeled picture, by its path below root.
         image_size: height and width in pixels to give every picture.
         channels: 3 for RGB, 1 for grey; colours become grey by their brightness.
         background: the colour behind what is transparent: a name, or such as "#ff8000".
@@ -69,6 +80,7 @@ class Folder(DataModule):
     def __init__(
         self,
         root: str = "data",
+        labels_csv: str | None = None,
         image_size: int = 96,
         channels: Literal[1, 3] = 3,
         background: str = "white",
@@ -94,6 +106,7 @@ class Folder(DataModule):
                 0 < limit <= _MAX_LIMIT, f"data.{name} is {limit}, but must be more than 0, and at most {_MAX_LIMIT:,}"
             )
         self.root, self.image_size, self.channels = Path(root).expanduser(), image_size, channels
+        self.labels_csv = None if labels_csv is None else Path(labels_csv).expanduser()
         self.how = How(image_size, channels, colour(background), black, white, max_megapixels, max_metadata_mb)
 
     @property
@@ -128,13 +141,15 @@ class Folder(DataModule):
         parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
         cache = folder_cache.load(self.root, paths, [str(part) for part in parts], self.how)
         readable, self._ranges = cache.rows >= 0, cache.ranges
+        if self.labels_csv is not None:
+            labels = self._labels_of(names, labels, parts, classes)
         tell(names, [str(part) for part in parts], labels, classes, cache, self.how)
-        train, loose, val, test = (np.flatnonzero((parts == part) & readable) for part in PARTS)
+        to_train = np.isin(parts, ("train", "unlabeled")) & readable
+        train, loose = (np.flatnonzero(to_train & known) for known in (labels != UNLABELED, labels == UNLABELED))
+        val, test = (np.flatnonzero((parts == part) & readable) for part in ("val", "test"))
         for label, name in enumerate(classes):
-            require(
-                label in labels[train],
-                f"there is no readable picture in {self._parts['train']}/{name}; add some or remove it",
-            )
+            lies = f"of class {name} in {self.labels_csv}" if self.labels_csv else f"in {self._parts['train']}/{name}"
+            require(label in labels[train], f"there is no readable picture {lies}; add some or remove it")
         if not len(val):
             kept, held = holdout(labels[train], len(train) // 5, "folder val")
             train, val = train[kept], train[held]
@@ -147,7 +162,56 @@ class Folder(DataModule):
 
     @property
     def _parts(self) -> dict[str, Path]:
-        return layout(self.root).parts
+        return self._layout.parts
+
+    @property
+    def _layout(self) -> Layout:
+        return layout(self.root, self.labels_csv is not None)
+
+    @property
+    def _csv_below(self) -> list[str]:
+        """`labels_csv`, where it lies below the root, by its path there."""
+        if self.labels_csv is None:
+            return []
+        below = os.path.relpath(place(str(self.labels_csv)), place(str(self.root)))
+        return [] if below.startswith("..") else [below]
+
+    @cached_property
+    def _typed(self) -> dict[str, str]:
+        """The class of each picture of `labels_csv`, by its path below the root."""
+        assert self.labels_csv is not None
+        found: dict[str, str] = {}
+        for path, name in read_labels(self.labels_csv).items():
+            below = os.path.normpath(path)
+            below = os.path.relpath(below, place(str(self.root))) if os.path.isabs(below) else below
+            other = found.setdefault(below, name)
+            require(
+                other == name, f"{self.labels_csv} has the classes {other} and {name} for {below}; keep one of them"
+            )
+        return found
+
+    def _labels_of(self, names: list[str], labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """The label of every file, where those of what is trained on are in `labels_csv`."""
+        places = {name: row for row, name in enumerate(names)}
+        unknown = [name for name in self._typed if name not in places]
+        require(
+            not unknown,
+            f"{self.labels_csv} names {len(unknown):,} pictures that are not in {self.root}: {named(unknown)}; a path "
+            f"is relative to that folder, such as {next(iter(names), 'cat.jpg')}",
+        )
+        held = [name for name in self._typed if parts[places[name]] in ("val", "test")]
+        require(
+            not held,
+            f"{self.labels_csv} names {len(held):,} pictures of val/ or test/, which are not trained on: {named(held)}"
+            f"; remove their rows, or put the pictures elsewhere",
+        )
+        labels = np.where(np.isin(parts, ("val", "test")), labels, UNLABELED)
+        for name, label in self._typed.items():
+            labels[places[name]] = classes.index(label)
+        counts = Counter(self._typed.values())
+        if single := [name for name in classes if counts[name] == 1]:
+            say(f"data: warning: {self.labels_csv} has one picture of {named(single)}; label some more")
+        return labels
 
     def _class_names(self) -> tuple[str, ...]:
         train = self.root / "train"
@@ -156,6 +220,11 @@ class Folder(DataModule):
             f"test/CLASS/* or test/*; type --data.root FOLDER if they are elsewhere"
         )
         require(self.root.is_dir(), f"there is no folder {self.root}; {expected}")
+        if self.labels_csv is not None:
+            names = tuple(sorted({*self._typed.values()}))
+            found = f"{self.labels_csv} has {len(names)} classes ({named(names) or 'none'})"
+            require(len(names) >= 2, f"{found}, but must have two or more; add rows path,class of others")
+            return names
         if "train" not in (parts := self._parts):
             folders, beside = listing(self.root)
             there = named([*(f"{path.name}/" for path in folders), *(path.name for path in beside)]) or "nothing"
@@ -163,7 +232,8 @@ class Folder(DataModule):
                 f"{self.root} holds {there}, but no train/, whose folders are the classes, also of a prediction; "
                 f"{expected}"
             )
-        names = tuple(printable(folder.name) for folder in listing(parts["train"])[0])
+        folders = [folder for folder in listing(parts["train"])[0] if folder not in parts.values()]
+        names = tuple(printable(folder.name) for folder in folders)
         require(
             len(names) >= 2, f"{parts['train']} holds fewer than two folders ({named(names) or 'none'}); {expected}"
         )
@@ -171,32 +241,39 @@ class Folder(DataModule):
 
     def _find(self, classes: tuple[str, ...]) -> list[tuple[str, str, int]]:
         """Every file with the part that it is in, its path below the root, and its class."""
-        lies = layout(self.root)
+        lies = self._layout
+        if lies.parts["train"] == self.root and self.labels_csv is None:
+            say(f"data: there is no train/ in {self.root}, so its folders are the classes: {named(classes)}")
         if lies.unused:
             say(f"data: not used in {self.root}: {named(lies.unused)}")
         found: list[tuple[str, str, int]] = []
         for part in PARTS:
             if part in lies.parts:
-                tops = self._tops(part, lies.parts["train"], lies.parts[part], classes)
+                tops = self._tops(part, lies.parts, classes)
+                inside = [folder for folder in lies.parts.values() if lies.parts[part] in folder.parents]
+                others = (*(f"{folder.name}/" for folder in inside), *self._csv_below)
                 below, left_out = files(self.root, [top.relative_to(self.root).as_posix() for top, _ in tops])
                 for its, (_, label) in zip(below, tops, strict=True):
-                    found += [(part, path, label) for path in its]
+                    those = (path.removeprefix("./") for path in its)
+                    found += [(part, path, label) for path in those if not path.startswith(others)]
                 if left_out:
                     say(f"data: left out, as their files were found in another place already: {named(left_out)}")
         return found
 
-    def _tops(self, part: str, train: Path, top: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    def _tops(self, part: str, parts: dict[str, Path], classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         """The folders of a part, and the class of what is in them."""
-        if part == "unlabeled":
-            return [(top, UNLABELED)]
+        top, train = parts[part], parts["train"]
         folders, beside = listing(top)
-        if part == "test" and not folders:
+        if top == self.root:
+            folders = [folder for folder in folders if folder not in parts.values()]
+        in_file = self.labels_csv is not None and part == "train"
+        if part == "unlabeled" or (part == "test" and not folders) or in_file:
             return [(top, UNLABELED)]
         for name in (printable(folder.name) for folder in folders):
             if name not in classes:
                 raise InputError(
-                    f"{top / name} is no class of {train}: rename it, remove it, or add pictures of it to "
-                    f"{train / name}{did_you_mean(name, classes)}"
+                    f"{top / name} is no class of {self.labels_csv or train}: rename it, remove it, or add pictures of "
+                    f"it to {self.labels_csv or train / name}{did_you_mean(name, classes)}"
                 )
         if beside:
             say(f"data: left out of {top}, as in no class's folder: {named([path.name for path in beside])}")

@@ -31,8 +31,15 @@ class Layout:
     unused: list[str]
 
 
-def layout(root: Path) -> Layout:
+def layout(root: Path, labels_elsewhere: bool = False) -> Layout:
     """Finds the parts of a dataset.
+
+    Where no folder is called as train/ is, the root itself is it: if the labels are in a file, or if it holds two
+    folders or more that can be classes.
+
+    Args:
+        root: the folder.
+        labels_elsewhere: whether the labels are in a file, and no folder has to be a class.
 
     Raises:
         InputError: two folders are for the same part, or the root can't be listed.
@@ -49,6 +56,14 @@ def layout(root: Path) -> Layout:
         if found:
             parts[part] = found[0]
             unused.remove(f"{found[0].name}/")
+    if "train" not in parts:
+        others = [folder for folder in folders if folder not in parts.values()]
+        nested = any(inner.name.casefold() in PARTS["train"] for other in others for inner in listing(other)[0])
+        if labels_elsewhere or (len(others) > 1 and not nested):
+            parts["train"] = root
+            unused = []
+    if labels_elsewhere and parts.get("train") == root:
+        return Layout(parts, [])
     Image.init()  # or fewer endings are known
     pictures = {*Image.EXTENSION, ".heic", ".heif"}
     return Layout(parts, unused + [path.name for path in files if path.suffix.lower() in pictures])

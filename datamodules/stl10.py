@@ -101,7 +101,7 @@ class STL10(DataModule):
         train, val = self._split(folder, labels["train"])
         labeled = train
         if self.labels_per_class is not None:
-            labeled = train[pick(labels["train"][train], self.labels_per_class, spec.class_names, self.seed)]
+            labeled = train[pick(labels["train"][train], self.labels_per_class, spec.class_names, self.labeling_seed)]
         rows = self._trainable(folder, len(images["unlabeled"]), spec.image_size, val)
         unlabeled = Pool(images["unlabeled"], rows=rows) if len(rows) else None
         path = folder / "unlabeled_y.npy"

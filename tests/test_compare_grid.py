@@ -89,7 +89,7 @@ def test_a_run_that_goes_on_is_trusted_with_the_classes_that_were_typed_alone(tm
         ("--strategies supervised --seeds 0", "--seeds is 0, but must be at least 1"),
         ("--strategies supervised --jobs 0", "--jobs is 0, but must be at least 1"),
         ("--strategies supervised --labels 45", "--labels 45 can't be divided evenly over the 10 classes of digits"),
-        ("--strategies supervised --labels 40,5000", "data.labels_per_class is 500, but must be from 1 to"),
+        ("--strategies supervised --labels 40,5000", "--labels 5000 are 500 of each class, and digits has 12"),
         ("--strategies supervised --labels 40 --data.labels_per_class 4", "both say how many labels"),
         ("--strategies supervised --seed 3", "--seed is what a comparison decides itself; type --seeds N"),
         ("--strategies supervised --strategy fixmatch", "type --strategies NAME,NAME"),

@@ -84,6 +84,17 @@ def test_the_digits_are_split_without_overlap_and_truth_belongs_to_its_images() 
     assert Digits(seed=4).pools.labeled.rows.tolist() != pools.labeled.rows.tolist()
 
 
+def test_a_seed_of_its_own_chooses_the_labels() -> None:
+    usual, fixed, other = Digits(seed=3), Digits(seed=4, labels_seed=3), Digits(seed=3, labels_seed=4)
+    rows = [data.pools.labeled.rows.tolist() for data in (usual, fixed, other)]
+    assert rows[0] == rows[1] != rows[2] == Digits(seed=4).pools.labeled.rows.tolist()
+    tails = [Digits(seed=seed, labels_seed=3, imbalance=4, labels_per_class=8).pools for seed in (3, 4)]
+    assert tails[0].labeled.rows.tolist() == tails[1].labeled.rows.tolist()
+    assert (fixed.seed, fixed.train_dataloader().seed) == (4, 4)  # the order of the images, and their views
+    with pytest.raises(InputError, match="labels_seed is -1, but must be at least 0"):
+        Digits(labels_seed=-1)
+
+
 # ---- labeled images among the unlabeled ones
 
 

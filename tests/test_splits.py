@@ -32,6 +32,10 @@ def test_pick_is_balanced_and_nested() -> None:
     assert set(few) != set(pick(LABELS, 4, NAMES, 8))
 
 
-def test_pick_refuses_more_than_there_are() -> None:
-    with pytest.raises(InputError, match=r"labels_per_class is 21, but must be from 1 to 20, .* class 'owl'"):
-        pick(LABELS, 21, NAMES, 0)
+def test_pick_gives_all_of_a_class_that_has_fewer_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pick(LABELS, 25, NAMES, 7)
+    assert np.bincount(LABELS[rows]).tolist() == [25, 25, 20] and {*pick(LABELS, 4, NAMES, 7)} < {*rows}
+    told = "data: fewer labels than --data.labels_per_class 25 asks for: owl 20; all are given\n"
+    assert capsys.readouterr().out == told
+    with pytest.raises(InputError, match="there is no labeled image of class newt; add some"):
+        pick(LABELS, 1, (*NAMES, "newt"), 0)

@@ -27,7 +27,7 @@ from semisup.runtime import launch
 from semisup.runtime.sync_batchnorm import CPUSync
 from semisup.training.bar import Bar
 
-_PATH = re.compile(r"[._](root|path|dir|folder|file)$")  # the options that are paths
+_PATH = re.compile(r"[._](root|path|dir|folder|file|csv)$")  # the options that are paths
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,15 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     levels: list[tuple[int | None, list[str]]] = [*each.items()]
     levels = levels or [(usual and usual * len(spec.class_names), [])]
     arms = [(name, labels, *parsed(name, *more)) for labels, more in levels for name in names]
-    build_data(arms[-1][2])  # that of the most labels
+    opened = build_data(arms[-1][2])  # that of the most labels
+    if counts:
+        there = opened.pools.labeled.labels.bincount(minlength=len(spec.class_names)).tolist()
+        least = min(zip(there, spec.class_names, strict=True))
+        require(
+            opened.imbalance > 1 or least[0] * len(there) == counts[-1],
+            f"--labels {counts[-1]} are {counts[-1] // len(there)} of each class, and {spec.name} has {least[0]} of "
+            f"{least[1]!r} to train on; type --labels {least[0] * len(there)} at most",
+        )
     if request.oracle:
         arms.append(("supervised", None, *parsed("supervised", "--data.labels_per_class", "null")))
 

@@ -15,6 +15,7 @@ from semisup.cli import SHORT
 from semisup.errors import require
 from semisup.runs import safe_yaml
 from semisup.runs.directory import place
+from semisup.runs.options import LABELS_CSV, ROOT
 from semisup.runs.redaction import is_hidden, without_hidden
 from semisup.runtime.console import say
 
@@ -66,19 +67,25 @@ def read(path: str, of_run: bool = False) -> dict[str, Any]:
 
 
 def with_places(text: str) -> str:
-    """A run's options with the absolute path of its data, and what was typed beside it.
+    """A run's options with the absolute paths of its data, and what was typed beside each.
 
     So a run goes on, is scored and compared from any working directory.
     """
     tree = yaml.safe_load(text)
-    typed = tree.get("data", {}).get("root")
-    if not isinstance(typed, str) or is_hidden(typed) or place(typed) == typed or not os.path.exists(place(typed)):
+    data, typed = tree.get("data", {}), {}
+    for option in (ROOT, LABELS_CSV):
+        name = option.removeprefix("data.")
+        path = data.get(name)
+        if isinstance(path, str) and not is_hidden(path) and place(path) != path and os.path.exists(place(path)):
+            typed[name], data[name] = path, place(path)
+    if not typed:
         return text
-    tree["data"]["root"] = place(typed)
     comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
     lines = [*comments, *yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True).splitlines(keepends=True)]
-    here = next(k for k in range(lines.index("data:\n"), len(lines)) if lines[k].startswith("  root: "))
-    return "".join([*lines[:here], f"  # typed as {json.dumps(typed)}\n", *lines[here:]])
+    for name, path in typed.items():
+        here = next(k for k in range(lines.index("data:\n"), len(lines)) if lines[k].startswith(f"  {name}: "))
+        lines.insert(here, f"  # typed as {json.dumps(path)}\n")
+    return "".join(lines)
 
 
 def lookup(tree: dict[str, Any], key: str) -> Any:

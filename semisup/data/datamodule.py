@@ -55,7 +55,9 @@ class DataModule(pl.LightningDataModule, ABC):
     Args:
         batch_size: labeled images in a global batch, over all devices.
         eval_batch_size: images in a batch of validation, test, prediction and pseudo-labeling, on each device.
-        labels_per_class: labels given to the strategy for each class; all of them by default.
+        labels_per_class: labels given to the strategy for each class, or all where a class has fewer; all of them by
+            default.
+        labels_seed: chooses the labeled images, so that seeds vary the weights alone; by default the run's seed.
         steps_per_epoch: batches in an epoch; by default one pass over the training images that have a label in the
             dataset, whatever labels_per_class is, and at least 50.
         augmentation: the light augmentation of training images: none, shift (reflect-pad crop), weak (flip and crop),
@@ -73,7 +75,7 @@ class DataModule(pl.LightningDataModule, ABC):
             reversed, or uniform; where the dataset does not know their classes they stay as they are.
         unlabeled_per_class: unlabeled images of imbalanced data's most frequent class; as many as there can be by
             default.
-        seed: chooses the labeled images, the order of samples and the augmentation.
+        seed: chooses the labeled images, unless `labels_seed` does, the order of samples and the augmentation.
     """
 
     default_augmentation: str = "weak"
@@ -83,6 +85,7 @@ class DataModule(pl.LightningDataModule, ABC):
         batch_size: int = 64,
         eval_batch_size: int = 256,
         labels_per_class: int | None = None,
+        labels_seed: int | None = None,
         steps_per_epoch: int | None = None,
         augmentation: Augmentation = "auto",
         residency: Literal["auto", "device", "host"] = "auto",
@@ -101,6 +104,8 @@ class DataModule(pl.LightningDataModule, ABC):
             require(value <= _MAX_BATCH_SIZE, f"data.{name} is {value}, but must be at most {_MAX_BATCH_SIZE:,}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
+        require(labels_seed is None or labels_seed >= 0, f"data.labels_seed is {labels_seed}, but must be at least 0")
+        self.labels_seed = labels_seed
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
         check("data", imbalance=(imbalance, 1, math.inf))
         whole = imbalance == 1 and (unlabeled_imbalance != "equal" or unlabeled_per_class is not None)
@@ -137,6 +142,11 @@ class DataModule(pl.LightningDataModule, ABC):
         """
 
     @property
+    def labeling_seed(self) -> int:
+        """What chooses the labeled images."""
+        return self.seed if self.labels_seed is None else self.labels_seed
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """How pictures from elsewhere become such as these; a checkpoint carries it, to predict any picture by."""
         return Preprocessing(How(self.spec.image_size, self.spec.channels))
@@ -156,7 +166,7 @@ class DataModule(pl.LightningDataModule, ABC):
             self._pools = Contract(type(self)).read(self)
             if self.imbalance > 1:
                 tails = (self.imbalance, self.unlabeled_imbalance, self.unlabeled_per_class)
-                self._pools = imbalanced(self._pools, self.spec.class_names, *tails, self.seed)
+                self._pools = imbalanced(self._pools, self.spec.class_names, *tails, self.labeling_seed)
             unlabeled, hidden = self._pools.unlabeled, self._pools.hidden_labels
             self.hidden_labels = None if hidden is None else HiddenLabels(hidden, len(self.spec.class_names))
             if unlabeled and self.labeled_in_unlabeled:

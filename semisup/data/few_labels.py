@@ -24,10 +24,10 @@ def few_labels(
     rows: np.ndarray | None = None,
     names: list[str] | None = None,
 ) -> Pools:
-    """Gives `data.labels_per_class` labels of each class, chosen by `data.seed`, and all where that is None.
+    """Gives `data.labels_per_class` labels of each class, as `data.labeling_seed` chooses, and all where that is None.
 
     Args:
-        data: says how many labels, and by which seed they are chosen.
+        data: says how many labels, and which seed chooses them.
         images: (M, C, H, W) uint8.
         labels: (N,) int64; `UNLABELED` where it is not known.
         train: rows whose labels may be given; those whose labels are not given are the unlabeled pool.
@@ -38,11 +38,11 @@ def few_labels(
         names: (N,) what each is called; by default by its row.
 
     Raises:
-        InputError: a class has fewer labels than that.
+        InputError: a class has none.
     """
     chosen = np.arange(len(train))
     if data.labels_per_class is not None:
-        chosen = pick(labels[train], data.labels_per_class, data.spec.class_names, data.seed)
+        chosen = pick(labels[train], data.labels_per_class, data.spec.class_names, data.labeling_seed)
     labeled, unlabeled = train[chosen], np.delete(train, chosen)
     if further is not None:
         unknown = (labels[further] == UNLABELED).any()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from semisup import randomness
-from semisup.errors import InputError
+from semisup.data.files import named
+from semisup.errors import require
+from semisup.runtime.console import say
 
 __all__ = ["holdout", "pick"]
 
@@ -38,19 +40,21 @@ def holdout(labels: np.ndarray, count: int, *parts: int | str) -> tuple[np.ndarr
 
 
 def pick(labels: np.ndarray, per_class: int, class_names: tuple[str, ...], *parts: int | str) -> np.ndarray:
-    """`per_class` rows of every class, sorted.
+    """Up to `per_class` rows of every class, sorted; all of a class that has fewer, which is said.
 
     A larger `per_class` under the same `parts` contains the rows of a smaller one.
 
     Raises:
-        InputError: a class has fewer images than that.
+        InputError: a class has no image.
     """
-    count = np.bincount(labels, minlength=len(class_names))
-    if per_class < 1 or per_class > count.min():
-        raise InputError(
-            f"data.labels_per_class is {per_class}, but must be from 1 to {count.min()}, the number of labeled images "
-            f"of class {class_names[int(count.argmin())]!r}"
-        )
+    counts = np.bincount(labels, minlength=len(class_names)).tolist()
+    none = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    require(
+        not none,
+        f"data.labels_per_class is {per_class}, and there is no labeled image of class {named(none)}; add some of it",
+    )
+    if fewer := [f"{name} {count}" for name, count in zip(class_names, counts, strict=True) if count < per_class]:
+        say(f"data: fewer labels than --data.labels_per_class {per_class} asks for: {named(fewer)}; all are given")
     return of_each_class(labels, [per_class] * len(class_names), *parts)
 
 

@@ -19,6 +19,7 @@ LATER: dict[str, Any] = {
     **{"data.unlabeled_imbalance": "equal", "data.unlabeled_per_class": None},
     **{"model.input_size": None, "model.weights": None, "model.adapt": "full", "model.freeze": 0, "model.draws": 4},
     **{"model.lora_rank": 8, "model.layer_decay": 1.0, "model.batchnorm": "auto", "lr_scheduler.warmup_share": 0.0},
+    **{"data.labels_seed": None, "data.labels_csv": None},
 }
 # Where a run computes, how fast, and what it shows and writes; each with all that is nested in it. Batches are global,
 # and devices, evaluation and residency change rounding at most (what devices come to: semisup/compare/comparable.py).
@@ -32,6 +33,7 @@ CHANGE_NO_RESULT = (
 _ON_RESUME = ("trainer.plugins", "trainer.callbacks")  # the user's own, with which a run may go on besides
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 ROOT = "data.root"  # a place; which images lie there, the digest of the data says
+LABELS_CSV = "data.labels_csv"  # a place too
 IMAGES = "data.images"  # what tells images that were given in Python from others
 IDENTIFYING = ("strategy", "seed", "data.name")  # what every run's config.yaml says
 
@@ -55,8 +57,9 @@ def is_among(name: str, options: Sequence[str]) -> bool:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that determine what a run learns: two runs of one identity are one run, made twice."""
     options = {**LATER, **flat(config)}
-    if isinstance(options.get(ROOT), str):
-        options[ROOT] = place(options[ROOT])  # runs of before hold it as it was typed
+    for name in (ROOT, LABELS_CSV):
+        if isinstance(options.get(name), str):
+            options[name] = place(options[name])  # runs of before hold it as it was typed
     return {name: value for name, value in options.items() if not is_among(name, CHANGE_NO_RESULT)}
 
 
