@@ -26,7 +26,7 @@ from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
 from semisup.features.cached import CachedFeatures
-from semisup.losses import LABELED
+from semisup.losses import LABELED, class_weights, weighted
 from semisup.models import adapt, optim, weights
 from semisup.models.modes import enough_images, evaluation_mode
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
@@ -80,6 +80,8 @@ class Classifier(Predictor):
         self.phases = Phases()
         self.labeled_offset: Tensor | None
         self.register_buffer("labeled_offset", None, persistent=False)  # (classes,), where a strategy sets one
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)  # (classes,), where `--model.class_weights` asks
         self.finite = StopOnNonFinite()
         # Of a model that was restored:
         self.trained_on: Fingerprint | None = None
@@ -153,6 +155,8 @@ class Classifier(Predictor):
         """
         if self.labeled_offset is not None:
             logits = logits + self.labeled_offset
+        if self.class_weights is not None:
+            return weighted(self.options.loss, logits, target, self.class_weights)
         return LABELED[self.options.loss](logits, target)
 
     # ---- set-up
@@ -178,6 +182,10 @@ class Classifier(Predictor):
             data = self.datamodule
             self.network.normalization.fit(data.pools.labeled.chunks(data.eval_batch_size))
             self.group(data.pools.labeled.labels)
+            of = self.options.class_weights
+            self.class_weights = class_weights(of, data.pools.labeled.labels, len(self.spec.class_names))
+            if of == data.sampler == "balanced":
+                say("model: warning: --model.class_weights and --data.sampler both balance; rare classes count twice")
             if self.options.compile:
                 self._compiled = torch.compile(self.network.features)
             million = sum(p.numel() for p in self.network.parameters()) / 1e6

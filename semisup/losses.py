@@ -12,21 +12,24 @@ from torch import Tensor
 
 from semisup.errors import require
 
+Reduction = Literal["mean", "none"]
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+
+def cross_entropy(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean cross-entropy, a scalar in nats, of logits (B, classes) against hard or soft targets.
 
     Args:
         logits: (B, classes) float.
         target: (B,) int64 classes, or (B, classes) float probabilities.
+        reduction: mean, or none for that of every image, (B,).
 
     Raises:
         InputError: the targets are neither; so do the other losses of labeled images.
     """
-    return F.cross_entropy(logits.float(), target.float() if _soft(logits, target) else target)
+    return F.cross_entropy(logits.float(), target.float() if _soft(logits, target) else target, reduction=reduction)
 
 
-def multi_margin(logits: Tensor, target: Tensor) -> Tensor:
+def multi_margin(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean of every other class's max(0, 1 - own score + its score), summed over them and divided by the classes.
 
     The multi-class hinge loss, a scalar, as Torch7's `MultiMarginCriterion` and PyTorch's `MultiMarginLoss` have it. Of
@@ -39,13 +42,14 @@ def multi_margin(logits: Tensor, target: Tensor) -> Tensor:
     """
     scores = logits.float()
     if not _soft(logits, target):
-        return F.multi_margin_loss(scores, target)
+        return F.multi_margin_loss(scores, target, reduction=reduction)
     margins = (1 - scores[:, :, None] + scores[:, None, :]).clamp(min=0)  # (B, own class, other class)
     each = (margins.sum(2) - 1) / scores.shape[1]  # (B, classes); of its own class the margin is 1
-    return (target.float() * each).sum(1).mean()
+    summed = (target.float() * each).sum(1)
+    return summed.mean() if reduction == "mean" else summed
 
 
-def mse(logits: Tensor, target: Tensor) -> Tensor:
+def mse(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean over the images of the squared distance of the logits, as they are, to the target.
 
     A scalar. The target is 1 for the class and 0 for the others, or the probabilities. Squares are summed over the
@@ -56,7 +60,8 @@ def mse(logits: Tensor, target: Tensor) -> Tensor:
         target: (B,) int64 classes, or (B, classes) float probabilities.
     """
     wanted = target.float() if _soft(logits, target) else F.one_hot(target, logits.shape[1])
-    return (logits.float() - wanted).square().sum(dim=1).mean()
+    summed = (logits.float() - wanted).square().sum(dim=1)
+    return summed.mean() if reduction == "mean" else summed
 
 
 def _soft(logits: Tensor, target: Tensor) -> bool:
@@ -73,11 +78,52 @@ def _soft(logits: Tensor, target: Tensor) -> bool:
 
 
 LabeledLoss = Literal["nll", "multi_margin", "mse"]
-LABELED: dict[LabeledLoss, Callable[[Tensor, Tensor], Tensor]] = {
+LABELED: dict[LabeledLoss, Callable[..., Tensor]] = {
     "nll": cross_entropy,
     "multi_margin": multi_margin,
     "mse": mse,
 }
+
+
+def class_weights(options: Literal["none", "balanced"] | list[float], labels: Tensor, classes: int) -> Tensor | None:
+    """What a labeled image of each class weighs in the loss, (classes,) float32; None where all weigh 1.
+
+    Balanced weights are N / (classes * images of the class), as scikit-learn has them: 1 on average over the images.
+
+    Args:
+        options: `--model.class_weights`.
+        labels: (N,) int64 of the labeled images.
+        classes: number of classes.
+
+    Raises:
+        InputError: the weights are not one for each class, or not numbers from 0 on with one above it.
+    """
+    if options == "none":
+        return None
+    if options == "balanced":
+        counts = labels.bincount(minlength=classes).clamp(min=1)
+        return (counts.sum() / (classes * counts)).float()
+    require(
+        len(options) == classes and all(0 <= x < math.inf for x in options) and sum(options) > 0,
+        f"model.class_weights is {options}, but must be balanced, none, or a number from 0 on for each of {classes} "
+        f"classes",
+    )
+    return torch.tensor(options, dtype=torch.float32)
+
+
+def weighted(name: LabeledLoss, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean over the images of their loss times the weight of their class, of soft targets the weight to be expected.
+
+    Not divided by the sum of the weights in the batch, so that the halves of a batch on two devices are as the whole.
+
+    Args:
+        name: of the loss.
+        logits: (B, classes) float.
+        target: (B,) int64 classes, or (B, classes) float probabilities.
+        weights: (classes,) float.
+    """
+    each = LABELED[name](logits, target, reduction="none")
+    return (each * (target.float() @ weights if target.is_floating_point() else weights[target])).mean()
 
 
 def confident_consistency(weak: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,7 @@ def _score(trainer: pl.Trainer, module: Classifier, data: DataModule, path: Path
 
 
 def _table(results: dict[str, Result], notes: Iterable[str], seconds: float, images_per_second: float) -> str:
-    """The accuracy of the best and the last checkpoint in percent, and what the training cost.
+    """The accuracy of the best and the last checkpoint in percent, of images and of classes, and the training's cost.
 
     Args:
         results: `"best"` and `"last"`, those that there are.
@@ -103,9 +103,12 @@ def _table(results: dict[str, Result], notes: Iterable[str], seconds: float, ima
     for which in ("best", "last"):
         if which in results:
             result = results[which]
-            cells = [result.scores.get(name) for name in ("val_accuracy", "test_accuracy")]
-            val, test = ("-" if cell is None else f"{100 * cell:.1f}" for cell in cells)
-            lines.append(f"{f'{which} (epoch {result.epoch})':<24}{val:>12}{test:>8}")
+            rows = {f"{which} (epoch {result.epoch})": "accuracy", "  every class alike": "balanced_accuracy"}
+            for title, score in rows.items():
+                cells = [result.scores.get(f"{stage}_{score}") for stage in ("val", "test")]
+                val, test = ("-" if cell is None else f"{100 * cell:.1f}" for cell in cells)
+                if score == "accuracy" or any(cells):
+                    lines.append(f"{title:<24}{val:>12}{test:>8}")
     lines += [note for note in notes if note]
     lines.append(f"{seconds:.1f} s of training, {images_per_second:,.0f} images/s")
     width = max(map(len, lines))

@@ -12,11 +12,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from semisup.augment.views import find_view
 from semisup.batch import Batch, Needs, Samples, by_label
 from semisup.data.contract import Contract
+from semisup.data.doubles import doubles
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
 from semisup.data.imbalance import Unlabeled, imbalanced, say_tails
@@ -33,6 +35,7 @@ __all__ = ["DataModule", "DataSpec", "Pools"]
 
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
 _MAX_BATCH_SIZE = 1_000_000  # images in a batch: more fit into no memory
+_UNEVEN = 3  # times as many labels as another class has
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
 
 
@@ -58,6 +61,8 @@ class DataModule(pl.LightningDataModule, ABC):
         labels_per_class: labels given to the strategy for each class, or all where a class has fewer; all of them by
             default.
         labels_seed: chooses the labeled images, so that seeds vary the weights alone; by default the run's seed.
+        sampler: of the labeled images: uniform (each of them as often), or balanced (each class as often in every pass,
+            so that images of classes with fewer come several times).
         steps_per_epoch: batches in an epoch; by default one pass over the training images that have a label in the
             dataset, whatever labels_per_class is, and at least 50.
         augmentation: the light augmentation of training images: none, shift (reflect-pad crop), weak (flip and crop),
@@ -86,6 +91,7 @@ class DataModule(pl.LightningDataModule, ABC):
         eval_batch_size: int = 256,
         labels_per_class: int | None = None,
         labels_seed: int | None = None,
+        sampler: Literal["uniform", "balanced"] = "uniform",
         steps_per_epoch: int | None = None,
         augmentation: Augmentation = "auto",
         residency: Literal["auto", "device", "host"] = "auto",
@@ -105,7 +111,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         require(labels_seed is None or labels_seed >= 0, f"data.labels_seed is {labels_seed}, but must be at least 0")
-        self.labels_seed = labels_seed
+        self.labels_seed, self.sampler = labels_seed, sampler
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
         check("data", imbalance=(imbalance, 1, math.inf))
         whole = imbalance == 1 and (unlabeled_imbalance != "equal" or unlabeled_per_class is not None)
@@ -233,12 +239,28 @@ class DataModule(pl.LightningDataModule, ABC):
                 among = pools.labeled_in_unlabeled > 0
                 told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
                 say(f"data: the labeled images are {told} (--data.labeled_in_unlabeled {str(among).lower()})")
+            self._warn()
             world = self.trainer.world_size if self.trainer else 1
             require(
                 self.batch_size % world == 0,
                 f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be "
                 f"split evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
             )
+
+    @rank_zero_only
+    def _warn(self) -> None:
+        """Says what of the labels and the pools may spoil a training or its scores."""
+        names = self.spec.class_names
+        counts = self.pools.labeled.labels.bincount(minlength=len(names)).tolist()
+        few, most = (names[counts.index(count)] for count in (min(counts), max(counts)))
+        if max(counts) >= _UNEVEN * min(counts) and self.imbalance == 1:
+            say(
+                f"data: warning: labels are uneven, from {min(counts):,} of {few} to {max(counts):,} of {most}; look "
+                f"at the balanced accuracy too, in which every class counts alike, and try --data.sampler balanced or "
+                f"--model.class_weights balanced"
+            )
+        for line in doubles(self.fingerprint, names):
+            say(line)
 
     @property
     def steps(self) -> int:
@@ -267,6 +289,7 @@ class DataModule(pl.LightningDataModule, ABC):
             self.device,
             always_the_same=bool(self.trainer and self.trainer.overfit_batches),  # type: ignore[attr-defined]
             first_epoch=self._first_epoch,
+            balanced=self.sampler == "balanced" and self._labeled is None,
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:

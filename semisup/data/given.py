@@ -284,8 +284,9 @@ class Classes:
         require(len(kinds) < 2, f"{pool.what} has labels that are numbers and labels that are names; give one kind")
         known = names or pool.class_names
         self._said = bool(names)  # and so numbers are places among them, whatever a dataset's own names are
-        self._own = None if known else {label: k for k, label in enumerate(sorted(found, key=_in_order))}
-        self.names = tuple(str(name) for name in known or sorted(found))
+        values = sorted(found, key=lambda label: ("", label) if isinstance(label, str) else (label, ""))
+        self._own = None if known else {label: k for k, label in enumerate(values)}
+        self.names = tuple(str(name) for name in known or values)
         twice = next((name for name in self.names if self.names.count(name) > 1), None)
         require(twice is None, f"class_names has {twice!r} twice; give every class a name of its own")
         require(

@@ -40,6 +40,32 @@ def _shuffled(count: int, seed: int, stream: str, epoch: int, number: int) -> Te
     return randomness.permutation(count, seed, stream, epoch, number)
 
 
+def balanced_order(labels: Tensor, seed: int, stream: str, epoch: int, first: int, size: int) -> Tensor:
+    """As `order`, of a pool with these labels (N,) int64, every class as often.
+
+    A pass has of every class as many images as the largest one has, in a random order; those of a smaller class come
+    again and again, each as often as any other of it, or once more.
+    """
+    counts = labels.bincount()
+    total = int((counts > 0).sum()) * int(counts.max())
+    places = order(seed, stream, epoch, total, first, size)
+    passes = torch.arange(first, first + size) // total
+    rows = [_repeated(labels, seed, stream, epoch, n)[places[passes == n]] for n in passes.unique().tolist()]
+    return torch.cat(rows)
+
+
+@lru_cache(maxsize=4)
+def _repeated(labels: Tensor, seed: int, stream: str, epoch: int, number: int) -> Tensor:
+    """Rows of a pass, class by class, as many of each: the same tensor of labels is the same pool."""
+    most = torch.arange(int(labels.bincount().max()))
+    rows = []
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero()[:, 0]
+        shuffled = members[randomness.permutation(len(members), seed, stream, epoch, number, "class", label)]
+        rows.append(shuffled[most % len(members)])
+    return torch.cat(rows)
+
+
 class Relabeled:
     """Rows of the unlabeled pool to which a strategy has given targets; none at first.
 
@@ -77,6 +103,7 @@ class TrainLoader:
         device: where batches are wanted.
         always_the_same: every epoch serves the images of the first.
         first_epoch: the trainer's epoch in which this loader begins; its own epochs and steps are counted from there.
+        balanced: every class of the labeled pool is served as often.
     """
 
     def __init__(
@@ -93,10 +120,12 @@ class TrainLoader:
         device: torch.device = CPU,
         always_the_same: bool = False,
         first_epoch: int = 0,
+        balanced: bool = False,
     ) -> None:
         self.labeled, self.unlabeled, self.ratio, self.relabeled = labeled, unlabeled, ratio, relabeled
         self.batch_size, self.steps, self.seed, self.rank, self.world = batch_size, steps, seed, rank, world
         self.device, self.epoch, self.always_the_same = device, 0, always_the_same
+        self.balanced = balanced
         self.first_epoch, self._next = first_epoch, 0  # step of the epoch to serve next
 
     def __len__(self) -> int:
@@ -136,7 +165,10 @@ class TrainLoader:
         return self.relabeled.rows[self._order("unlabeled", len(self.relabeled), 0, served)]
 
     def _order(self, stream: str, count: int, first: int, size: int) -> Tensor:
-        return order(self.seed, stream, 0 if self.always_the_same else self.epoch, count, first, size)
+        epoch = 0 if self.always_the_same else self.epoch
+        if self.balanced and stream == "labeled":
+            return balanced_order(self.labeled.labels, self.seed, stream, epoch, first, size)
+        return order(self.seed, stream, epoch, count, first, size)
 
     def _batch(self, step: int) -> Batch:
         labeled = self._samples("labeled", self.labeled, step, self.batch_size, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from semisup.losses import LabeledLoss
 from semisup.models import SGD_OPTIONS
@@ -39,6 +39,8 @@ class ModelOptions:
             as in sample, vgg_bn_drop and solution: it holds back pixels in [0, 1]).
         loss: of the labeled images: nll (cross-entropy), multi_margin (multi-class hinge), or mse (to one-hot targets).
             The last two don't make probabilities: those that strategies put a threshold on stay low.
+        class_weights: what a labeled image of each class weighs in that loss: none (all the same), balanced (each class
+            as much in all), or a number for each class, in their order: `[1, 2.5, 1]`.
         decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
         compile: compile the network that trains with torch.compile; pays on GPUs, after some minutes.
     """
@@ -54,6 +56,7 @@ class ModelOptions:
     batchnorm: BatchNorm = "auto"
     normalization: Kind = "channel"
     loss: LabeledLoss = "nll"
+    class_weights: Literal["none", "balanced"] | list[float] = "none"
     decay_norm_and_bias: bool = False
     compile: bool = False
 

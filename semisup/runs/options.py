@@ -20,6 +20,7 @@ LATER: dict[str, Any] = {
     **{"model.input_size": None, "model.weights": None, "model.adapt": "full", "model.freeze": 0, "model.draws": 4},
     **{"model.lora_rank": 8, "model.layer_decay": 1.0, "model.batchnorm": "auto", "lr_scheduler.warmup_share": 0.0},
     **{"data.labels_seed": None, "data.labels_csv": None},
+    **{"data.sampler": "uniform", "model.class_weights": "none"},
 }
 # Where a run computes, how fast, and what it shows and writes; each with all that is nested in it. Batches are global,
 # and devices, evaluation and residency change rounding at most (what devices come to: semisup/compare/comparable.py).
