@@ -106,13 +106,14 @@ def _given(data: Any) -> Data | None:
 
 
 def _data(data: Any) -> Any:
-    """`data` as options of the group."""
-    if isinstance(data, str | os.PathLike):
-        name, path = os.fspath(data), Path(data).expanduser()
-        if name not in plugins.installed(plugins.DATAMODULES) and (path.is_dir() or len(path.parts) > 1):
-            return {"name": "folder", "root": name}
-        return {"name": name}
-    return data
+    """`data` as options of the group: a path is a folder, and text one where no dataset is called so."""
+    if not isinstance(data, str | os.PathLike):
+        return data
+    name, path = os.fspath(data), Path(data).expanduser()
+    a_folder = isinstance(data, os.PathLike) or path.is_dir() or len(path.parts) > 1
+    if a_folder and (isinstance(data, os.PathLike) or name not in plugins.installed(plugins.DATAMODULES)):
+        return {"name": "folder", "root": name}
+    return {"name": name}
 
 
 def _arguments(options: Mapping[str, Any]) -> Iterator[str]:

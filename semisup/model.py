@@ -100,7 +100,7 @@ class Model:
         Args:
             pictures: one or any number of: paths of files, and of folders, of which all files at any depth are taken;
                 pictures of Pillow, arrays and tensors as `Preprocessing.image` takes them. An array or a tensor of four
-                axes is as many pictures as its first axis has.
+                axes, or of three of which none is of colours, is as many pictures as its first axis has.
             batch_size: pictures at once.
 
         Raises:
@@ -158,7 +158,10 @@ def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
 
 def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
     """Each picture with its name."""
-    several = isinstance(pictures, np.ndarray | Tensor) and pictures.ndim == 4
+    several = False
+    if isinstance(pictures, np.ndarray | Tensor):
+        colours = {3: pictures.shape[0 if isinstance(pictures, Tensor) else -1]}.get(pictures.ndim, 1)
+        several = pictures.ndim == 4 or colours not in (1, 3, 4)
     if isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray | Tensor) and not several:
         pictures = [pictures]
     for number, picture in enumerate(cast(Iterable[Picture], pictures)):

@@ -154,6 +154,7 @@ def test_a_run_that_keeps_no_checkpoint_is_a_model_all_the_same(tmp_path: Path) 
         ({"model": {"backbone": object()}}, "--model.backbone: expected numbers, text, choices"),
         ({"data": {"name": "digits", "labels_per_class": 0}}, "data.labels_per_class is 0"),
         ({"data": "no/such/folder"}, "there is no folder no/such/folder"),
+        ({"data": Path("digits")}, "there is no folder digits"),
         ({"resume": "nowhere"}, "--resume: nowhere does not exist"),
     ],
 )

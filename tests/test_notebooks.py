@@ -1,0 +1,31 @@
+"""The notebooks of the documentation: they hold no outputs, and run from the first cell to the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers import HANG
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
+
+
+@pytest.mark.slow
+def test_the_notebooks_run(tmp_path: Path) -> None:
+    """Each in a Jupyter kernel of its own, in an empty folder; an error in a cell, or an assertion of it, is raised."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    assert [path.stem for path in paths] == ["own-pictures", "python-api"]
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert not any(cell.outputs or cell.execution_count for cell in cells)
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        done = NotebookClient(
+            notebook, timeout=int(HANG), kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        ).execute()
+        printed = [output.get("text", "") for cell in done.cells for output in cell.get("outputs", [])]
+        assert any("done: fixmatch on" in text for text in printed)
+        assert len([*folder.glob("runs/*/fixmatch/*/checkpoints/best.ckpt")]) == 1
