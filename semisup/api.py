@@ -28,6 +28,7 @@ from semisup.cli import expand
 from semisup.cli.config_file import LEFT_OUT
 from semisup.cli.fit import Trained, train
 from semisup.cli.lightning_errors import lightning_errors
+from semisup.cli.verbs import VERBS
 from semisup.data.given import Data
 from semisup.data.memory import Memory
 from semisup.errors import InputError
@@ -35,6 +36,9 @@ from semisup.model import Model, load
 from semisup.runtime.caller import kept
 from semisup.runtime.signals import Stopped
 
+__all__ = ["fit"]
+
+_SWITCHES = ("trust", *(option.name for option in VERBS["fit"].options if not option.type))
 _PLAIN = bool | int | float | str | os.PathLike | Enum | None
 
 
@@ -119,8 +123,8 @@ def _data(data: Any) -> Any:
 def _arguments(options: Mapping[str, Any]) -> Iterator[str]:
     """Options as they are typed."""
     for name, value in options.items():
-        if name == "trust":
-            yield from ["--trust"] if value else []
+        if name in _SWITCHES:
+            yield from [f"--{name}"] if value else []
         elif name == "config" and isinstance(value, list | tuple):
             yield from (f"--config={_text(name, each)}" for each in value)
         elif isinstance(value, Mapping):

@@ -24,6 +24,8 @@ from semisup.data.preprocessing import Picture, Preprocessing, find
 from semisup.errors import InputError, require
 from semisup.runtime.console import say
 
+__all__ = ["Data"]
+
 Label: TypeAlias = int | str  # UNLABELED for none
 _AT_ONCE = 256  # pictures
 # Pixels that pictures get where it is not said: where they have several sizes, at least, and at most.
