@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
 import shutil
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 from picture_folders import SIZE, cats_and_dogs, picture
 from torch import Tensor
 
+from datamodules.folder import Folder
 from semisup import load
 from semisup.cli.front import main
+from semisup.data.datamodule import DataModule
 from semisup.data.labels_csv import labels_text, read_labels
 from semisup.labeling import choose as rule
 from semisup.labeling.choose import choose, seen
@@ -132,7 +135,12 @@ def test_the_list_and_the_page_name_what_is_chosen(
     root, run = made
     assert main(["label", str(run), "--count", "4", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
-    assert "4 of 7 unlabeled pictures: to-label.csv" in said and "--data.labels_csv labels.csv" in said
+    assert "4 of 7 unlabeled pictures: to-label.csv" in said
+    takes = any("labels_csv" in inspect.signature(cls).parameters for cls in (Folder, DataModule))
+    assert ("--data.labels_csv labels.csv --model.weights " in said) == takes
+    assert (
+        "--data.labels_csv does not take the pictures of folder; the page saves them by their paths" in said
+    ) != takes
     listed = rows("to-label.csv")
     names = [row["path"] for row in listed]
     assert len(set(names)) == 4 and all(re.fullmatch(r"unlabeled/more/=new \d,\.png", name) for name in names)
@@ -188,7 +196,7 @@ def test_pictures_that_are_no_files_go_by_their_numbers(here: Path, capsys: pyte
     run = shutil.copytree(Path(__file__).parent / "old_run", "run")
     assert main(["label", str(run), "--count", "3"]) == 0
     said = capsys.readouterr().out
-    assert "the pictures of digits are no files, which --data.labels_csv could name" in said
+    assert "--data.labels_csv does not take the pictures of digits; the page saves them by their numbers" in said
     assert len({int(row["path"]) for row in rows("to-label.csv")}) == 3
     data = data_of(Path("to-label.html"))
     assert data["small"] and len(unquote(str(data["head"])).splitlines()) > 10

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from semisup.cli import add_output
 from semisup.errors import require
 from semisup.escape import csv_cell, nearby, shell
+from semisup.plugins.source import describe
 from semisup.runs.directory import run_of, write_atomically
 from semisup.runs.paths import local, output_file
 from semisup.runs.run import CONFIG_FILE
@@ -37,9 +38,7 @@ if TYPE_CHECKING:
 _HEAD = ["path", "guess", "confidence"]
 _PAGE, _OURS = ".html", b'<meta name="generator" content="semisup label">'  # what such a page begins with
 _SIDE = 384  # pixels of a picture on the page
-_NO_FILES = (
-    "the pictures of {name} are no files, which --data.labels_csv could name: the page calls them by their numbers"
-)
+_NOT_TAKEN = "--data.labels_csv does not take the pictures of {name}; the page saves them by {what}"
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -78,14 +77,23 @@ def run(request: Namespace) -> None:
     require(data.spec == classifier.spec, f"the run was trained on {classifier.spec}, and the data is {data.spec} now")
     pictures = _chosen(classifier, data, made, request.count, request.labels)
     names = [*dict.fromkeys([*data.spec.class_names, *made.values()])]
+    directory = nearby(run_of(path) or path)
+    command = f"semisup fit --config {shell(directory / CONFIG_FILE)} --data.labels_csv labels.csv"
+    command += f" --model.weights {shell(directory)}"
     files = data.file(pictures[0].path) is not None
-    no_files = "" if files else _NO_FILES.format(name=data.spec.name)
-    command = f"semisup fit --config {shell(nearby(run_of(path) or path) / CONFIG_FILE)} --data.labels_csv labels.csv"
-    page.write(page_out, pictures, names, _labels(data) | made, command, no_files)
+    what = "their paths" if files else "their numbers, since they are no files"
+    not_taken = "" if files and _takes_labels(data) else _NOT_TAKEN.format(name=data.spec.name, what=what)
+    page.write(page_out, pictures, names, _labels(data) | made, not_taken or command)
     write_atomically(out, _csv(pictures, names))
     say(f"{len(pictures):,} of {len(data.pools.without_label or []):,} unlabeled pictures: {out}")
     say(f"open this page to label them: {page_out}")
-    say(no_files or f"then train on what it saves: {command}")
+    say(not_taken or f"then train on what it saves: {command}")
+
+
+def _takes_labels(data: DataModule) -> bool:
+    """Whether the datamodule has the option that takes what the page saves."""
+    kind = type(data)
+    return any(option.name == "labels_csv" for option in describe(f"{kind.__module__}:{kind.__qualname__}").options)
 
 
 def _chosen(

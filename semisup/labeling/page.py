@@ -1,6 +1,6 @@
 """The page that pictures are labeled on: one HTML file with the pictures in it, which saves a CSV file of labels.
 
-    write(Path("label.html"), chosen, class_names, earlier, command)
+    write(Path("label.html"), chosen, class_names, earlier, advice)
 
 It shows one picture after the other with the guess, takes a class by key, click or touch, and keeps what was done in
 the browser until it is saved. What it saves is as `semisup.data.labels_csv` writes it: its cells are made here.
@@ -51,8 +51,7 @@ def write(
     pictures: Sequence[Chosen],
     class_names: Sequence[str],
     earlier: Mapping[str, str],
-    command: str,
-    no_files: str = "",
+    advice: str,
 ) -> None:
     """Writes the page.
 
@@ -61,8 +60,7 @@ def write(
         pictures: in the order in which they are asked for.
         class_names: in the order of the labels.
         earlier: path -> class of what has a label already, which the saved file begins with.
-        command: what to type with the saved file.
-        no_files: what to know where the pictures are no files.
+        advice: what to do with the saved file, such as a command.
     """
     data = {
         "name": hashlib.sha256(
@@ -83,7 +81,7 @@ def write(
             for one in pictures
         ],
     }
-    content = {"count": len(pictures), "few": len(class_names) <= _KEYS, "command": command, "no_files": no_files}
+    content = {"count": len(pictures), "few": len(class_names) <= _KEYS, "advice": advice}
     page = render(_HERE, "page.html.jinja", ["page.css"], ["page.js"], data, None, **content)
     write_atomically(path, page)
 
