@@ -16,8 +16,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from semisup import saved_classifier
+from semisup.augment.compiled import compiled_views
 from semisup.batch import Batch, Samples
 from semisup.composition import Composition
+from semisup.data.cache import user_cache
 from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
@@ -34,6 +36,7 @@ from semisup.phases import Phases
 from semisup.predictor import Predictor
 from semisup.randomness import Draw, seed_layers
 from semisup.runs import checkpoint_file
+from semisup.runtime.compiling import keep_compiled
 from semisup.runtime.console import say
 from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
@@ -111,6 +114,8 @@ class Classifier(Predictor):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
+        if self._captures:
+            torch.compiler.cudagraph_mark_step_begin()
         with enough_images():
             loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
         outputs = rest[0] if rest else {}
@@ -187,7 +192,13 @@ class Classifier(Predictor):
             if of == data.sampler == "balanced":
                 say("model: warning: --model.class_weights and --data.sampler both balance; rare classes count twice")
             if self.options.compile:
-                self._compiled = torch.compile(self.network.features)
+                keep_compiled(user_cache() / "compiled")
+                self._compiled = torch.compile(
+                    self.network.features, mode="reduce-overhead" if self._captures else None
+                )
+                # On the CPU a view looks only at the samples that an operation was drawn for, which no graph can.
+                if self.trainer.strategy.root_device.type != "cpu":
+                    data.find_view = compiled_views()
             million = sum(p.numel() for p in self.network.parameters()) / 1e6
             self.phases.begin(self)
             data.features = self._cached(data)

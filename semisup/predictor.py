@@ -117,8 +117,14 @@ class Predictor(pl.LightningModule):
         """Features (B, F) of images (B, C, H, W) float32 in [0, 1]."""
         if self._compiled is None or not self.training:
             return (self.network if self.training else self.scored).features(images)
-        torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
+        if not self._captures:
+            torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
         return self._compiled(images)
+
+    @property
+    def _captures(self) -> bool:
+        """Whether the network's passes are captured in CUDA graphs, each for the one size of batch."""
+        return self.options.compile == "reduce-overhead"
 
     def joint(self, *views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Logits and features of several batches of images in one pass, so that batch norm sees one population.

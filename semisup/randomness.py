@@ -30,16 +30,26 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def key(*parts: int | str) -> int:
-    """A 63-bit key of some whole numbers and names, in this order; the same on every machine."""
+def number(name: str) -> int:
+    """The number that stands for a name in a key."""
+    return crc32(name.encode())
+
+
+def _state(*parts: int | str) -> int:
+    """What a key is cut from: 64 bits of some whole numbers and names, which more of them may be added to."""
     state = 0
     for part in parts:
-        value = crc32(part.encode()) if isinstance(part, str) else part
+        value = number(part) if isinstance(part, str) else part
         state = (state ^ (value & _MASK)) + _GOLDEN & _MASK
         state = (state ^ (state >> 30)) * _M1 & _MASK
         state = (state ^ (state >> 27)) * _M2 & _MASK
         state ^= state >> 31
-    return state >> 1
+    return state
+
+
+def key(*parts: int | str) -> int:
+    """A 63-bit key of some whole numbers and names, in this order; the same on every machine."""
+    return _state(*parts) >> 1
 
 
 def seed_layers(device: torch.device, *parts: int | str) -> None:
@@ -73,9 +83,13 @@ def _shift(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def bits(key_: int, counter: Tensor) -> Tensor:
-    """64 random bits (int64, the shape of `counter`) for every counter (int64) under a key."""
-    x = counter * _signed(_GOLDEN) + key_
+def bits(key_: int | Tensor, counter: Tensor) -> Tensor:
+    """64 random bits (int64, the shape of `counter`) for every counter (int64) under a key, a number or (1,) int64."""
+    return _mixed(counter * _signed(_GOLDEN) + key_)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser."""
     x = (x ^ _shift(x, 30)) * _signed(_M1)
     x = (x ^ _shift(x, 27)) * _signed(_M2)
     return x ^ _shift(x, 31)
@@ -97,6 +111,7 @@ class Draw:
         stream: name of the stream and view, such as `"labeled/weak"`.
         position: (B,) int64, each sample's position in the global batch (over all ranks).
         size: number of samples in the global batch.
+        state: (1,) int64, what seed, stream and step come to where they are in a tensor (`as_tensors`); None else.
     """
 
     seed: int
@@ -104,11 +119,26 @@ class Draw:
     stream: str
     position: Tensor
     size: int
+    state: Tensor | None = None
+
+    def as_tensors(self) -> Draw:
+        """The same draws with seed, stream and step in a tensor on the device, and no longer in Python's numbers.
+
+        A graph compiled for one step then serves every other. What is drawn on the host (`beta`) needs the numbers.
+        """
+        state = torch.tensor([_signed(_state(self.seed, self.stream, self.step))])
+        return Draw(0, 0, "", self.position, self.size, move(state, self.position.device))
+
+    def key(self, what: str) -> int | Tensor:
+        """The key of a purpose; (1,) int64 where the state is a tensor."""
+        if self.state is None:
+            return key(self.seed, self.stream, self.step, what)
+        return _shift(_mixed((self.state ^ number(what)) + _signed(_GOLDEN)), 1)
 
     def _bits(self, what: str, position: Tensor, count: int) -> Tensor:
         columns = torch.arange(count, device=position.device)
         counter = position[:, None] * count + columns  # (B, count)
-        return bits(key(self.seed, self.stream, self.step, what), counter)
+        return bits(self.key(what), counter)
 
     def uniform(self, what: str, count: int = 1, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, count) float32, uniform from `low` to `high`, on the device of `position`; `what` names the purpose.

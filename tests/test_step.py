@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 from helpers import Blobs, classifier, same, trainer, weights
 from methods import make
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from semisup.augment.compiled import compiled_views
 from semisup.batch import Batch
 from semisup.classifier import ModelOptions
 from semisup.runs.reading import read_metrics
@@ -146,6 +149,50 @@ def test_nothing_is_compiled_after_the_first_epoch(monkeypatch: pytest.MonkeyPat
         sizes.append(len(data.relabeled))
     assert graphs == [1] * 8 and sizes == [90, 90]
     assert same(*results)
+
+
+def test_compiled_views_are_compiled_once_and_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where `--model.compile` compiles them; by another backend, as above."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    results = []
+    for compiled in (True, False):
+        data = Blobs(augmentation="weak", batch_size=18)
+        module = classifier(data, OWNERS["pseudolabel"](ratio=3), model=ModelOptions("small", compile=compiled))
+        if compiled:
+            data.find_view = compiled_views()
+        trainer(3).fit(module, data)
+        results.append(weights(module))
+    graphs = {"network", "weak", "none"}
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == len(graphs)
+    assert same(*results)
+
+
+def test_longer_training_waits_for_the_device_no_more_often() -> None:
+    """Counted where values are read back, by Lightning's loop and ours, of the step, its optimiser and the average.
+
+    The loader is left out: what it reads lies on the host.
+    """
+    aten = torch.ops.aten
+    reading = (aten._local_scalar_dense, aten.nonzero, aten.masked_select)
+
+    class Waits(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if not any(frame.filename.endswith("loader.py") for frame in traceback.extract_stack(limit=12)):
+                self.count += func.overloadpacket in reading
+            return func(*args, **(kwargs or {}))
+
+    counts = []
+    for steps in (3, 9):
+        data = Blobs(augmentation="weak", steps_per_epoch=steps)
+        module = classifier(data, FixMatch(threshold=0.5, ratio=2))
+        with Waits() as waits:
+            trainer(1, log_every_n_steps=1000, limit_val_batches=0).fit(module, data)
+        counts.append(waits.count)
+    assert counts[0] == counts[1]
 
 
 def test_images_and_weights_are_in_the_order_that_convolutions_are_fastest_in() -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from semisup.augment.device import steps_on_cpu
 from semisup.errors import require
 
 _LEVELS = 256
@@ -58,10 +60,13 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
     Source:
         `PIL.ImageEnhance.Contrast`.
     """
-    pixels = images.shape[-2] * images.shape[-1]
     values = images.float()
-    total = _luma(values).sum((1, 2, 3), dtype=torch.float64)
-    return _blend(_each((total / pixels + 0.5).floor_().float()), values, factor)
+    return _blend(_each(_mean_grey(values)), values, factor)
+
+
+def contrast_table(images: Tensor, factor: Tensor) -> Tensor:
+    """What `contrast` of these images makes of every value, (B, 1, 1, 256) uint8."""
+    return _blend(_each(_mean_grey(images.float())), every_value(images).float(), factor)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -76,6 +81,14 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """
     if min(images.shape[-2:]) < 3:
         return images
+    if not steps_on_cpu(images.device):
+        height, width = images.shape[-2:]
+        padded = F.pad(images.float(), (1, 1, 1, 1))
+        nine = [padded[..., y : y + height, x : x + width] for y in range(3) for x in range(3)]
+        smooth = sum(nine, 4 * nine[4]).mul(1 / 13).add(0.5).floor()
+        down, right = (torch.arange(size, device=images.device) for size in (height, width))
+        inside = ((down % (height - 1)) > 0)[:, None] & ((right % (width - 1)) > 0)
+        return torch.where(inside, _blend(smooth, nine[4].clone(), factor), images)
     width = images.shape[-1]
     values = images.flatten().to(torch.int16)
     # Neighbours in one run of memory: a sum that goes over an edge is that of a pixel at the border, and not used.
@@ -129,6 +142,11 @@ def autocontrast(images: Tensor) -> Tensor:
     Source:
         `PIL.ImageOps.autocontrast`, with nothing cut off.
     """
+    return look_up(autocontrast_table(images), images)
+
+
+def autocontrast_table(images: Tensor) -> Tensor:
+    """What `autocontrast` of these images makes of every value, (B, C, 1, 256) uint8."""
     values = images.flatten(2)
     low, high = (x.double()[:, :, None] for x in (values.amin(2), values.amax(2)))  # (B, C, 1)
     flat = high <= low
@@ -137,7 +155,7 @@ def autocontrast(images: Tensor) -> Tensor:
     scale = torch.where(flat, 1.0, torch.full_like(width, 255.0) / width)
     offset = torch.where(flat, 0.0, -low * scale)
     levels = torch.arange(_LEVELS, dtype=torch.float64, device=images.device)
-    return _look_up(_bytes(levels * scale + offset), _places(images), images.shape)
+    return _bytes(levels * scale + offset)[:, :, None]
 
 
 def equalize(images: Tensor) -> Tensor:
@@ -149,16 +167,43 @@ def equalize(images: Tensor) -> Tensor:
     Source:
         `PIL.ImageOps.equalize`.
     """
-    count, channels, height, width = images.shape
     places = _places(images)
-    histogram = _histogram(places, count * channels).view(count, channels, _LEVELS)
-    brightest = histogram.gather(2, images.flatten(2).amax(2, keepdim=True).long())  # (B, C, 1)
-    step = torch.div(height * width - brightest, _LEVELS - 1, rounding_mode="floor")
-    below = histogram.cumsum(2) - histogram  # pixels darker than each level
+    return _entries(_equalize_table(images, places), places, images.shape)
+
+
+def equalize_table(images: Tensor) -> Tensor:
+    """What `equalize` of these images makes of every value, (B, C, 1, 256) uint8."""
+    return _equalize_table(images, _places(images))
+
+
+def _equalize_table(images: Tensor, places: Tensor) -> Tensor:
+    pixels = images.shape[-2] * images.shape[-1]
+    brightest = images.flatten(2).amax(2, keepdim=True).long()  # (B, C, 1)
+    below = _below(images, places)
+    most = pixels - below.gather(2, brightest)  # as many pixels are the brightest
+    step = torch.div(pixels - most, _LEVELS - 1, rounding_mode="floor")
     half = torch.div(step, 2, rounding_mode="floor")
     table = ((below + half).double() / step.clamp(min=1)).clamp_(max=_LEVELS - 1)  # floats divide faster, and exactly
     levels = torch.arange(_LEVELS, device=images.device)
-    return _look_up(torch.where(step > 0, table, levels).to(torch.uint8), places, images.shape)
+    return torch.where(step > 0, table, levels).to(torch.uint8)[:, :, None]
+
+
+def every_value(images: Tensor) -> Tensor:
+    """The values from 0 to 255 as an image of one row for each of some images, (B, 1, 1, 256) uint8.
+
+    What is done to every pixel on its own can be done to these instead: the result is a table of it for `look_up`.
+    """
+    return torch.arange(_LEVELS, dtype=torch.uint8, device=images.device).expand(len(images), 1, 1, _LEVELS)
+
+
+def look_up(table: Tensor, images: Tensor) -> Tensor:
+    """The entry of a table for every pixel.
+
+    Args:
+        table: (B, C, 1, 256) uint8, of each channel.
+        images: (B, C, H, W) uint8.
+    """
+    return _entries(table, _places(images), images.shape)
 
 
 def grey(images: Tensor) -> Tensor:
@@ -200,18 +245,31 @@ def _places(images: Tensor) -> Tensor:
     return (planes.int() + first).flatten()
 
 
-def _look_up(table: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
-    """Entries of a table (B, C, 256) at places (B * C * H * W,), as images."""
+def _mean_grey(values: Tensor) -> Tensor:
+    """The mean of the grey image of values (B, 1 or 3, H, W) float32, rounded to a whole level; (B,) float32."""
+    pixels = values.shape[-2] * values.shape[-1]
+    total = _luma(values).sum((1, 2, 3), dtype=torch.float64)
+    return (total / pixels + 0.5).floor_().float()
+
+
+def _entries(table: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+    """Entries of a table (B, C, 1, 256) at places (B * C * H * W,), as images."""
     return table.flatten().index_select(0, places).view(shape)
 
 
-def _histogram(places: Tensor, planes: int) -> Tensor:
-    """How often each place comes up; (planes * 256,) int64."""
-    size = planes * _LEVELS
-    if places.device.type == "cpu":  # on a GPU counting would wait for the largest value
-        return places.bincount(minlength=size)
-    counts, one = (make(size, dtype=torch.int64, device=places.device) for make in (torch.zeros, torch.ones))
-    return counts.scatter_add_(0, places.long(), one[:1].expand(places.shape))
+def _below(images: Tensor, places: Tensor) -> Tensor:
+    """How many pixels of each channel are darker than each level; (B, C, 256) int64."""
+    if torch.compiler.is_compiling():  # one kernel that never writes all of these comparisons
+        levels = torch.arange(_LEVELS, dtype=torch.uint8, device=images.device)[:, None]
+        return (images.flatten(2)[:, :, None] < levels).sum(3)
+    size = images.shape[0] * images.shape[1] * _LEVELS
+    if images.device.type == "cpu":  # on a GPU counting would wait for the largest value
+        histogram = places.bincount(minlength=size)
+    else:
+        one = torch.ones(1, dtype=torch.int64, device=places.device)
+        histogram = one.new_zeros(size).scatter_add_(0, places.long(), one.expand(places.shape))
+    histogram = histogram.view(*images.shape[:2], _LEVELS)
+    return histogram.cumsum(2) - histogram
 
 
 def _each(values: Tensor) -> Tensor:
@@ -222,6 +280,6 @@ def _each(values: Tensor) -> Tensor:
 def _bytes(values: Tensor) -> Tensor:
     """Floats, in place clipped to 0..255 and then truncated to uint8."""
     values = values.clamp_(0, 255)
-    if values.device.type == "cpu":  # numpy takes a quarter of torch's time for this
+    if steps_on_cpu(values.device):  # numpy takes a quarter of torch's time for this
         return torch.from_numpy(values.numpy().astype(np.uint8))
     return values.to(torch.uint8)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semisup.augment.device import steps_on_cpu
 from semisup.errors import require
 
 
@@ -25,6 +26,10 @@ def flip(images: Tensor, where: Tensor) -> Tensor:
         images: (B, C, H, W), any dtype.
         where: (B,) bool, the samples to mirror.
     """
+    if not steps_on_cpu(images.device):
+        height, width = images.shape[-2:]
+        row, column = (torch.arange(size, device=images.device)[None] for size in (height, width))
+        return _pixels(images, row, torch.where(where[:, None], width - 1 - column, column))
     # Choosing whole images from both versions copies memory in blocks: a fifth of `torch.where`'s time on uint8.
     both = torch.cat([images, images.flip(-1)])  # (2B, C, H, W)
     count = len(images)
@@ -68,10 +73,24 @@ def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int, mode: Literal["re
             f"images of {height}x{width} pixels are too small to reflect {padding} of them; use images of more than "
             f"{padding} pixels a side",
         )
+        if not steps_on_cpu(images.device):
+            column = dx[:, None] + torch.arange(width, device=images.device)
+            return _pixels(images, _mirrored(row[:, 0] - padding, height), _mirrored(column - padding, width))
         before, after = images[..., 1 : padding + 1], images[..., -padding - 1 : -1]
         padded = torch.cat([before.flip(3), images, after.flip(3)], 3)
-        row = (height - 1) - ((height - 1) - (row - padding).abs()).abs()  # rows are read where they are
+        row = _mirrored(row - padding, height)  # rows are read where they are
     return _runs(padded, row, dx[:, None, None], width)
+
+
+def _mirrored(place: Tensor, size: int) -> Tensor:
+    """Where pixels beyond an image are found in it, mirrored about its outermost ones."""
+    return (size - 1) - ((size - 1) - place.abs()).abs()
+
+
+def _pixels(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """The pixels of images (B, C, H, W) in rows (B or 1, H) and columns (B or 1, W), int64."""
+    index = (row[:, :, None] * images.shape[-1] + column[:, None, :]).flatten(1)[:, None]
+    return images.flatten(2).gather(2, index.expand(*images.shape[:2], -1)).view(images.shape)
 
 
 def _runs(planes: Tensor, row: Tensor, column: Tensor, width: int) -> Tensor:
@@ -168,12 +187,33 @@ def affine(
     values = images.float()
     if fill:
         values = values - fill  # beyond the image grid_sample knows zeros only
-    result = F.grid_sample(values, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="zeros", align_corners=False)
+    result = _sample(values, grid.permute(0, 2, 3, 1), mode)
     if fill:
         result += fill
     if images.is_floating_point():
         return result.to(images.dtype)
     return result.round_().clamp_(0, 255).to(images.dtype)
+
+
+def _sample(images: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """`F.grid_sample`, zeros lying beyond the images; in compiled graphs the very kernel that runs without them.
+
+    The compiler would write another one, which rounds differently.
+    """
+    if torch.compiler.is_compiling():
+        sampled: Tensor = torch.ops.semisup.sample(images, grid, mode)
+        return sampled
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+@torch.library.custom_op("semisup::sample", mutates_args=())
+def _opaque_sample(images: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+@_opaque_sample.register_fake
+def _(images: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return images.new_empty(*images.shape[:2], *grid.shape[1:3])
 
 
 def transform(images: Tensor, coefficients: Tensor) -> Tensor:
@@ -186,31 +226,34 @@ def transform(images: Tensor, coefficients: Tensor) -> Tensor:
         coefficients: (B, 6) float64, Pillow's (a, b, c, d, e, f): an output pixel (x, y) shows the input's at
             (a x + b y + c, d x + e y + f), measured in pixels from the corner at the upper left.
     """
+    return copy_pixels(images, *fixed_point(*coefficients.unbind(1)))
+
+
+def copy_pixels(images: Tensor, *fixed: Tensor) -> Tensor:
+    """`transform` of images by six coefficients as `fixed_point` gives them, (B,) int32 each."""
     count, channels, height, width = images.shape
-    fixed = _fixed_point(coefficients)
-    fixed[:, 2::3] += 65536  # by the border
-    a, b, c, d, e, f = fixed[:, :, None].unbind(1)  # (B, 1) each
+    a, b, c, d, e, f = (each[:, None] for each in fixed)
     x = torch.arange(width, dtype=torch.int32, device=images.device)
     y = torch.arange(height, dtype=torch.int32, device=images.device)
     padded = F.pad(images, (1, 1, 1, 1)).flatten(2)  # what lies beyond the image is found on this border
     index = torch.zeros(1, dtype=torch.int32, device=images.device)
     for by_x, by_y, shift, size in ((d, e, f, height), (a, b, c, width)):
-        place = (by_x * x + shift)[:, None, :] + (by_y * y)[:, :, None]  # (B, H, W)
+        place = (by_x * x + (shift + 65536))[:, None, :] + (by_y * y)[:, :, None]  # (B, H, W), one more by the border
         place = place.bitwise_right_shift_(16).clamp_(0, size + 1)
         index = place.add_(index.mul_(width + 2))
     index = index.view(count, 1, height * width).long().expand(count, channels, height * width)
     return padded.gather(2, index).view(images.shape)
 
 
-def move_rows(images: Tensor, coefficients: Tensor) -> Tensor:
-    """`transform` by maps that only move rows, which are copied as they are: on the CPU in a tenth of the time.
+def move_rows(images: Tensor, *fixed: Tensor) -> Tensor:
+    """`copy_pixels` by maps that only move rows, which are copied as they are: on the CPU in a tenth of the time.
 
     Args:
         images: (B, C, H, W), any dtype.
-        coefficients: (B, 6) float64 as those of `transform`, of which a and e are 1 and d is 0.
+        fixed: six coefficients (B,) as those of `copy_pixels`, of maps whose a and e are 1 and d is 0.
     """
     height, width = images.shape[-2:]
-    _, b, c, _, _, f = _fixed_point(coefficients)[:, :, None].unbind(1)  # (B, 1) each
+    _, b, c, _, _, f = (each[:, None] for each in fixed)
     y = torch.arange(height, device=images.device)
     right = ((b * y + c) >> 16).clamp_(-width, width)  # (B, H)
     row = y + (f >> 16)
@@ -219,8 +262,7 @@ def move_rows(images: Tensor, coefficients: Tensor) -> Tensor:
     return _runs(padded, row.clamp_(0, height - 1)[:, None], right[:, None] + width, width)
 
 
-def _fixed_point(coefficients: Tensor) -> Tensor:
-    """Pillow's coefficients (B, 6) as it computes with them: int32, of which 16 bits come after the point."""
-    middle = coefficients.clone()
-    middle[:, 2::3] += (coefficients[:, 0::3] + coefficients[:, 1::3]) * 0.5  # the map is taken at pixels' centres
-    return middle.mul_(65536).add_(0.5).floor_().int()
+def fixed_point(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> tuple[Tensor, ...]:
+    """Pillow's coefficients, float64, as it computes with them: int32, of which 16 bits come after the point."""
+    middle = (a, b, c + (a + b) * 0.5, d, e, f + (d + e) * 0.5)  # the map is taken at pixels' centres
+    return tuple((each * 65536 + 0.5).floor().int() for each in middle)

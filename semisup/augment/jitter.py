@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from semisup.augment import color
+from semisup.augment.device import pick
 from semisup.augment.hsv import hsv_to_rgb, rgb_to_hsv
 from semisup.errors import require
 from semisup.randomness import Draw, key
@@ -42,6 +43,9 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 OPERATIONS = (color.brightness, color.contrast, color.saturation, shift_hue)
 _ORDERS = tuple(permutations(range(len(OPERATIONS))))
+
+
+_PACKED = tuple(sum(i << 2 * place for place, i in enumerate(order)) for order in _ORDERS)
 
 
 def order(draw: Draw) -> tuple[int, ...]:
@@ -80,8 +84,18 @@ def color_jitter(
         ranges.append((max(0.0, 1 - strength), 1 + strength))
     ranges.append((-hue, hue))
     unit = draw.uniform("jitter", len(OPERATIONS))  # (B, 4)
-    for i in order(draw):
-        low, high = ranges[i]
-        if low < high:
-            images = OPERATIONS[i](images, low + (high - low) * unit[:, i])
+    drawn = [i for i, (low, high) in enumerate(ranges) if low < high]
+    amounts = {i: ranges[i][0] + (ranges[i][1] - ranges[i][0]) * unit[:, i] for i in drawn}
+    if draw.state is None:
+        for i in order(draw):
+            if i in amounts:
+                images = OPERATIONS[i](images, amounts[i])
+        return images
+    # Where the order is known to the device alone, each place in it tries all four.
+    number = torch.as_tensor(draw.key("order")) % len(_ORDERS)
+    packed = pick(_PACKED, number, torch.int64)  # (1,)
+    for place in range(len(OPERATIONS)):
+        chosen, before = (packed >> 2 * place) & 3, images
+        for i, amount in amounts.items():
+            images = torch.where(chosen == i, OPERATIONS[i](before, amount), images)
     return images

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from semisup.augment import color, geometry
+from semisup.augment.device import pick, steps_on_cpu
 from semisup.randomness import Draw
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -46,24 +46,40 @@ class Operation:
         high: the largest.
         function: of images (B, C, H, W) uint8 and magnitudes (B,) float32; gives images alike. None for the geometric
             ones, which are one function of different maps (`maps`).
+        table: of the same; what it makes of every value (`color.look_up`). None where that depends on more than a value
+            and what can be said of the whole image.
     """
 
     name: str
     low: float = 0.0
     high: float = 1.0
     function: Function | None = None
+    table: Function | None = None
+
+
+def _by_value(name: str, low: float, high: float, function: Function) -> Operation:
+    """An operation on each pixel by itself, which can be done to every value as well."""
+    return Operation(name, low, high, function, lambda images, its: function(color.every_value(images), its))
 
 
 OPERATIONS = (
-    Operation("AutoContrast", function=lambda images, _: color.autocontrast(images)),
-    Operation("Brightness", 0.05, 0.95, color.brightness),
+    Operation(
+        "AutoContrast",
+        function=lambda images, _: color.autocontrast(images),
+        table=lambda images, _: color.autocontrast_table(images),
+    ),
+    _by_value("Brightness", 0.05, 0.95, color.brightness),
     Operation("Color", 0.05, 0.95, color.saturation),
-    Operation("Contrast", 0.05, 0.95, color.contrast),
-    Operation("Equalize", function=lambda images, _: color.equalize(images)),
-    Operation("Identity", function=lambda images, _: images),
-    Operation("Posterize", 4, 8, color.posterize),
+    Operation("Contrast", 0.05, 0.95, color.contrast, color.contrast_table),
+    Operation(
+        "Equalize",
+        function=lambda images, _: color.equalize(images),
+        table=lambda images, _: color.equalize_table(images),
+    ),
+    Operation("Identity", function=lambda images, _: images, table=lambda images, _: color.every_value(images)),
+    _by_value("Posterize", 4, 8, color.posterize),
     Operation("Sharpness", 0.05, 0.95, color.sharpness),
-    Operation("Solarize", 0, 256, color.solarize),
+    _by_value("Solarize", 0, 256, color.solarize),
     Operation("Rotate", -30, 30),  # degrees, counterclockwise
     Operation("ShearY", -0.3, 0.3),  # each column moves up by so many times its distance from the left edge
     Operation("ShearX", -0.3, 0.3),  # each row moves to the left by so many times its distance from the top
@@ -72,7 +88,8 @@ OPERATIONS = (
 )
 _ON_VALUES = tuple(each.function for each in OPERATIONS if each.function)
 _ON_ROWS = [each.name for each in OPERATIONS].index("ShearX")  # it and what follows move whole rows
-_GEOMETRIC = (geometry.transform, geometry.move_rows)  # the second for those on rows
+_LOW, _SPAN = tuple(each.low for each in OPERATIONS), tuple(each.high - each.low for each in OPERATIONS)
+_GEOMETRIC = (geometry.copy_pixels, geometry.move_rows)  # the second for those on rows
 
 
 def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
@@ -89,18 +106,11 @@ def rand_augment(images: Tensor, draw: Draw, count: int = 3) -> Tensor:
     if len(images) == 0:
         return images
     operation = draw.integers("operation", len(OPERATIONS), count).T  # (count, B)
-    low, high = _ranges(images.device)
-    magnitude = low[operation] + (high - low)[operation] * draw.uniform("magnitude", count).T
+    low, span = pick(_LOW, operation), pick(_SPAN, operation)
+    magnitude = low + span * draw.uniform("magnitude", count).T
     images = apply(images, operation, magnitude)
     side, x, y = draw.uniform("cutout", 3).unbind(1)
     return cutout(images, CUTOUT * side * images.shape[-1], x * images.shape[-1], y * images.shape[-2])
-
-
-@cache  # made once: a copy from the host would wait for the device
-def _ranges(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The least and the largest magnitude of every operation, (14,) each."""
-    low, high = torch.tensor([(each.low, each.high) for each in OPERATIONS], device=device).unbind(1)
-    return low, high
 
 
 def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
@@ -116,13 +126,12 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     """
     coefficients = maps(operation, magnitude, images.shape[-2], images.shape[-1])
     function = operation.clamp(max=len(_ON_VALUES)) + (operation >= _ON_ROWS).long()
-    if images.device.type != "cpu":
-        return _masked(images, function, magnitude, coefficients)
-    return _grouped(images, function, magnitude, coefficients)
+    way = _grouped if steps_on_cpu(images.device) else _masked
+    return way(images, function, magnitude, coefficients)
 
 
-def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tensor:
-    """Coefficients (..., 6) float64 for `geometry.transform` of operations (...) and magnitudes (...).
+def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+    """The six coefficients of `geometry.transform`, (...) float64 each, of operations (...) and magnitudes (...).
 
     Those of `PIL.Image.rotate` and of USB's shears and translations; the identity for what is not geometric.
     """
@@ -136,38 +145,46 @@ def maps(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tenso
     x, y = width / 2, height / 2
     right = x - cosine * x + sine * y + of("TranslateX") * width
     down = y - sine * x - cosine * y + of("TranslateY") * height
-    return torch.stack([cosine, of("ShearX") - sine, right, of("ShearY") + sine, cosine, down], -1)
+    return cosine, of("ShearX") - sine, right, of("ShearY") + sine, cosine, down
 
 
-def _grouped(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: Tensor) -> Tensor:
+def _grouped(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: tuple[Tensor, ...]) -> Tensor:
     """Calls each function, in each layer, on the samples that drew it; all but the images are (count, B, ...)."""
     count, kinds = len(function), len(_ON_VALUES) + len(_GEOMETRIC)
     order = function.argsort(dim=1, stable=True)
     place = order.argsort(dim=1)  # of every sample in its layer's order
     layers = torch.arange(count)[:, None]
     sizes = (function + kinds * layers).flatten().bincount(minlength=kinds * count).view(count, kinds).tolist()
-    magnitude, coefficients = magnitude[layers, order], coefficients[layers, order]
+    magnitude = magnitude[layers, order]
+    fixed = torch.stack(geometry.fixed_point(*coefficients), 2)[layers, order]  # (count, B, 6)
     rows = order[0]
     for layer in range(count):
         parts, strength, affine = (
-            x.split(sizes[layer]) for x in (images.index_select(0, rows), magnitude[layer], coefficients[layer])
+            x.split(sizes[layer]) for x in (images.index_select(0, rows), magnitude[layer], fixed[layer])
         )
-        calls = (
-            *zip(_ON_VALUES, parts, strength, strict=False),
-            *zip(_GEOMETRIC, parts[-2:], affine[-2:], strict=True),
-        )
-        images = torch.cat([call(part, its) for call, part, its in calls if len(part)])
+        values = [call(part, its) for call, part, its in zip(_ON_VALUES, parts, strength, strict=False) if len(part)]
+        moved = zip(_GEOMETRIC, parts[-2:], affine[-2:], strict=True)
+        images = torch.cat([*values, *(call(part, *its.unbind(1)) for call, part, its in moved if len(part))])
         rows = place[layer] if layer == count - 1 else place[layer][order[layer + 1]]
     return images.index_select(0, rows)
 
 
-def _masked(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: Tensor) -> Tensor:
-    """The same, calling every function on every sample: the size of a group on a GPU is known only by waiting."""
-    for layer, chosen in enumerate(function[:, :, None, None, None]):  # (B, 1, 1, 1)
-        result = geometry.transform(images, coefficients[layer])
-        for i, call in enumerate(_ON_VALUES):
-            result = torch.where(chosen == i, call(images, magnitude[layer]), result)
-        images = result
+def _masked(images: Tensor, function: Tensor, magnitude: Tensor, coefficients: tuple[Tensor, ...]) -> Tensor:
+    """The same, doing everything to every sample: the size of a group on a GPU is known only by waiting.
+
+    What isn't geometric has the identity for its map, and what isn't a table has the identity for that.
+    """
+    fixed = geometry.fixed_point(*coefficients)
+    for layer, (chosen, strength) in enumerate(zip(function[:, :, None, None, None], magnitude, strict=True)):
+        moved = geometry.copy_pixels(images, *(each[layer] for each in fixed))
+        table = color.every_value(moved)
+        for i, each in enumerate(OPERATIONS[: len(_ON_VALUES)]):
+            if each.table and each.name != "Identity":
+                table = torch.where(chosen == i, each.table(moved, strength), table)
+        images = color.look_up(table.expand(len(moved), moved.shape[1], 1, -1), moved)
+        for i, each in enumerate(OPERATIONS[: len(_ON_VALUES)]):
+            if each.function and not each.table:
+                images = torch.where(chosen == i, each.function(moved, strength), images)
     return images
 
 
@@ -188,11 +205,6 @@ def cutout(images: Tensor, side: Tensor, x: Tensor, y: Tensor) -> Tensor:
         inside.append(within.to(torch.uint8) * 255)  # (B, size)
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (B, 1, H, W)
     # With 0 and 255 for masks, bits choose between values in a fraction of the time of `torch.where`.
-    return (images ^ _fill(images.shape[1], images.device)).bitwise_and_(hole).bitwise_xor_(images)
-
-
-@cache
-def _fill(channels: int, device: torch.device) -> Tensor:
-    """What a hole is filled with, (1, C, 1, 1) uint8."""
-    fill = CUTOUT_COLOR if channels == 3 else (CUTOUT_GREY,)
-    return torch.tensor(fill, dtype=torch.uint8, device=device).view(1, -1, 1, 1)
+    color = CUTOUT_COLOR if images.shape[1] == 3 else (CUTOUT_GREY,)
+    fill = pick(color, torch.arange(len(color), device=images.device), torch.uint8)[:, None, None]
+    return (images ^ fill).bitwise_and_(hole).bitwise_xor_(images)

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from semisup.augment.views import find_view
+from semisup.augment.views import View, find_view
 from semisup.batch import Batch, Needs, Samples, by_label
 from semisup.data.contract import Contract
 from semisup.data.doubles import doubles
@@ -129,6 +129,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.hidden_labels: HiddenLabels | None = None
         self.features: Features | None = None  # in place of images, where the classifier needs no more
         self._pools: Pools | None = None
+        self.find_view: Callable[[str], View] = find_view  # compiled ones on accelerators, where asked for
 
     @property
     @abstractmethod
@@ -369,4 +370,4 @@ class DataModule(pl.LightningDataModule, ABC):
             if self.features is not None and pool is not None:
                 samples.views[label] = self.features.gather(pool, samples.index, view, draw)
             else:
-                samples.views[label] = find_view(view)(samples.image, draw)
+                samples.views[label] = self.find_view(view)(samples.image, draw)

@@ -42,7 +42,9 @@ class ModelOptions:
         class_weights: what a labeled image of each class weighs in that loss: none (all the same), balanced (each class
             as much in all), or a number for each class, in their order: `[1, 2.5, 1]`.
         decay_norm_and_bias: apply weight decay to normalisation layers and biases as well.
-        compile: compile the network that trains with torch.compile; pays on GPUs, after some minutes.
+        compile: compile the network that trains with torch.compile, and on accelerators the views; pays on GPUs, after
+            some minutes. reduce-overhead captures the network in CUDA graphs as well, for batches that never change
+            their size. What was compiled is kept for the next run.
     """
 
     backbone: str = "auto"
@@ -58,7 +60,7 @@ class ModelOptions:
     loss: LabeledLoss = "nll"
     class_weights: Literal["none", "balanced"] | list[float] = "none"
     decay_norm_and_bias: bool = False
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead"] = False
 
 
 @dataclass(frozen=True)
