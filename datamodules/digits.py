@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from semisup.data.datamodule import DataModule
 from semisup.data.few_labels import few_labels
@@ -41,11 +42,22 @@ class Digits(DataModule):
 
     def read(self) -> Pools:
         """Reads the digits from scikit-learn."""
-        digits = load_digits()
-        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
-        labels = digits.target.astype(np.int64)
+        pixels, labels = _digits()
+        images = np.round(pixels * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
         rest, test = holdout(labels, _TEST, "digits test")
         kept, held = holdout(labels[rest], _VAL, "digits val")
         train, val = rest[kept], rest[held]
         val_pool, test_pool = (Pool(images, labels[rows], rows) for rows in (val, test))
         return few_labels(self, images, labels, train, val_pool, test_pool)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """`sklearn.datasets.load_digits`: images (N, 8, 8) float64 from 0 to 16 and classes (N,) int64.
+
+    Read from its file, since importing scikit-learn takes as long as all the rest that comes before the first step.
+    """
+    package = find_spec("sklearn")  # which imports nothing
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,12 @@ class GuardedWandb(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The W&B run behind a guard; on other ranks, and where W&B can't start at all, something that does nothing."""
+        """The W&B run behind a guard; on other ranks, and where W&B can't start at all, something that does nothing.
+
+        Lightning asks for it before the first step. The run starts, and wandb is imported, when it is used.
+        """
         if self._guard is None:
-            self._guard = _Guarded(self._start(), self.broke)
+            self._guard = _Guarded(self._start, self.broke)
         return self._guard
 
     def broke(self, error: Exception) -> None:
@@ -60,7 +64,7 @@ class GuardedWandb(WandbLogger):
     @rank_zero_only
     def finish(self, exit_code: int = 0) -> None:
         """Closes the W&B run; after at most 75 s it goes on without waiting. What is logged later goes nowhere."""
-        run, self._guard, self._experiment = self._experiment, _Guarded(None, self.broke), None
+        run, self._guard, self._experiment = self._experiment, _Guarded(lambda: None, self.broke), None
         if run is None:
             return
 
@@ -154,11 +158,20 @@ class GuardedWandb(WandbLogger):
 
 
 class _Guarded:
-    """Stands for a W&B object, or for none: calls, and items set, reach it, but no error comes back."""
+    """Stands for a W&B object, or for none: calls, and items set, reach it, but no error comes back.
 
-    def __init__(self, target: Any, broke: Callable[[Exception], None]) -> None:
-        self._target = target
+    Args:
+        start: gives the object, or None, when it is used first.
+        broke: is told every error.
+    """
+
+    def __init__(self, start: Callable[[], Any], broke: Callable[[Exception], None]) -> None:
+        self._start = start
         self._broke = broke
+
+    @cached_property
+    def _target(self) -> Any:
+        return self._start()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -171,7 +184,7 @@ class _Guarded:
             self._broke(error)
             return None
         if name in ("config", "summary"):
-            return _Guarded(value, self._broke)
+            return _Guarded(lambda: value, self._broke)
         return self._guarded(value) if self._target is None or callable(value) else value
 
     def __getitem__(self, key: str) -> Any:
