@@ -4,7 +4,7 @@
     python experiments/pretrained.py --seeds 3 -- --data stl10 --data.root data/photographs32
     python experiments/pretrained.py --seeds 3 --labels 40 --arms head labelpropagation fixmatch -- --data stl10 ...
 
-EfficientNet-Lite0 (4.7 million parameters) sees the photographs blown up to 128 pixels. Arms: `head` trains a linear
+EfficientNet-Lite0 (3.4 million parameters) sees the photographs blown up to 128 pixels. Arms: `head` trains a linear
 layer on its frozen features, `full` all of it, `lora` changes of low rank to its weights, each on the labels alone;
 `labelpropagation` and `fixmatch` train the linear layer on frozen features of the unlabeled photographs too. Features
 of the frozen ones are computed once for all runs. What follows `--` goes to `semisup fit`. The same command again keeps

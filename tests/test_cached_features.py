@@ -22,6 +22,7 @@ from semisup.errors import InputError
 from semisup.features.cached import CachedFeatures
 from semisup.randomness import Draw
 from semisup.strategy import LossStrategy
+from semisup.training.forecast import Forecast
 from strategies.comatch import CoMatch
 from strategies.fixmatch import FixMatch
 from strategies.pseudolabel import PseudoLabel
@@ -167,6 +168,16 @@ def strong(data: Blobs) -> int:
     pool = data.pools.unlabeled
     assert pool is not None
     return 2 * len(pool)
+
+
+def test_what_a_training_takes_is_told_of_features_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image goes through the backbone but to be computed once."""
+    seen: list[int] = []
+    data = Blobs()
+    module = classifier(data, FixMatch(ratio=2), model=OPTIONS)
+    module.network.backbone.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    trainer(1, callbacks=[Forecast()]).fit(module, datamodule=data)
+    assert sum(seen) == 102 + 30 + strong(data)
 
 
 def test_a_run_on_features_goes_on_exactly(tmp_path: Path) -> None:

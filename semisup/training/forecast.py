@@ -159,7 +159,8 @@ def _train(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
 
 def _score(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
     with trainer.precision_plugin.val_step_context():
-        module.evaluate(batch.labeled.image.float() / 255)
+        served = module.datamodule.features is not None  # in place of images
+        module.evaluate(next(iter(batch.labeled.views.values())) if served else batch.labeled.image.float() / 255)
 
 
 def _first(batch: Batch, labeled: int) -> Batch:
