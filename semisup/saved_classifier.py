@@ -26,7 +26,8 @@ _ROOM = 256 << 20  # bytes, for what is small beside any network
 def description(module: Classifier) -> dict[str, Any]:
     """What `restore` needs of a classifier beside its weights, in plain types that `weights_only` loading accepts."""
     # What was chosen, which another version of a library could choose otherwise.
-    chosen = {"backbone": module.backbone_name, "input_size": module.takes.size}
+    size = module.takes.size if module.takes.size != module.spec.image_size else module.options.input_size
+    chosen = {"backbone": module.backbone_name, "input_size": size}
     model = asdict(module.options) | chosen
     spec = {**asdict(module.spec), "class_names": list(module.spec.class_names)}
     return {
