@@ -35,11 +35,12 @@ DROPOUT = "64c5-64c5-128f"
 
 
 def fit(name: str, ckpt_path: Path | None = None, backbone: str = "small", **options: Any) -> dict[str, Tensor]:
-    """Trains two epochs of four steps; every weight, and what the strategies have learned beside them."""
+    """Trains two epochs of four steps, three with pseudo-labels; every weight, and what the strategies have learned."""
     data = Blobs(augmentation="weak")
     composition = Composition(methods.parts(name))
     module = Classifier(data.spec, composition, ModelOptions(backbone))
-    trainer(2, limit_val_batches=0, **options).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    epochs = 3 if "pseudolabel" in name else 2
+    trainer(epochs, limit_val_batches=0, **options).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     found = {f"parameter {key}": value.detach().clone() for key, value in module.named_parameters()}
     found |= {f"weight {key}": value for key, value in weights(module).items()}
     for part, strategy in composition.parts.items():
