@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,13 +19,12 @@ from hypothesis import strategies as st
 from picture_folders import SIZE, cats_and_dogs, picture
 from torch import Tensor
 
-from datamodules.folder import Folder
 from semisup import load
 from semisup.cli.front import main
-from semisup.data.datamodule import DataModule
 from semisup.data.labels_csv import labels_text, read_labels
 from semisup.labeling import choose as rule
 from semisup.labeling.choose import choose, seen
+from semisup.runs.run import Run
 
 
 def naive(features: Tensor, probabilities: Tensor, labeled: Tensor, count: int) -> list[int]:
@@ -136,11 +135,7 @@ def test_the_list_and_the_page_name_what_is_chosen(
     assert main(["label", str(run), "--count", "4", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "4 of 7 unlabeled pictures: to-label.csv" in said
-    takes = any("labels_csv" in inspect.signature(cls).parameters for cls in (Folder, DataModule))
-    assert ("--data.labels_csv labels.csv --model.weights " in said) == takes
-    assert (
-        "--data.labels_csv does not take the pictures of folder; the page saves them by their paths" in said
-    ) != takes
+    assert "--data.labels_csv labels.csv --model.weights " in said
     listed = rows("to-label.csv")
     names = [row["path"] for row in listed]
     assert len(set(names)) == 4 and all(re.fullmatch(r"unlabeled/more/=new \d,\.png", name) for name in names)
@@ -166,6 +161,28 @@ def test_labels_made_since_are_in_the_file_and_are_not_asked_for_again(made: tup
     Path("head.csv").write_text(unquote(str(data["head"])))
     assert since.items() <= read_labels(Path("head.csv")).items()
     assert len(read_labels(Path("head.csv"))) == 15
+
+
+def test_what_the_page_saves_is_trained_on_and_labeled_on(
+    made: tuple[Path, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run = made
+    assert main(["label", str(run), "--count", "4"]) == 0
+    (command,) = re.findall("then train on what it saves: semisup (.*)", capsys.readouterr().out)
+    data = data_of(Path("to-label.html"))
+    new = [(one["cell"], data["classes"][k % 2]["cell"]) for k, one in enumerate(data["pictures"])]  # type: ignore[arg-type, index, var-annotated]
+    Path("labels.csv").write_text(unquote(str(data["head"]) + "".join(f"{path},{label}\n" for path, label in new)))
+    assert main([*shlex.split(command), "--trainer.default_root_dir", "again"]) == 0
+    (again,) = Path("again/folder/supervised").iterdir()
+    said = capsys.readouterr().out
+    # A fifth of the 14 labels validates.
+    assert re.search(r"data: folder, 12 labeled, 3 unlabeled, 2 val", said), said
+    assert Path(Run(again).config["model"]["weights"]).resolve() == run.resolve()
+    assert main(["label", str(again), "--out", "next.csv"]) == 0
+    labels = read_labels(Path("labels.csv"))
+    assert len(rows("next.csv")) == 3 and not {row["path"] for row in rows("next.csv")} & labels.keys()
+    Path("head.csv").write_text(unquote(str(data_of(Path("next.html"))["head"])))
+    assert read_labels(Path("head.csv")) == labels
 
 
 @pytest.mark.parametrize(
