@@ -127,6 +127,8 @@ def test_every_command_runs(
     picture(Path("pictures/new/1.png"))
     picture(Path("holiday.jpg"))
     Path("experiments").symlink_to(ROOT / "experiments")
+    labels = [f"train/{kind}/{kind}{k}.png,{kind}\n" for kind in ("cat", "dog") for k in range(6)]
+    Path("labels.csv").write_text("path,class\n" + "".join(labels))
     Path("mine.yaml").write_text(yaml.safe_dump({"strategy": "fixmatch"}))
     found = plugins.entry_points
 
