@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -43,8 +44,15 @@ _ENTRY_POINT = re.compile(rf"^([\w.-]+ = ){_MOVED}", re.MULTILINE)
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    """The wheel, with the two packages moved."""
+    """The wheel, with the two packages moved.
+
+    What setuptools leaves in the checkout is removed: its copy of the modules would be in the next wheel, whatever has
+    become of them, and its list of entry points would be read in place of the installed one.
+    """
+    left = [path for path in map(Path, ("build", "semisup.egg-info")) if not path.exists()]
     name: str = _build_wheel(wheel_directory, config_settings)
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
     move_packages(Path(wheel_directory) / name)
     return name
 

@@ -60,7 +60,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "wheel_backend.py"):
         shutil.copy(ROOT / name, folder / "source")
+    before = sorted(path.name for path in (folder / "source").iterdir())
     run(*PIP, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, folder / "source")
+    assert sorted(path.name for path in (folder / "source").iterdir()) == before
     (built,) = folder.glob("*.whl")
     return built
 
