@@ -14,6 +14,7 @@ OWN: dict[str, dict[str, Any]] = {
     "supervised": {"ema_decay": 0.0},
     "pseudolabel": {"warmup_epochs": 1, "every_n_epochs": 1, "ramp_end": 4, "ratio": 1},
     "curriculum": {"step": 50},
+    "crest": {"generations": 2, "decay": 0.9},
     "noisystudent": {"generations": 1, "ratio": 1},
     "kmeans": {"patches_per_image": 20},
     "remixmatch": {"copies": 2, "ramp": 0.5},

@@ -1,0 +1,159 @@
+"""CReST+ (Wei et al. 2021, arXiv 2102.09559): generations whose labeled images grow, most where a class is rare.
+
+    semisup fit --strategy crest --data cifar10 --data.labels_per_class 1500 --data.imbalance 100
+
+Every generation is trained by FixMatch from fresh weights, and its last weights that evaluate predict all unlabeled
+images. Of those that are predicted as the l-th most frequent class of L the most confident are added to the labeled
+images of the next one, a share of (N_(L + 1 - l) / N_1)^alpha of them, with N_l the labels of a class: all of the
+rarest class, few of the most frequent one (section 3.2). Predictions of weak views are aligned to the labels' shares to
+the power t, which falls from 1 in the first generation to .5 in the last one, towards even classes (section 3.3).
+`--crest.align false` is CReST without that.
+
+Formulas and settings follow the authors' code, whose targets of strong views are soft; in the benchmark USB they are
+hard. As in USB the mean prediction is a running mean that begins uniform in every generation. A generation is a phase
+of `--trainer.max_epochs`, whose epoch is one pass over its own labeled images as soon as there are more than were given
+at first; the authors' generations have as many steps each.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from semisup import selection
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.data.pool import Pool
+from semisup.errors import BELOW_ONE, check
+from semisup.losses import consistency
+from semisup.predict import select
+from semisup.runtime.console import say
+from semisup.runtime.ranks import mean
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, Phase
+from semisup.targets import align, probabilities, running
+
+
+def sampling_rates(counts: Tensor, alpha: float) -> Tensor:
+    """The share (classes,) float64 of its predictions that every class adds, by its labels (classes,)."""
+    falling, order = counts.clamp_min(1).double().sort(descending=True, stable=True)
+    return torch.empty_like(falling).scatter(0, order, (falling.flip(0) / falling[0]) ** alpha)
+
+
+def sampled(confidence: Tensor, predicted: Tensor, rates: Tensor) -> Tensor:
+    """Places (n,) int64, ascending, of the most confident of each predicted class (N,), floor(rate * its images)."""
+    ranked = selection.by_confidence(confidence)
+    one_hot = predicted[ranked, None] == torch.arange(len(rates), device=predicted.device)  # (N, classes)
+    kept = (rates * one_hot.sum(0) + 1e-9).floor()  # a product that is whole but for its rounding is whole
+    return ranked[(one_hot & (one_hot.cumsum(0) <= kept)).any(1)].sort().values
+
+
+def tempered(shares: Tensor, power: float) -> Tensor:
+    """Shares (classes,) to a power, normalised again."""
+    powered = shares**power
+    return powered / powered.sum()
+
+
+class CReST(LossStrategy):
+    """FixMatch in generations that add pseudo-labels, most where a class is rare (Wei et al. 2021).
+
+    Args:
+        generations: trainings, the first one on the given labels alone.
+        alpha: of the sampling rates; the smaller, the more images are added.
+        align: align the predictions to the labels' shares, less and less so (CReST+).
+        temperature: power of these shares in the last generation (t_min).
+        ratio: unlabeled images for every labeled one in a batch.
+        threshold: least confidence of a target (tau).
+        weight: weight of the unlabeled images in the loss.
+        decay: of the running mean of the predictions.
+        ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
+    """
+
+    gives = WEAK_AND_STRONG
+    refinable = True
+
+    def __init__(
+        self,
+        generations: int = 6,
+        alpha: float = 1 / 3,
+        align: bool = True,
+        temperature: float = 0.5,
+        ratio: int = 1,
+        threshold: float = 0.95,
+        weight: float = 1.0,
+        decay: float = 0.999,
+        ema_decay: float = 0.999,
+    ) -> None:
+        check("crest", generations=(generations, 1, math.inf), alpha=(alpha, 0, math.inf), ratio=(ratio, 1, 1000))
+        check("crest", temperature=(temperature, 0, 1), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
+        check("crest", decay=(decay, 0, BELOW_ONE), ema_decay=(ema_decay, 0, BELOW_ONE))
+        self.generations, self.alpha, self.align, self.temperature = generations, alpha, align, temperature
+        self.threshold, self.weight, self.decay, self.ema_decay = threshold, weight, decay, ema_decay
+        self.targets_from = "training"
+        self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
+        self.generation_, self.counts_, self.seen_ = 0, torch.empty(0), torch.empty(0)
+        self.rows_, self.targets_ = torch.empty(2, 0, dtype=torch.int64)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Counts the labels; the mean prediction begins uniform."""
+        assert isinstance(pl_module, Classifier)
+        if stage == "fit":
+            classes = len(pl_module.spec.class_names)
+            counts = pl_module.datamodule.pools.labeled.labels.bincount(minlength=classes)
+            self.generation_, self.counts_, self.seen_ = 0, counts, torch.full((classes,), 1 / classes)
+            self.rows_, self.targets_ = torch.empty(2, 0, dtype=torch.int64)
+
+    def phases(self, module: Classifier) -> list[Phase]:
+        """The generations; all but the last one end with pseudo-labels."""
+        later = [
+            Phase(f"generation {number}", labeled=self._union, restart=True, end=self._label)
+            for number in range(2, self.generations + 1)
+        ]
+        return [Phase("generation 1", end=self._label), *later]
+
+    def _union(self, module: Classifier) -> Pool:
+        """The labeled images, and behind them those that were added."""
+        labeled, unlabeled = module.datamodule.pools.labeled, module.datamodule.pools.without_label
+        assert unlabeled is not None
+        both = labeled.followed_by(unlabeled.at(self.rows_.cpu().numpy()))
+        return both.with_labels(torch.cat([labeled.labels, self.targets_.cpu()]))
+
+    def _label(self, module: Classifier) -> None:
+        """Chooses what is added to the labeled images of the next generation."""
+        pool = module.datamodule.pools.without_label
+        assert pool is not None
+        everything, _ = select(module, pool, lambda c: torch.arange(len(c), device=c.rows.device), title="crest")
+        rates = sampling_rates(self.counts_.cpu(), self.alpha)
+        chosen = everything.at(sampled(everything.confidence, everything.predicted, rates))
+        say(f"crest: {module.phase.name} adds {len(chosen):,} of {len(pool):,} images to the labeled ones")
+        self.rows_, self.targets_ = chosen.rows, chosen.targets
+        self.generation_ += 1
+        self.seen_ = torch.full_like(self.seen_, 1 / len(self.seen_))
+
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the pseudo-labels of the images that are still there and have no label."""
+        pool = module.datamodule.pools.without_label
+        rows = places.to(self.rows_.device)[self.rows_]
+        there = (rows >= 0) & (rows < (len(pool) if pool else 0))
+        self.rows_, self.targets_ = rows[there], self.targets_[there]
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        """Cross-entropy of labeled images, and of strong views against weak ones that are aligned and confident."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        assert unlabeled is not None
+        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
+        (logits, weak, strong), features = module.joint(*views)
+        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
+        refined = module.refined(batch, outputs)
+        p = probabilities(refined["weak"])
+        power = 1 - self.generation_ / max(1, self.generations - 1) * (1 - self.temperature)
+        shares = tempered(self.counts_ / self.counts_.sum(), power).to(p)
+        target = align(p, self.seen_, shares) if self.align else p
+        self.seen_ = running(self.seen_, mean(p.mean(0)), self.decay)
+        mask = target.amax(1) >= self.threshold
+        supervised = module.labeled_loss(logits, labeled.target)
+        unsupervised = consistency(refined["strong"], target, mask)
+        metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}
+        return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": mask}
