@@ -9,7 +9,11 @@ the course's augmentation; each takes tensors or Pillow images, whichever was fa
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,6 +96,51 @@ def usb(images: np.ndarray) -> PerImage:
     return PerImage(images, Image.fromarray, weak, strong)
 
 
+class _UsbItself(Dataset[tuple[Tensor, ...]]):
+    """The two views that USB's own dataset gives, without its index."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        sample = self.dataset[index]
+        return sample["x_ulb_w"], sample["x_ulb_s"]
+
+
+def usb_itself(images: np.ndarray, source: Path) -> Dataset[tuple[Tensor, ...]]:
+    """The weak and the strong view of images (N, H, W, 3) uint8 by USB's own code.
+
+    Its packages import all of USB, with what that needs; here they are left empty, and of their modules only those of
+    the dataset and its augmentation are run. The transforms are those of its `get_cifar`, at its crop ratio of 0.875.
+
+    Args:
+        images: in USB's order of axes.
+        source: a checkout of USB, the folder that `semilearn` lies in.
+    """
+    if not (source / "semilearn" / "datasets" / "augmentation").is_dir():
+        raise SystemExit(f"--peer {source}: there is no semilearn/datasets/augmentation in it, as in a checkout of USB")
+    for name in ("semilearn", "semilearn.datasets", "semilearn.datasets.cv_datasets"):
+        package = ModuleType(name)
+        package.__path__ = [str(source.joinpath(*name.split(".")))]
+        sys.modules[name] = package
+    augmentation = import_module("semilearn.datasets.augmentation")
+    dataset = import_module("semilearn.datasets.cv_datasets.datasetbase").BasicDataset
+    side = images.shape[1]
+    moved = [
+        transforms.Resize(side),
+        transforms.RandomCrop(side, padding=int(side * (1 - 0.875)), padding_mode="reflect"),
+        transforms.RandomHorizontalFlip(),
+    ]
+    last = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    weak = transforms.Compose([*moved, *last])
+    strong = transforms.Compose([*moved, augmentation.RandAugment(3, 5), *last])
+    targets = np.zeros(len(images), dtype=np.int64)
+    return _UsbItself(dataset("fixmatch", images, targets, 10, weak, is_ulb=True, strong_transform=strong))
+
+
 def torchvision(images: np.ndarray) -> PerImage:
     """The weak and the strong view of images (N, H, W, 3) uint8, by torchvision's own operations."""
     side = images.shape[1]
@@ -111,7 +160,9 @@ def torchvision_course(images: np.ndarray) -> PerImage:
     return PerImage(images, Image.fromarray, v2.Compose([affine, v2.RandomHorizontalFlip(), *last]))
 
 
-def batches(dataset: PerImage, size: int, count: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
+def batches(
+    dataset: Dataset[tuple[Tensor, ...]], size: int, count: int, workers: int
+) -> DataLoader[tuple[Tensor, ...]]:
     """`count` batches of `size` random images each time it is gone through, from workers that stay alive."""
     sampler = RandomSampler(dataset, num_samples=count * size)
     return DataLoader(dataset, size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)

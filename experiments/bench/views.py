@@ -3,13 +3,15 @@
     python experiments/bench/views.py --side 96 --batch 64
     python experiments/bench/views.py --side 32 --batch 448
     python experiments/bench/views.py --side 96 --batch 64 --views course
+    for s in 96 32; do for b in 448 64; do  # USB itself, from a checkout of it, on a machine that does nothing else
+        python experiments/bench/views.py --side $s --batch $b --batches 20 --arms --peer USB; done; done
 
 `fixmatch` is one weak and one strong view of every image: ours against USB's pipeline in Pillow and against that of
-torchvision. `course` is the course's single view, against torchvision's. Ours gathers whole batches from a memory map
-in STL-10's layout and augments them as training does, in this process, on `--threads` threads; the peers get
-`--workers` processes, and hold their images in memory in the order of axes that they like best. Every arm hands
-normalised float32 batches to this process (in `course` they are left in [0, 1]). Each turn goes through the same number
-of batches; the clock starts when as many are through as workers prepare in advance.
+torchvision, and with `--peer` against USB's own classes. `course` is the course's single view, against torchvision's.
+Ours gathers whole batches from a memory map in STL-10's layout and augments them as training does, in this process, on
+`--threads` threads; the peers get `--workers` processes, and hold their images in memory in the order of axes that they
+like best. Every arm hands normalised float32 batches to this process (in `course` they are left in [0, 1]). Each turn
+goes through the same number of batches; the clock starts when as many are through as workers prepare in advance.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import numpy as np
 import torch
 from common import Run, alternate, bench_parser, parse, report
 from noise import Noise, map_noise, write_noise
-from peers import MEAN, STD, batches, torchvision, torchvision_course, usb
+from peers import MEAN, STD, batches, torchvision, torchvision_course, usb, usb_itself
 from torch import Tensor
 
 from semisup.batch import Needs
@@ -63,7 +65,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4096, help="in the dataset")
     parser.add_argument("--views", choices=VIEWS, default="fixmatch")
     parser.add_argument("--workers", type=int, default=2, help="processes of each peer")
-    parser.add_argument("--arms", nargs="+", default=["usb", "torchvision"], help="peers to compare with")
+    parser.add_argument("--peer", help="a checkout of USB, whose own code is another arm of fixmatch")
+    parser.add_argument("--arms", nargs="*", default=["usb", "torchvision"], help="peers to compare with")
     arguments = parse(parser)
     keep_freed_memory()  # as training does; the peers' processes inherit it
     skip = 2 * arguments.workers  # what a DataLoader prepares in advance
@@ -79,10 +82,12 @@ def main() -> None:
             normalization.mean, normalization.std = torch.tensor(MEAN), torch.tensor(STD)
         arms = {"semisup": partial(throughput, partial(ours, data, normalization), skip)}
         pixels = np.ascontiguousarray(mapped.transpose(0, 2, 3, 1))
-        for name, peer in PEERS[arguments.views].items():
-            if name in arguments.arms:
-                loader = batches(peer(pixels), size, count, arguments.workers)
-                arms[name] = partial(throughput, partial(iter, loader), skip)
+        peers = {name: peer for name, peer in PEERS[arguments.views].items() if name in arguments.arms}
+        if arguments.peer and arguments.views == "fixmatch":
+            peers["USB itself"] = partial(usb_itself, source=Path(arguments.peer))
+        for name, peer in peers.items():
+            loader = batches(peer(pixels), size, count, arguments.workers)
+            arms[name] = partial(throughput, partial(iter, loader), skip)
         runs = alternate(arms, arguments.pairs)
     report("views", arguments, runs)
 
