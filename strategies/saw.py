@@ -85,9 +85,14 @@ class SmoothedAdaptiveWeighting(TermStrategy):
         self.status_ = updated(self.status_, gather(unlabeled.index), predicted, seen)
         logits, labels = precise(outputs["labeled"]), batch.labeled.target
         logits = logits if offset is None else logits + offset
-        ours = F.cross_entropy(logits, labels, reduction="none")
-        theirs = F.cross_entropy(precise(outputs["strong"]), outputs["target"], reduction="none") * outputs["mask"]
-        rare, rarely = self.labeled_[labels], self.unlabeled_[outputs["target"]]
-        metrics = {"loss_labeled": (rare * ours).mean(), "loss_unlabeled": (rarely * theirs).mean()}
+        strong, target, mask = precise(outputs["strong"]), outputs["target"], outputs["mask"]
+        plain, weighed = (
+            (
+                F.cross_entropy(logits, labels, ours, reduction="none").mean(),
+                (F.cross_entropy(strong, target, theirs, reduction="none") * mask).mean(),
+            )
+            for ours, theirs in ((None, None), (self.labeled_.to(logits), self.unlabeled_.to(strong)))
+        )
+        metrics = {"loss_labeled": weighed[0], "loss_unlabeled": weighed[1]}
         weight: float = getattr(owner, "weight", 1.0)
-        return ((rare - 1) * ours).mean() + weight * ((rarely - 1) * theirs).mean(), metrics
+        return weighed[0] - plain[0] + weight * (weighed[1] - plain[1]), metrics

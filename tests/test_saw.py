@@ -11,6 +11,7 @@ from semisup.classifier import Classifier
 from semisup.composition import Composition
 from semisup.errors import InputError
 from semisup.models.options import ModelOptions
+from strategies.crest import CReST
 from strategies.fixmatch import FixMatch
 from strategies.flexmatch import FlexMatch
 from strategies.saw import SmoothedAdaptiveWeighting, effective_weights
@@ -32,8 +33,9 @@ def test_weights_are_one_over_effective_numbers(counts: list[int], beta: float) 
     assert found.mean().item() == pytest.approx(1) and (found.diff() * torch.tensor(counts).diff() <= 0).all()
 
 
-@pytest.mark.parametrize("owner", [FixMatch, FlexMatch])
-def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[FlexMatch]) -> None:
+@pytest.mark.parametrize("owner", [FixMatch, FlexMatch, CReST])
+def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[FlexMatch] | type[CReST]) -> None:
+    """CReST has soft targets, in which every class has its weight."""
     saw, strategy = SmoothedAdaptiveWeighting(beta=0.95), owner(threshold=0.6, weight=0.5)
     data = Blobs()
     module = Identity(data.spec, Composition({"owner": strategy, "saw": saw}))
@@ -42,7 +44,8 @@ def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[Fle
     for part in (strategy, saw):
         part.setup(module.trainer, module, "fit")
     assert saw.labeled_.tolist() == [1, 1, 1]  # there are four labels of each
-    saw.labeled_, weights, last, kept = torch.tensor([0.4, 0.8, 1.8]), [1.0] * 3, {}, 0
+    saw.labeled_, weights, kept = torch.tensor([0.4, 0.8, 1.8]), [1.0] * 3, 0
+    last: dict[int, int] = {}
     module.labeled_offset = torch.tensor([0.5, 0.0, -0.5])
     for step in range(4):
         inputs = logits(6, 40, 40, seed=step)
@@ -57,8 +60,9 @@ def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[Fle
         each = cross_entropies(labeled + module.labeled_offset, target)
         ours = sum((saw.labeled_[k] * x for k, x in zip(target, each, strict=True)), torch.tensor(0.0)) / 6
         theirs = torch.tensor(0.0)
-        for k, counted, x in zip(weak.argmax(1).tolist(), outputs["mask"], strong, strict=True):
-            theirs = theirs - counted * weights[k] * x.log_softmax(0)[k] / 40
+        for q, counted, x in zip(outputs["target"], outputs["mask"], strong, strict=True):
+            soft = q if q.ndim else torch.eye(3)[q]
+            theirs = theirs - counted * (soft * torch.tensor(weights) * x.log_softmax(0)).sum() / 40
         kept += int(outputs["mask"].sum())
         assert_same(loss, ours + 0.5 * theirs, inputs)
         assert metrics["saw/loss_labeled"].item() == pytest.approx(ours.item())
