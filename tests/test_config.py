@@ -44,7 +44,7 @@ def test_defaults(write: Write) -> None:
     trainer = inspect.signature(pl.Trainer).parameters
     ours = {"max_epochs": 30, "default_root_dir": "runs", "log_every_n_steps": 10}
     assert config.trainer == {name: parameter.default for name, parameter in trainer.items()} | ours
-    assert vars(config.own) == {"resume": None, "resume_data": "same"}
+    assert vars(config.own) == {"resume": None, "resume_data": "same", "yes": False}
 
 
 def test_values_reach_their_objects(write: Write) -> None:

@@ -159,7 +159,7 @@ def test_advice_is_typed_as_the_program_was_called(
         (["--pseudolabel.rule", "top_k_overall", "--pseudolabel.top_k", "9999"], "the unlabeled pool has 1,217 images"),
         (["--pseudolabel.top_k", "-3"], "pseudolabel.top_k is -3"),
         (["--data.batch_size", "0"], "data.batch_size is 0"),
-        (["--data.labels_per_class", "126"], "data.labels_per_class is 126"),
+        (["--data.labels_seed", "-1"], "data.labels_seed is -1"),
         (["--optimizer.lr", "-1"], "lr"),
         (["--model.backbone", "solution"], "solution"),
         (["--resume", "nowhere"], "nowhere does not exist"),
