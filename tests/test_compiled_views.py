@@ -33,7 +33,13 @@ def _nothing_compiled() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("name", sorted(views.VIEWS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("strong", "strong_shift", "course_copies") else ())
+        for name in sorted(views.VIEWS)
+    ],
+)
 def test_a_view_is_one_graph_for_every_step_seed_stream_and_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`fullgraph` raises where a graph breaks; a second graph is one that was compiled again."""
     counter, compile_ = CompileCounter(), torch.compile
