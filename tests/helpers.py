@@ -211,14 +211,11 @@ def alone_with_wandb(folder: Path) -> Iterator[None]:
 
 
 def in_two_processes(rank: Callable[[int, str, int], None], folder: Path) -> None:
-    """Calls `rank` with its number, the folder and a free port for the two to meet at, and waits for both.
-
-    They are forked from this process, which has imported everything.
-    """
+    """Calls `rank` with its number, the folder and a free port for the two to meet at, and waits for both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(rank, (str(folder), port), nprocs=2, start_method="fork")
+    mp.spawn(rank, (str(folder), port), nprocs=2)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
