@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from semisup.cli.front import main
 from semisup.cli.predictions import write_confusion, write_predictions
-from semisup.compare.page import _inert, html
+from semisup.compare.page import html
 from semisup.compare.table import Column, Entry, Table
 from semisup.composition import Composition
 from semisup.dashboard.differences import _table
@@ -25,6 +25,7 @@ from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec
 from semisup.errors import InputError
 from semisup.escape import csv_cell, csv_text, html_prose, latex, one_line, printable, shell
+from semisup.page import _inert
 from semisup.report.content import Report, Section, paragraph
 from semisup.report.html import html as html_report
 from semisup.report.latex import latex as latex_report

@@ -74,7 +74,7 @@ def calibration(p: Tensor, target: Tensor, images: str = "images") -> Figure:
     lower.bar(centre, found.images[some].numpy(), width, color=GREY, edgecolor="white")
     for x, count in zip(centre, found.images[some].tolist(), strict=True):
         if count < _THIN:  # which the bar is too low to tell
-            lower.annotate(f"{count:,.0f}", (x, count), (0, 1), textcoords="offset points", ha="center", fontsize=7)
+            lower.annotate(f"{count:,.0f}", (x, count), (0, 1), textcoords="offset points", ha="center", fontsize=8)
     lower.set(xlabel="confidence", ylabel="images")
     for axis in (upper.xaxis, upper.yaxis):
         axis.set_major_formatter(PERCENT)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from semisup.errors import check, require
 from semisup.losses import LabeledLoss
 from semisup.models import SGD_OPTIONS
 from semisup.models.adapt import Adapt, BatchNorm
@@ -61,6 +63,11 @@ class ModelOptions:
     class_weights: Literal["none", "balanced"] | list[float] = "none"
     decay_norm_and_bias: bool = False
     compile: bool | Literal["reduce-overhead"] = False
+
+    def __post_init__(self) -> None:
+        least_one = {"draws": self.draws, "lora_rank": self.lora_rank, "input_size": self.input_size or 1}
+        check("model", freeze=(self.freeze, 0, math.inf), **{name: (x, 1, math.inf) for name, x in least_one.items()})
+        require(0 < self.layer_decay <= 1, f"model.layer_decay is {self.layer_decay}; it must be over 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Memory is measured on an eighth and on a quarter of the first batch, forwards, backwards and in evaluation, and grows
 evenly with the images of a batch. These passes leave nothing behind: no step is taken, and what they change, such as
 the statistics of batch normalisation, is put back. A training that needs more than there is is refused before the
-system could kill it.
+system could kill it. On several devices the time alone is told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
@@ -55,41 +55,47 @@ class Forecast(pl.Callback):
         """
         if pl_module.phases.index != self._phase:
             self._phase, self._steps = pl_module.phases.index, 0
-            if isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # others split the network
+            # On several, a loss may gather what all ranks hold, and one that failed on one of them would never end.
+            if isinstance(trainer.strategy, SingleDeviceStrategy):
                 self._memory(trainer, pl_module, batch)
 
     def _memory(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
-        parts = [_first(batch, max(_LEAST, round(part * len(batch.labeled)))) for part in _PARTS]
-        if len(parts[1].labeled) >= len(batch.labeled):
+        if (found := self._measured(trainer, module, batch)) is None:
             return
+        base, training, scoring = found
         device, whole = module.device, _images(batch)
-        try:
-            with _nothing_left_behind(module):
-                forget_peak(device)
-                base = peak(device)
-                training = _measure(lambda part: _train(trainer, module, part), parts, device)
-                scoring = _measure(lambda part: _score(trainer, module, part), parts, device)
-        except Exception:  # a loss that takes whole batches alone; what is wrong with it otherwise, its first step says
-            return
-        self._scoring = scoring.seconds / len(parts[1].labeled)
         # What the optimiser is about to hold: two numbers for each weight at the most.
         weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
         kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
         of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
-        takes = max(training.bytes_of(whole) + kept, of_evaluation)
-        processes = 1 if device.type == "cuda" else trainer.num_devices  # that share the memory
-        there = base + available(device) // processes
-        if base == 0 or there == base:  # neither can be told here
+        takes, left = max(training.bytes_of(whole) + kept, of_evaluation), available(device)
+        if not base or not left:  # it can't be told here
             return
-        told = f"{_gigabytes(takes)} of {_gigabytes(there)}" + (" for each process" if processes > 1 else "")
-        reduce: Any = trainer.strategy.reduce  # so that all ranks end, or none
-        if reduce(torch.tensor(float(takes > there), device=device), reduce_op="max") > 0 and not self.anyway:
+        there = base + left
+        told = f"{_gigabytes(takes)} of {_gigabytes(there)}"
+        if takes > there and not self.anyway:
             fits = int(module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole)
             raise TooLittleMemory(
                 f"this training needs about {told} of memory that there are; type {_advice(module, trainer, fits)}, or "
                 f"--yes to go on"
             )
         say(f"memory: about {told}")
+
+    def _measured(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[int, _Line, _Line] | None:
+        """Bytes before, those of a step and those of an evaluation; None where a batch can't be measured in part."""
+        parts = [_first(batch, max(_LEAST, round(part * len(batch.labeled)))) for part in _PARTS]
+        if len(parts[1].labeled) >= len(batch.labeled):
+            return None
+        try:
+            with _nothing_left_behind(module):
+                forget_peak(module.device)
+                base = peak(module.device)
+                training = _measure(lambda part: _train(trainer, module, part), parts, module.device)
+                scoring = _measure(lambda part: _score(trainer, module, part), parts, module.device)
+        except Exception:  # a loss that takes whole batches alone; what is wrong with it otherwise, its first step says
+            return None
+        self._scoring = scoring.seconds / len(parts[1].labeled)
+        return base, training, scoring
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
@@ -195,9 +201,8 @@ def _nothing_left_behind(module: Classifier) -> Iterator[None]:
 
 def _advice(module: Classifier, trainer: pl.Trainer, fits: int) -> str:
     data, advice = module.datamodule, []
-    smaller = fits // trainer.world_size * trainer.world_size
-    if 0 < smaller < data.batch_size:
-        advice.append(f"--data.batch_size {smaller}")
+    if 0 < fits < data.batch_size:
+        advice.append(f"--data.batch_size {fits}")
     if (size := getattr(data, "image_size", None)) is not None:
         advice.append(f"--data.image_size {size // 2}")
     if "32" in str(trainer.precision):
