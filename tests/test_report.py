@@ -272,7 +272,7 @@ def test_images_configuration_and_environment(made: tuple[Path, dict[str, list[P
     assert (sizes["labeled"], sizes["unlabeled"], sizes["validation"], sizes["test"]) == ("40", "1,217", "180", "360")
     shared, *own = (yaml.safe_load(block) for block in re.findall(r"```\n(.*?)\n```", text, flags=re.DOTALL)[:3])
     assert own == [{"strategy": name, name: OWN[name]} for name in ("supervised", "pseudolabel")]
-    later = {"labeled_in_unlabeled": False, "imbalance": 1.0, "unlabeled_imbalance": "equal"}
+    later = {"labeled_in_unlabeled": False, "imbalance": 1.0, "unlabeled_imbalance": "equal", "sampler": "uniform"}
     assert shared["data"] == OPTIONS["data"] | later  # runs of before these options came
     assert shared["trainer"] == {"max_epochs": 2}
     assert "semisup fit --seed 3\n" in text and "/home/me" not in text

@@ -151,7 +151,8 @@ def faults(path: Path) -> list[str]:
         unsafe = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
         unsafe |= dict.fromkeys(("np.lib.format.read_array", "numpy.load"), ("allow_pickle", False))
         trusting = name in unsafe and keyword(call, unsafe[name][0]) is not unsafe[name][1]
-        unpacking = name.endswith((".extractall", ".unpack_archive")) or ".hub." in name
+        tensors = name == "torch.hub.load_state_dict_from_url" and keyword(call, "weights_only") is True
+        unpacking = name.endswith((".extractall", ".unpack_archive")) or (".hub." in name and not tensors)
         shell = any(k.arg == "shell" for k in call.keywords) or name in ("os.execl", "os.spawnl", "pty.spawn")
         loader = name in ("yaml.load", "yaml.load_all") and path.name != "safe_yaml.py"
         unsafe_yaml = name in ("yaml.unsafe_load", "yaml.full_load")
@@ -177,6 +178,7 @@ def test_the_source_has_no_shell_no_pickle_and_evaluates_nothing() -> None:
         *("eval('1')", "exec(x)", "os.system('ls')", "subprocess.run('ls', shell=True)", "torch.load(x)"),
         *("torch.load(x, weights_only=False)", "np.load(x)", "np.load(x, allow_pickle=True)", "yaml.load(x, Loader)"),
         *("import pickle", "from joblib import load", "tar.extractall(x)", "yaml.unsafe_load(x)", "torch.hub.load(x)"),
+        "torch.hub.load_state_dict_from_url(x)",
     ],
 )
 def test_what_the_source_must_not_have_is_found(line: str, tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def fit_command(job: Job, root: Path, unfinished: Path | None = None) -> list[st
         classes = named_classes(Run(unfinished).config) if job.classes else {}
         trust = ["--trust"] if job.classes and classes == job.classes else []
         here = job.wanted.get(ROOT)
-        moved = [f"--{ROOT}", path_word(Path(str(here)))] if here != Run(unfinished).options.get(ROOT) else []
+        elsewhere = here is not None and here != Run(unfinished).options.get(ROOT)
+        moved = [f"--{ROOT}", path_word(Path(str(here)))] if elsewhere else []
         return ["fit", "--resume", path_word(unfinished), *moved, *trust]
     return ["fit", *job.arguments, "--trainer.default_root_dir", path_word(root)]
 
