@@ -65,8 +65,9 @@ class ModelOptions:
     compile: bool | Literal["reduce-overhead"] = False
 
     def __post_init__(self) -> None:
-        least_one = {"draws": self.draws, "lora_rank": self.lora_rank, "input_size": self.input_size or 1}
-        check("model", freeze=(self.freeze, 0, math.inf), **{name: (x, 1, math.inf) for name, x in least_one.items()})
+        least = {"draws": (self.draws, 0), "freeze": (self.freeze, 0)}
+        least |= {"lora_rank": (self.lora_rank, 1), "input_size": (self.input_size or 1, 1)}
+        check("model", **{name: (value, fewest, math.inf) for name, (value, fewest) in least.items()})
         require(0 < self.layer_decay <= 1, f"model.layer_decay is {self.layer_decay}; it must be over 0 and at most 1")
 
 
