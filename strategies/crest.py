@@ -5,14 +5,14 @@
 Every generation is trained by FixMatch from fresh weights, and its last weights that evaluate predict all unlabeled
 images. Of those that are predicted as the l-th most frequent class of L the most confident are added to the labeled
 images of the next one, a share of (N_(L + 1 - l) / N_1)^alpha of them, with N_l the labels of a class: all of the
-rarest class, few of the most frequent one (section 3.2). Predictions of weak views are aligned to the labels' shares to
-the power t, which falls from 1 in the first generation to .5 in the last one, towards even classes (section 3.3).
+rarest class, few of the most frequent one. Predictions of weak views are aligned to the labels' shares to
+the power t, which falls from 1 in the first generation to .5 in the last one, towards even classes.
 `--crest.align false` is CReST without that.
 
-Formulas and settings follow the authors' code, whose targets of strong views are soft; in the benchmark USB they are
-hard. As in USB the mean prediction is a running mean that begins uniform in every generation. A generation is a phase
-of `--trainer.max_epochs`, whose epoch is one pass over its own labeled images as soon as there are more than were given
-at first; the authors' generations have as many steps each.
+Formulas and settings follow the authors' code (the paper itself was not at hand), whose targets of strong views are
+soft; in the benchmark USB they are hard. As in USB the mean prediction is a running mean; here it begins uniform in
+every generation. A generation is a phase of `--trainer.max_epochs`, whose epoch is one pass over its own labeled images
+from the second generation on; the authors' generations have as many steps each.
 """
 
 from __future__ import annotations

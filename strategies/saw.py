@@ -1,4 +1,4 @@
-"""SAW (Lai et al. 2022, ICML, PMLR 162:11828): the loss of an image weighs by how rare its class or pseudo-label is.
+"""SAW (Lai et al. 2022, ICML, proceedings.mlr.press/v162/lai22b.html): images weigh by how rare their class is.
 
     semisup fit --strategy fixmatch+saw --data cifar10 --data.labels_per_class 1500 --data.imbalance 100
 
@@ -9,9 +9,10 @@ of the unlabeled images, counted anew at the end of every epoch from the last we
 epoch they weigh alike.
 
 Formulas and settings are those of the authors' code, which the benchmark USB shares; the paper itself was not at hand.
-The commands of the authors' code fix beta at .99 (`beta`). There an unlabeled image that was not seen yet counts as one
-of the first class; here it does not count, as in USB, which predicts all unlabeled images anew after every epoch. A
-class that is never predicted counts as one image, as in both.
+The example command of the authors' code fixes beta at .99 (`beta`); in another of its commands it follows N, as here.
+There an unlabeled image that was not seen yet counts as one of the first class; here it does not count, as in USB,
+which predicts all unlabeled images anew after every epoch. A class that is never predicted counts as one image, as in
+both.
 """
 
 from __future__ import annotations
