@@ -123,6 +123,11 @@ class Batch:
     labeled: Samples
     unlabeled: Samples | None = None
 
+    @property
+    def streams(self) -> list[Samples]:
+        """The labeled and, where there are some, the unlabeled images."""
+        return [self.labeled] if self.unlabeled is None else [self.labeled, self.unlabeled]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
@@ -130,9 +135,8 @@ class Batch:
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keeps the batch's memory until what `stream` has been given so far is done."""
-        for samples in (self.labeled, self.unlabeled):
-            if samples is not None:
-                samples.record_stream(stream)
+        for samples in self.streams:
+            samples.record_stream(stream)
 
 
 def move(x: Tensor, device: torch.device) -> Tensor:

@@ -60,6 +60,15 @@ class Phases(pl.Callback):
         epochs: int | None = self.current.epochs or self._asked["max_epochs"]
         return epochs
 
+    @property
+    def title(self) -> str:
+        """What a line about this phase begins with; nothing in the training."""
+        return "" if self.current.name == Phase.name else f"{self.current.name}: "
+
+    def done(self, trainer: pl.Trainer) -> int:
+        """Optimiser steps of this phase that are over."""
+        return trainer.global_step - self.first_step
+
     def length(self, module: Classifier) -> int:
         """Optimiser steps of this phase.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semisup.batch import UNLABELED
+from semisup.data.files import named
 from semisup.data.fingerprint import POOLS, Fingerprint
 
 _NAMED = 3  # pairs that are called by name
@@ -38,14 +39,15 @@ def doubles(fingerprint: Fingerprint, class_names: Sequence[str]) -> Iterator[st
             trained = other == "unlabeled"
             leak = "" if trained else "; a score on them says little, leave them out of one"
             warning = "" if trained else "warning: "
-            yield f"data: {warning}{len(found):,} {one} images are {other} images too ({_listed(found)}){leak}"
+            yield f"data: {warning}{len(found):,} {one} images are {other} images too ({named(found, _NAMED)}){leak}"
     torn = []
     for group in groups:
         known = {place.label: place.name for place in reversed(group) if place.label != UNLABELED}
         if len(known) > 1:
             torn.append(" and ".join(f"{name} of {class_names[label]}" for label, name in sorted(known.items())))
     if torn:
-        yield f"data: warning: {len(torn):,} images are there under two classes ({_listed(torn)}); one of them is wrong"
+        these = named(torn, _NAMED)
+        yield f"data: warning: {len(torn):,} images are there under two classes ({these}); one of them is wrong"
 
 
 def _groups(fingerprint: Fingerprint) -> list[list[_Place]]:
@@ -60,7 +62,3 @@ def _groups(fingerprint: Fingerprint) -> list[list[_Place]]:
             groups[int(its[row])].append(_Place(pool, pictures.names[row], int(pictures.labels[row])))
         start += len(pictures)
     return list(groups.values())
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else "")

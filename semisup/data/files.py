@@ -71,10 +71,10 @@ def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     return found, left_out
 
 
-def named(names: Sequence[str]) -> str:
+def named(names: Sequence[str], most: int = _NAMED) -> str:
     """The first few names."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(map(printable, names[:_NAMED])) + more
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def printable(name: str) -> str:

@@ -179,11 +179,7 @@ def scales(network: Network, decay: float) -> dict[nn.Parameter, float]:
     """What the learning rate of each parameter of the backbone is multiplied by, less the nearer it is to the input.
 
     decay ** (n - i) in stage i of n, counted from 0 (Bao et al. 2022, BEiT, arXiv 2106.08254); empty for a decay of 1.
-
-    Raises:
-        InputError: the decay is out of its range.
     """
-    require(0 < decay <= 1, f"model.layer_decay is {decay}; it must be over 0 and at most 1")
     if decay == 1:
         return {}
     count = len(network.stages)

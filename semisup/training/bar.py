@@ -30,19 +30,18 @@ class Bar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
         """Names the epoch; the bar begins anew with a phase alone, and where a resumed run stands."""
         module, bar = _classifier(trainer), self.train_progress_bar
-        name = "" if module.phase.name == "training" else f"{module.phase.name}: "
         if module.epoch == 0 or bar.total is None:
             bar.reset(module.total_steps)
-            bar.n = bar.initial = _done(trainer)
-        bar.set_description_str(f"{name}epoch {module.epoch + 1} of {module.phases.max_epochs or '?'}")
+            bar.n = bar.initial = module.phases.done(trainer)
+        bar.set_description_str(f"{module.phases.title}epoch {module.epoch + 1} of {module.phases.max_epochs or '?'}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
         """Moves on, every `refresh_rate` steps."""
-        done, bar = _done(trainer), self.train_progress_bar
-        if self._should_update(done, _classifier(trainer).total_steps):
+        module, bar = _classifier(trainer), self.train_progress_bar
+        done = module.phases.done(trainer)
+        if self._should_update(done, module.total_steps):
             bar.n = done
-            streams = (batch.labeled, batch.unlabeled)
-            images = trainer.world_size * sum(len(stream) for stream in streams if stream is not None)
+            images = trainer.world_size * sum(map(len, batch.streams))
             rate = (done - bar.initial) * images / max(bar.format_dict["elapsed"], 1e-9)
             bar.set_postfix_str(", ".join([f"{rate:,.0f} images/s", *_metrics(trainer)]))
 
@@ -59,11 +58,6 @@ def _classifier(trainer: pl.Trainer) -> Classifier:
     module = trainer.lightning_module
     assert isinstance(module, Classifier)
     return module
-
-
-def _done(trainer: pl.Trainer) -> int:
-    """Optimiser steps of the phase that are over."""
-    return trainer.global_step - _classifier(trainer).phases.first_step
 
 
 def _metrics(trainer: pl.Trainer) -> Iterator[str]:

@@ -107,14 +107,14 @@ class Forecast(pl.Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         before, self._since = self._since, time.monotonic()
-        steps = pl_module.phases.first_step + pl_module.total_steps - trainer.global_step
+        phases = pl_module.phases
+        steps = pl_module.total_steps - phases.done(trainer)
         if self._steps == 2 and steps > 0:
             pool = pl_module.datamodule.pools.val if trainer.limit_val_batches else None
             scored = (len(pool) if pool else 0) / trainer.world_size
             times = steps / (pl_module.steps_per_epoch * (trainer.check_val_every_n_epoch or 1))
             seconds = steps * (self._since - before) + times * scored * self._scoring
-            name = "" if pl_module.phase.name == "training" else f"{pl_module.phase.name}: "
-            say(f"time: {name}about {duration(seconds)} for {steps:,} steps")
+            say(f"time: {phases.title}about {duration(seconds)} for {steps:,} steps")
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,7 @@ def _first(batch: Batch, labeled: int) -> Batch:
 
 def _images(batch: Batch) -> int:
     """Images that go through the network in a step."""
-    streams = [stream for stream in (batch.labeled, batch.unlabeled) if stream is not None]
-    return sum(len(stream) * len(stream.views) for stream in streams)
+    return sum(len(stream) * len(stream.views) for stream in batch.streams)
 
 
 @contextmanager

@@ -35,13 +35,13 @@ class Progress(pl.Callback):
         self.began, self._since = True, time.monotonic()
         self._mark(trainer)
         if trainer.global_step:
-            step, steps = trainer.global_step - pl_module.phases.first_step, pl_module.total_steps
-            say(f"{_phase(pl_module)}goes on after step {step:,} of {steps:,}, in epoch {pl_module.epoch + 1}")
+            phases, steps = pl_module.phases, pl_module.total_steps
+            step = phases.done(trainer)
+            say(f"{phases.title}goes on after step {step:,} of {steps:,}, in epoch {pl_module.epoch + 1}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, idx: int) -> None:
         """Counts a batch's images, over all ranks."""
-        unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
-        self.images += (len(batch.labeled) + unlabeled) * trainer.world_size
+        self.images += trainer.world_size * sum(map(len, batch.streams))
         self._count_seconds()
         if self._since - self._said >= _QUIET and trainer.progress_bar_callback is None:
             self._say_how_far(trainer, pl_module, outputs["loss"])
@@ -49,12 +49,13 @@ class Progress(pl.Callback):
     def _say_how_far(self, trainer: pl.Trainer, module: Classifier, loss: Tensor) -> None:
         """Of the phase; the rate and the time left are by what was done since the last line."""
         seconds = self._since - self._said
-        done, steps = trainer.global_step - module.phases.first_step, module.total_steps
+        phases, steps = module.phases, module.total_steps
+        done = phases.done(trainer)
         if trainer.global_step > self._said_step:
             left = (steps - done) * seconds / (trainer.global_step - self._said_step)
             rate = (self.images - self._said_images) / seconds
             say(
-                f"{_phase(module)}epoch {module.epoch + 1} of {module.phases.max_epochs}, step {done:,} of {steps:,}: "
+                f"{phases.title}epoch {module.epoch + 1} of {phases.max_epochs}, step {done:,} of {steps:,}: "
                 f"loss {float(loss):.4g}, {rate:,.0f} images/s, about {duration(left)} left"
             )
         self._mark(trainer)
@@ -81,10 +82,7 @@ class Progress(pl.Callback):
         if validated and trainer.progress_bar_callback is None and "val/accuracy" in trainer.callback_metrics:
             assert isinstance(pl_module, Classifier)
             accuracy, epochs = 100 * trainer.callback_metrics["val/accuracy"].item(), pl_module.phases.max_epochs
-            say(f"{_phase(pl_module)}epoch {pl_module.epoch + 1} of {epochs}: validation accuracy {accuracy:.1f} %")
+            say(
+                f"{pl_module.phases.title}epoch {pl_module.epoch + 1} of {epochs}: validation accuracy {accuracy:.1f} %"
+            )
             self._mark(trainer)
-
-
-def _phase(module: Classifier) -> str:
-    """What a line begins with, in a phase other than the training."""
-    return "" if module.phase.name == "training" else f"{module.phase.name}: "
