@@ -88,6 +88,24 @@ WEAK_AND_STRONG = (
 )
 
 
+def weak_and_strong(module: Any, batch: Batch) -> tuple[Outputs, Outputs]:
+    """What a network says of both streams weakly and of the unlabeled one strongly, in one pass of all three views.
+
+    Args:
+        module: the classifier.
+        batch: with unlabeled images.
+
+    Returns:
+        Logits (B, classes) and features (B, F) by the names of `WEAK_AND_STRONG` before `target`, and the same as other
+        strategies refine them.
+    """
+    assert batch.unlabeled is not None
+    views = (batch.labeled.views["weak"], batch.unlabeled.views["weak"], batch.unlabeled.views["strong"])
+    logits, features = module.joint(*views)
+    outputs = dict(zip(WEAK_AND_STRONG, (*logits, *features), strict=False))
+    return outputs, module.refined(batch, outputs)
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of a fit that has its own loss, images, length or optimiser; what it does not say is the training's.

@@ -32,7 +32,7 @@ from semisup.losses import consistency
 from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.runtime.ranks import mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, Phase
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, Phase, weak_and_strong
 from semisup.targets import align, probabilities, running
 
 
@@ -141,19 +141,14 @@ class CReST(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images, and of strong views against weak ones that are aligned and confident."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
-        refined = module.refined(batch, outputs)
+        outputs, refined = weak_and_strong(module, batch)
         p = probabilities(refined["weak"])
         power = 1 - self.generation_ / max(1, self.generations - 1) * (1 - self.temperature)
         shares = tempered(self.counts_ / self.counts_.sum(), power).to(p)
         target = align(p, self.seen_, shares) if self.align else p
         self.seen_ = running(self.seen_, mean(p.mean(0)), self.decay)
         mask = target.amax(1) >= self.threshold
-        supervised = module.labeled_loss(logits, labeled.target)
+        supervised = module.labeled_loss(outputs["labeled"], batch.labeled.target)
         unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}
         return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": mask}

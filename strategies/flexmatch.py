@@ -23,7 +23,7 @@ from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import flexible_thresholds, moved, probabilities, updated
 
 
@@ -76,14 +76,10 @@ class FlexMatch(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of strong views whose weak ones pass their class's threshold."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
-        refined = module.refined(batch, outputs)
-        target, mask, thresholds = self.pseudo_labels(refined["weak"], unlabeled)
-        supervised = module.labeled_loss(logits, labeled.target)
+        assert batch.unlabeled is not None
+        outputs, refined = weak_and_strong(module, batch)
+        target, mask, thresholds = self.pseudo_labels(refined["weak"], batch.unlabeled)
+        supervised = module.labeled_loss(outputs["labeled"], batch.labeled.target)
         unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": thresholds.mean()}
         return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": mask}

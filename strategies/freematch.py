@@ -22,7 +22,7 @@ from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, precise
 from semisup.runtime.ranks import gather_with_gradient, mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import probabilities, running
 
 
@@ -84,13 +84,8 @@ class FreeMatch(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images and of strong views over their class's threshold, and fairness."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
-        refined = module.refined(batch, outputs)
-        p, classes = probabilities(refined["weak"]), logits.shape[1]
+        outputs, refined = weak_and_strong(module, batch)
+        p, classes = probabilities(refined["weak"]), outputs["labeled"].shape[1]
         confidence, target = p.max(1)
         self.confidence_ = running(self.confidence_, mean(confidence.mean()), self.decay)
         self.marginal_ = running(self.marginal_, mean(p.mean(0)), self.decay)
@@ -98,11 +93,11 @@ class FreeMatch(LossStrategy):
         thresholds = self.confidence_ * self.marginal_ / self.marginal_.max()
         mask = confidence >= thresholds[target]
 
-        q = precise(strong).softmax(1)
+        q = precise(outputs["strong"]).softmax(1)
         chosen = torch.stack([q, F.one_hot(q.argmax(1), classes).to(q)]) * mask[:, None]  # (2, B, classes)
         sums = gather_with_gradient(chosen.sum(1)[None]).sum(0)  # over the global batch
         fair = fairness(self.marginal_, self.histogram_, sums[0], sums[1])
-        supervised = module.labeled_loss(logits, labeled.target)
+        supervised = module.labeled_loss(outputs["labeled"], batch.labeled.target)
         unsupervised = consistency(refined["strong"], target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "loss_fairness": fair}
         metrics["threshold"] = thresholds.mean()

@@ -21,7 +21,7 @@ from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
 from semisup.runtime.ranks import gather, mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import align, probabilities, running
 
 
@@ -74,12 +74,7 @@ class SoftMatch(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images and, weighted, of strong views against their weak ones."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features), strict=False))
-        refined = module.refined(batch, outputs)
+        outputs, refined = weak_and_strong(module, batch)
         p = probabilities(refined["weak"])
         target = p.argmax(1)
         self.marginal_ = running(self.marginal_, mean(p.mean(0)), self.decay)
@@ -89,7 +84,7 @@ class SoftMatch(LossStrategy):
         self.mean_ = running(self.mean_, everyone.mean(), self.decay)
         self.variance_ = running(self.variance_, everyone.var(correction=int(len(everyone) > 1)), self.decay)
         weight = truncated_gaussian(confidence, self.mean_, self.variance_, self.n_sigma)
-        supervised = module.labeled_loss(logits, labeled.target)
+        supervised = module.labeled_loss(outputs["labeled"], batch.labeled.target)
         unsupervised = consistency(refined["strong"], target, weight)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": self.mean_}
         return supervised + self.weight * unsupervised, metrics, {**outputs, "target": target, "mask": weight}
