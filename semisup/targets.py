@@ -77,6 +77,18 @@ def updated(status: Tensor, rows: Tensor, predicted: Tensor, confident: Tensor) 
     return torch.where(latest >= 0, latest, status)
 
 
+def kept(rows: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The rows (N,) int64 of images in another pool than before, and which of them (N,) bool are among `count` there.
+
+    Args:
+        rows: (N,) int64 of the pool as it was.
+        places: (n,) int64, for each of its rows the row now; -1 where the image is gone (`Strategy.remap`).
+        count: images that can be meant; those behind them, as the labeled ones, can't.
+    """
+    now = places.to(rows.device)[rows]
+    return now, (now >= 0) & (now < count)
+
+
 def moved(status: Tensor, places: Tensor, count: int) -> tuple[Tensor, int]:
     """The status (count,) of another pool than before, -1 of images that are new, and of how many it is known.
 

@@ -33,7 +33,7 @@ from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.runtime.ranks import mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, Phase, weak_and_strong
-from semisup.targets import align, probabilities, running
+from semisup.targets import align, kept, probabilities, running
 
 
 def sampling_rates(counts: Tensor, alpha: float) -> Tensor:
@@ -115,10 +115,7 @@ class CReST(LossStrategy):
 
     def _union(self, module: Classifier) -> Pool:
         """The labeled images, and behind them those that were added."""
-        labeled, unlabeled = module.datamodule.pools.labeled, module.datamodule.pools.without_label
-        assert unlabeled is not None
-        both = labeled.followed_by(unlabeled.at(self.rows_.cpu().numpy()))
-        return both.with_labels(torch.cat([labeled.labels, self.targets_.cpu()]))
+        return module.datamodule.pools.with_pseudo_labels(self.rows_, self.targets_)
 
     def _label(self, module: Classifier) -> None:
         """Chooses what is added to the labeled images of the next generation."""
@@ -135,8 +132,7 @@ class CReST(LossStrategy):
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the pseudo-labels of the images that are still there and have no label."""
         pool = module.datamodule.pools.without_label
-        rows = places.to(self.rows_.device)[self.rows_]
-        there = (rows >= 0) & (rows < (len(pool) if pool else 0))
+        rows, there = kept(self.rows_, places, len(pool) if pool else 0)
         self.rows_, self.targets_ = rows[there], self.targets_[there]
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:

@@ -43,6 +43,7 @@ from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.selection import Rule
 from semisup.strategy import Loss, LossStrategy, Phase
+from semisup.targets import kept
 
 _BINS = 10  # of the confidence histogram
 
@@ -135,10 +136,7 @@ class PseudoLabel(LossStrategy):
 
     def _union(self, module: Classifier) -> Pool:
         """The labeled images, and behind them those that have a pseudo-label."""
-        labeled, unlabeled = module.datamodule.pools.labeled, module.datamodule.pools.without_label
-        assert unlabeled is not None
-        both = labeled.followed_by(unlabeled.at(self.rows_.cpu().numpy()))
-        return both.with_labels(torch.cat([labeled.labels, self.targets_.cpu()]))
+        return module.datamodule.pools.with_pseudo_labels(self.rows_, self.targets_)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
@@ -187,8 +185,7 @@ class PseudoLabel(LossStrategy):
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the pseudo-labels of the images that are still there and have no label."""
         pool, then = module.datamodule.pools.without_label, len(self.rows_)
-        rows = places.to(self.rows_.device)[self.rows_]
-        there = (rows >= 0) & (rows < (len(pool) if pool else 0))
+        rows, there = kept(self.rows_, places, len(pool) if pool else 0)
         self.rows_, self.targets_ = rows[there], self.targets_[there]
         trained = places.to(self.trained_.device)[self.trained_]
         self.trained_ = trained[trained >= 0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from semisup.data.pool import Pool
 
@@ -64,3 +66,14 @@ class Pools:
         if not self.unlabeled or not self.labeled_in_unlabeled:
             return self.unlabeled
         return self.unlabeled.first(len(self.unlabeled) - self.labeled_in_unlabeled)
+
+    def with_pseudo_labels(self, rows: Tensor, targets: Tensor) -> Pool:
+        """The labeled images, and behind them some unlabeled ones with the labels that they were given.
+
+        Args:
+            rows: (n,) int64 of `without_label`.
+            targets: (n,) int64 classes.
+        """
+        assert self.without_label is not None
+        both = self.labeled.followed_by(self.without_label.at(rows.cpu().numpy()))
+        return both.with_labels(torch.cat([self.labeled.labels, targets.cpu()]))
