@@ -65,7 +65,10 @@ class ModelOptions:
     compile: bool | Literal["reduce-overhead"] = False
 
     def __post_init__(self) -> None:
-        check("model", draws=(self.draws, 0, math.inf))
+        # Refused before the data is opened; whether a network has so many stages, only it can say.
+        least = {"draws": (self.draws, 0), "freeze": (self.freeze, 0)}
+        least |= {"lora_rank": (self.lora_rank, 1), "input_size": (self.input_size or 1, 1)}
+        check("model", **{name: (value, fewest, math.inf) for name, (value, fewest) in least.items()})
         require(0 < self.layer_decay <= 1, f"model.layer_decay is {self.layer_decay}; it must be over 0 and at most 1")
 
 
