@@ -108,9 +108,13 @@ def test_it_is_the_run_of_the_command_line_to_the_bit(whole: semisup.Model, tmp_
 
 def test_ctrl_c_saves_and_is_the_callers_and_resume_goes_on(whole: semisup.Model, tmp_path: Path) -> None:
     options = {**TRAINER, "default_root_dir": tmp_path, "deterministic": True}
-    with pytest.raises(KeyboardInterrupt):
-        stopping = {**options, "callbacks": [StopsAt(4)]}
-        semisup.fit(DIGITS, "fixmatch", seed=5, trainer=stopping, **BRIEF)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's job in the background ignores
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopping = {**options, "callbacks": [StopsAt(4)]}
+            semisup.fit(DIGITS, "fixmatch", seed=5, trainer=stopping, **BRIEF)
+    finally:
+        signal.signal(signal.SIGINT, before)
     (run,) = (tmp_path / "digits/fixmatch").iterdir()
     assert "# left out, because it can't be written as YAML: trainer.callbacks" in (run / "config.yaml").read_text()
     with Lock(run / LOCK), pytest.raises(Held):
