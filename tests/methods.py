@@ -19,6 +19,7 @@ OWN: dict[str, dict[str, Any]] = {
     "kmeans": {"patches_per_image": 20},
     "remixmatch": {"copies": 2, "ramp": 0.5},
     "regmixmatch": {"mix_threshold": 0.5},
+    "darp": {"interval": 2},
     "dash": {"interval": 0.2},
     "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 10, "svm": False},
 }

@@ -1,0 +1,138 @@
+"""DARP (Kim et al. 2020, arXiv 2007.08844): pseudo-labels refined until each class is as frequent as it should be.
+
+    semisup fit --strategy fixmatch+darp --data cifar10 --data.labels_per_class 1500 --data.imbalance 100
+
+The latest prediction y_m of every unlabeled image is kept. Of every class k only the delta M_k greatest of them stay,
+scaled to sum up to M_k, the images that there should be of it; this removes small and noisy entries. Of these the
+refined pseudo-labels X minimise the sum of w_m KL(X_m || y_m), with w_m one over the entropy of y_m, among those whose
+rows sum up to 1 and whose columns sum up to M_k. They are X_m = softmax(log y_m - nu H(y_m)), with a multiplier nu_k of
+each class, which is found one class after the other by Newton's method, in rounds between which the rows are normalised
+again. From 40 % of the training on they are the targets of whichever strategy owns the loss and lets others refine it,
+found anew every ten steps.
+
+Formulas and settings are those of the authors' code, which begins after 200 of 500 epochs; the paper itself was not at
+hand. M_k are the labels' shares, or `shares` where the unlabeled images fall off in another way, for which the authors
+estimate them from a confusion matrix on labels that are held out. Newton's method is on the logarithm of the sums
+here, where it converges from everywhere; there it is a secant method that stops at .1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from semisup.batch import Batch
+from semisup.classifier import Classifier
+from semisup.errors import check, require
+from semisup.runtime.console import say
+from semisup.runtime.ranks import gather
+from semisup.strategy import Outputs, Strategy
+from semisup.targets import kept, probabilities
+
+_LEAST = 1e-6  # added to probabilities and counts, so that none is 0
+_NEWTON = 10  # iterations
+
+
+def without_noise(p: Tensor, counts: Tensor, delta: float) -> Tensor:
+    """Predictions (N, classes) of which each class keeps its greatest, so many that there are delta * counts of them.
+
+    What is kept of a class sums up to its count (classes,), before the rows are normalised again.
+    """
+    rank = p.argsort(dim=0, descending=True, stable=True).argsort(0)  # of an image in a class
+    greatest = p * (rank < (delta * counts).floor())
+    scaled = greatest * ((counts + _LEAST) / (greatest.sum(0) + _LEAST)) + _LEAST
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def aligned(p: Tensor, counts: Tensor, rounds: int) -> Tensor:
+    """Of all (N, classes) with so many images of each class (classes,) what is nearest to predictions (N, classes).
+
+    Args:
+        p: without a 0.
+        counts: images that there should be of each class, N in all.
+        rounds: of the alternation; in its limit the sums are the counts.
+    """
+    log, entropy = p.T.log().contiguous(), -(p * p.log()).sum(1).clamp_max(-_LEAST)  # (classes, N), 1 / w (N,)
+    wanted, nu = counts.clamp_min(_LEAST).log()[:, None], torch.zeros_like(counts)[:, None]
+    for _ in range(rounds):
+        normalised = log - (log - nu * entropy).logsumexp(0)
+        for _ in range(_NEWTON):
+            terms = normalised - nu * entropy
+            top = terms.amax(1, keepdim=True)
+            parts = (terms - top).exp()
+            total = parts.sum(1, keepdim=True)
+            nu = nu + (top + total.log() - wanted) * total / (parts @ entropy)[:, None]
+    return (log - nu * entropy).softmax(0).T
+
+
+class DARP(Strategy):
+    """Pseudo-labels refined until each class is as frequent as it should be, for any strategy (Kim et al. 2020).
+
+    Args:
+        delta: of each class, the greatest predictions that are kept, as a multiple of its images; the authors' alpha.
+        rounds: of the alternation that refines (T).
+        interval: steps between two refinements.
+        warmup: share of the training before which it only watches.
+        shares: of the classes among the unlabeled images, in the order of their labels, in any unit; by default those
+            of the labeled ones.
+    """
+
+    refines = True
+
+    def __init__(
+        self,
+        delta: float = 2.0,
+        rounds: int = 10,
+        interval: int = 10,
+        warmup: float = 0.4,
+        shares: list[float] | None = None,
+    ) -> None:
+        check("darp", delta=(delta, 0, math.inf), rounds=(rounds, 1, math.inf), interval=(interval, 1, math.inf))
+        check("darp", warmup=(warmup, 0, 1))
+        self.delta, self.rounds, self.interval, self.warmup, self.shares = delta, rounds, interval, warmup, shares
+        self.counts_, self.predicted_, self.refined_ = torch.empty(0), torch.empty(0, 0), torch.empty(0, 0)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Every prediction begins uniform."""
+        assert isinstance(pl_module, Classifier)
+        if stage != "fit":
+            return
+        classes, pools = len(pl_module.spec.class_names), pl_module.datamodule.pools
+        shares = pools.labeled.labels.bincount(minlength=classes).tolist() if self.shares is None else self.shares
+        require(
+            len(shares) == classes and all(0 <= x < math.inf for x in shares) and sum(shares) > 0,
+            f"darp.shares is {shares}, but must be a number from 0 on for each of {classes} classes, in any unit",
+        )
+        count = len(pools.unlabeled or ())
+        self.counts_ = torch.tensor(shares).float() / sum(shares) * count
+        self.predicted_ = self.refined_ = torch.full((count, classes), 1 / classes)
+
+    def remap(self, module: Classifier, places: Tensor) -> None:
+        """Keeps the predictions of the images that are still there; the others begin uniform."""
+        predicted, refined = self.predicted_, self.refined_
+        self.setup(module.trainer, module, "fit")
+        rows, there = kept(torch.arange(min(len(predicted), len(places))), places, len(self.predicted_))
+        say(f"darp: goes on with the predictions of {int(there.sum()):,} of {len(predicted):,} images")
+        old = there.nonzero()[:, 0]
+        self.predicted_, self.refined_ = (
+            new.index_copy(0, rows[there], was.cpu()[old])
+            for new, was in ((self.predicted_, predicted), (self.refined_, refined))
+        )
+
+    def refine(self, module: Classifier, batch: Batch, outputs: Outputs) -> Outputs:
+        """Takes in the weak predictions and, once it has begun, puts the refined ones in their place."""
+        assert batch.unlabeled is not None
+        p, rows = gather(probabilities(outputs["weak"])).to(self.predicted_), gather(batch.unlabeled.index)
+        # Of an image that is in the batch twice the last prediction counts, wherever it is written first.
+        order = torch.arange(len(rows), device=rows.device)
+        last = rows.new_zeros(len(self.predicted_)).scatter_reduce(0, rows, order, "amax")[rows]
+        self.predicted_ = self.predicted_.index_copy(0, rows, p[last])
+        since = batch.step - math.ceil(self.warmup * module.total_steps)
+        if since < 0:
+            return outputs
+        if since % self.interval == 0:
+            self.refined_ = aligned(without_noise(self.predicted_, self.counts_, self.delta), self.counts_, self.rounds)
+        return {**outputs, "weak": self.refined_[batch.unlabeled.index].log()}
