@@ -14,43 +14,26 @@ backbone, which is then frozen (`--model.adapt head`) or adapted.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check, require
-from semisup.losses import cross_entropy
 from semisup.predict import features
-from semisup.runtime.console import say
-from semisup.strategy import Loss, LossStrategy
+from strategies.fixedtargets import FixedTargets
 
 
-class FromFeatures(LossStrategy):
-    """Targets for all unlabeled images, made once from their features, and a training on them and on the labels.
+class FromFeatures(FixedTargets):
+    """Targets for all unlabeled images, made from their features by the network as the training begins.
 
     Args:
         ratio: unlabeled images for every labeled one in a batch.
         weight: of their loss.
-
-    Attributes:
-        name: of the strategy.
     """
-
-    name: ClassVar[str]
-    gives: ClassVar[tuple[str, ...]] = ("labeled", "weak", "target", "mask")
-
-    def __init__(self, ratio: int = 7, weight: float = 1.0) -> None:
-        check(self.name, ratio=(ratio, 1, 1000), weight=(weight, 0, float("inf")))
-        self.weight = weight
-        self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
-        self.targets_ = torch.empty(0)  # (N, classes) float32, of the images without a label
 
     @abstractmethod
     def targets(self, labeled: np.ndarray, labels: np.ndarray, unlabeled: np.ndarray, classes: int) -> np.ndarray:
@@ -63,32 +46,14 @@ class FromFeatures(LossStrategy):
             classes: their number.
         """
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Makes the targets, or serves those that a resumed run had."""
-        assert isinstance(pl_module, Classifier)
-        data = pl_module.datamodule
-        pool, labeled = data.pools.without_label, data.pools.labeled
-        assert pool is not None  # else the data would have refused
-        if not len(self.targets_):
-            x, u = (F.normalize(features(pl_module, each, data.eval_batch_size)).numpy() for each in (labeled, pool))
-            made = self.targets(x, labeled.labels.numpy(), u, len(pl_module.spec.class_names))
-            self.targets_ = torch.from_numpy(np.ascontiguousarray(made, dtype=np.float32))
-            confidence = self.targets_.amax(1)
-            say(f"{self.name}: targets for {len(pool):,} images, mean confidence {confidence.mean():.2f}")
-        data.relabeled.assign(torch.arange(len(pool)), self.targets_)
-
-    def remap(self, module: Classifier, places: Tensor) -> None:
-        """Targets of other data are made anew."""
-        self.targets_ = torch.empty(0)
-
-    def loss(self, module: Classifier, batch: Batch) -> Loss:
-        """Cross-entropy of the labeled images, and of the others towards their targets."""
-        assert batch.unlabeled is not None
-        (labeled, weak), _ = module.joint(batch.labeled.views["weak"], batch.unlabeled.views["weak"])
-        target = batch.unlabeled.target
-        supervised, spread = module.labeled_loss(labeled, batch.labeled.target), cross_entropy(weak, target)
-        outputs = {"labeled": labeled, "weak": weak, "target": target, "mask": torch.ones_like(target[:, 0])}
-        return supervised + self.weight * spread, {"loss_labeled": supervised, "loss_unlabeled": spread}, outputs
+    def make(self, module: Classifier) -> Tensor:
+        """As `FixedTargets.make`."""
+        data, labeled = module.datamodule, module.datamodule.pools.labeled
+        pool = data.pools.without_label
+        assert pool is not None
+        x, u = (F.normalize(features(module, each, data.eval_batch_size)).numpy() for each in (labeled, pool))
+        made = self.targets(x, labeled.labels.numpy(), u, len(module.spec.class_names))
+        return torch.from_numpy(np.ascontiguousarray(made, dtype=np.float32))
 
 
 class LabelPropagation(FromFeatures):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
+from helpers import Blobs, classifier, trainer
+
+from datamodules.digits import Digits
 from semisup import plugins
+from semisup.data.datamodule import DataModule
 from semisup.strategy import LossStrategy, Strategy, TermStrategy
 
 # Options that many strategies share; each takes those that it has.
@@ -25,9 +35,30 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def settings(name: str) -> dict[str, Any]:
-    """The options of a strategy by the name that it is installed under."""
+@cache
+def teachers(data: type[DataModule] = Blobs) -> list[str]:
+    """Checkpoints of two networks that were trained for a step on a dataset; processes that this one starts find them.
+
+    A dataset of another seed, on which other images have labels, is another one.
+    """
+    place = f"SEMISUP_TEST_TEACHERS_{data.__name__}"
+    if place not in os.environ:
+        os.environ[place] = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, os.environ[place], ignore_errors=True)
+    found = [str(Path(os.environ[place], f"{seed}.ckpt")) for seed in range(2)]
+    for seed, path in enumerate(found):
+        if not Path(path).exists():
+            fitting = trainer(1, max_steps=1, limit_val_batches=0)
+            fitting.fit(classifier(made := data(), seed=seed), made)
+            fitting.save_checkpoint(path)
+    return found
+
+
+def settings(name: str, data: type[DataModule] = Blobs) -> dict[str, Any]:
+    """The options of a strategy by the name that it is installed under, for a training on a dataset."""
     options = {**COMMON, **OWN.get(name, {})}
+    if name == "ensemble":
+        options["runs"] = teachers(data)
     return {key: options[key] for key in signature(plugins.load(plugins.STRATEGIES, name)).parameters if key in options}
 
 
@@ -38,8 +69,9 @@ def make(name: str) -> Strategy:
 
 
 def typed(name: str) -> list[str]:
-    """A composition and its options as they are typed."""
-    options = {f"--{part}.{key}": str(value) for part in name.split("+") for key, value in settings(part).items()}
+    """A composition and its options as they are typed, for the digits."""
+    parts = {part: settings(part, Digits) for part in name.split("+")}
+    options = {f"--{part}.{key}": str(value) for part, its in parts.items() for key, value in its.items()}
     return ["--strategy", name, *(word for pair in options.items() for word in pair)]
 
 

@@ -21,7 +21,7 @@ from semisup import plugins
 from semisup.cli import SHORT, expand, leading, merging, take
 from semisup.cli.build import DataOptions, arguments, instantiate
 from semisup.cli.config_file import config_text
-from semisup.cli.parsing import exists, option_parser, parse_args, types, unknown
+from semisup.cli.parsing import exists, gathered, option_parser, parse_args, types, unknown
 from semisup.cli.trust import close, stay_inside
 from semisup.cli.verbs import VERBS
 from semisup.cli.yaml_files import Dumper, follow_moves, nest
@@ -102,6 +102,7 @@ def parse(verb: str, argv: list[str]) -> Config:
     typed = {argument[2:].partition("=")[0] for argument in args if argument.startswith("--")}
     parser = option_parser(chosen[-1], by_backbone)
     options = types(parser)
+    args = gathered(args, options)
     for argument in args:
         key, _, value = argument.removeprefix("--").partition("=")
         require(value != "--", f"--{key}: expected a value, got --")

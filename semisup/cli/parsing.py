@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from argparse import Action, ArgumentError
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -130,6 +131,29 @@ def unknown(key: str, options: Iterable[str], strategy: str, dashes: str = "") -
             f"type --strategy {group}, or leave it out"
         )
     return unknown_option(key, options, dashes)
+
+
+def gathered(args: Iterable[str], options: Mapping[str, Any]) -> list[str]:
+    """Arguments in which the words behind an option that is a list of words are one: `--x.runs=["A", "B"]`.
+
+    Args:
+        args: as typed; a list in brackets, and null, stay as they are.
+        options: every option and its type.
+    """
+    joined: list[str] = []
+    words: list[str] | None = None  # of the list that is being typed
+    for argument in [*args, "--"]:
+        if words is not None and not argument.startswith("--"):
+            words.append(argument)
+            continue
+        if words and not (len(words) == 1 and (words[0].startswith("[") or words[0] == "null")):
+            joined[-1] += f"={json.dumps(words)}"
+        elif words is not None:
+            joined += words
+        option = argument.removeprefix("--")
+        words = [] if list[str] in (options.get(option), *get_args(options.get(option))) else None
+        joined.append(argument)
+    return joined[:-1]
 
 
 def parse_args(parser: ArgumentParser, args: list[str], files: Mapping[str, str]) -> Namespace:
