@@ -32,6 +32,7 @@ OWN: dict[str, dict[str, Any]] = {
     "darp": {"interval": 2},
     "dash": {"interval": 0.2},
     "exemplar": {"images": 20, "samples_per_class": 4, "epochs": 1, "batch_size": 10, "svm": False},
+    "simclr": {"epochs": 1, "batch_size": 24, "projection": 8},
 }
 
 

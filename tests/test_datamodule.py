@@ -47,13 +47,17 @@ def test_resident_images_are_gathered_where_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("augmentation", "views"),
-    [("shift", ("shift", "medium_shift", "strong_shift")), ("weak", ("weak", "medium", "strong"))],
+    [
+        ("shift", ("shift", "medium_shift", "strong_shift", "contrastive_shift")),
+        ("weak", ("weak", "medium", "strong", "contrastive")),
+    ],
 )
-def test_weak_medium_and_strong_are_what_suits_the_pictures(augmentation: Any, views: tuple[str, ...]) -> None:
+def test_views_are_what_suits_the_pictures(augmentation: Any, views: tuple[str, ...]) -> None:
     data = Blobs(augmentation=augmentation, seed=4)
-    data.needs = Needs(labeled_views=("weak", "medium", "strong"))
+    asked = ("weak", "medium", "strong", "contrastive")
+    data.needs = Needs(labeled_views=asked)
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    for name, view in zip(("weak", "medium", "strong"), views, strict=True):
+    for name, view in zip(asked, views, strict=True):
         draw = Draw(4, 0, f"labeled/{name}", batch.labeled.position, 12)
         assert torch.equal(batch.labeled.views[name], find_view(view)(batch.labeled.image, draw))
 

@@ -282,7 +282,10 @@ def test_fractions_hold_at_other_sizes() -> None:
 def test_an_unknown_view_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"there is no view 'coarse'; did you mean 'course'\?"):
         views.find_view("coarse")
-    with pytest.raises(InputError, match=r"no view 'xyz'; there are: course, course_copies, flip_half, jitter"):
+    with pytest.raises(
+        InputError,
+        match=r"no view 'xyz'; there are: contrastive, contrastive_shift, course, course_copies, flip_half, jitter",
+    ):
         views.find_view("xyz")
 
 

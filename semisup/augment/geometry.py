@@ -114,6 +114,32 @@ def _runs(planes: Tensor, row: Tensor, column: Tensor, width: int) -> Tensor:
     return runs.index_select(0, start.flatten()).view(*start.shape, width)
 
 
+def resized_crop(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Brings a rectangle of every image to the size of the image, bilinearly; beyond the image its edge goes on.
+
+    Args:
+        images: (B, C, H, W) float.
+        top: (B,) float, where the rectangle begins, in pixels from the upper edge of the image.
+        left: (B,) float, in pixels from its left edge.
+        height: (B,) float, of the rectangle, in pixels.
+        width: (B,) float, likewise.
+
+    Returns:
+        (B, C, H, W) of the same dtype. torchvision's `resized_crop` cuts first, and so is another within half a pixel
+        of the rectangle's edge.
+    """
+    for axis, start, length in ((2, top, height), (3, left, width)):
+        size = images.shape[axis]
+        place = torch.arange(size, device=images.device) + 0.5  # of pixels' centres
+        found = (start[:, None] + place * (length / size)[:, None] - 0.5).clamp(0, size - 1)  # (B, size)
+        before = found.floor()
+        shape = (len(images), 1, size, 1) if axis == 2 else (len(images), 1, 1, size)
+        share, here = (found - before).view(shape).to(images.dtype), before.long().view(shape)
+        one, other = (images.gather(axis, place.expand_as(images)) for place in (here, (here + 1).clamp(max=size - 1)))
+        images = one + share * (other - one)
+    return images
+
+
 def affine_matrix(
     angle: Tensor,
     translate_x: Tensor,

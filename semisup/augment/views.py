@@ -13,12 +13,13 @@ of 96x96 images; here they are fractions, for images of any size. Each part is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from semisup.augment import geometry
+from semisup.augment import color, geometry
 from semisup.augment.jitter import color_jitter
 from semisup.augment.randaugment import rand_augment
 from semisup.errors import InputError, did_you_mean
@@ -30,6 +31,7 @@ TRANSLATION = 0.1  # of the image's size, either way along each axis
 ROTATION = 20.0  # degrees, either way
 SCALE_UP = 96 / 87  # the central 87x87 of 96x96 pixels fill the image
 JITTER = (0.4, 0.4, 0.4, 0.1)  # strength of brightness, contrast, saturation and hue
+PART = (0.08, 1.0)  # of an image's area that a contrastive view shows
 SCALE_DOWN = 86 / 96  # the image shrinks to 86x86 of 96x96 pixels, amid zeros
 
 
@@ -75,6 +77,21 @@ def medium_shift(images: Tensor, draw: Draw) -> Tensor:
 def jitter(images: Tensor, draw: Draw) -> Tensor:
     """`weak`, then brightness, contrast and saturation changed by up to 40 % and hue by up to a tenth of the circle."""
     return _unit(color_jitter(_shifted(_mirrored(images, draw), draw), draw, *JITTER))
+
+
+def contrastive(images: Tensor, draw: Draw) -> Tensor:
+    """A part of the image, mirrored or not, in other colours: the view of SimCLR on small images (arXiv 2002.05709).
+
+    The part has between 8 % and all of the image's area, sides in a ratio of 3/4 to 4/3, and fills the image. With
+    probability .8 its colours are jittered as those of `jitter`, with probability .2 it is grey. The appendix of the
+    paper has no blur at 32 pixels. Where a side would be longer than the image's it is as long; torchvision draws anew.
+    """
+    return _recoloured(_part(_mirrored(images, draw), draw), draw)
+
+
+def contrastive_shift(images: Tensor, draw: Draw) -> Tensor:
+    """The contrastive view of images that must not be mirrored."""
+    return _recoloured(_part(_checked(images), draw), draw)
 
 
 def course(images: Tensor, draw: Draw) -> Tensor:
@@ -146,6 +163,8 @@ VIEWS: dict[str, View] = {
         medium,
         medium_shift,
         jitter,
+        contrastive,
+        contrastive_shift,
         course,
         course_copies,
         translate,
@@ -187,6 +206,25 @@ def _shifted(images: Tensor, draw: Draw) -> Tensor:
     padding = min(images.shape[-2:]) // 8
     dy, dx = draw.integers("crop", 2 * padding + 1, 2).unbind(1)
     return geometry.crop(_checked(images), dy, dx, padding)
+
+
+def _part(images: Tensor, draw: Draw) -> Tensor:
+    """A rectangle of each image at its size, (B, C, H, W) uint8."""
+    sides = images.shape[-2:]
+    area = draw.uniform("area", low=PART[0], high=PART[1])[:, 0]
+    # In double precision, because a float32 exponential's last bit may depend on a number's place in the batch.
+    ratio = (draw.uniform("ratio", low=-1, high=1)[:, 0].double() * math.log(4 / 3)).exp()
+    places = draw.uniform("place", 2).double().unbind(1)
+    cut = [((area * by).sqrt() * size).clamp(1, size) for by, size in zip((1 / ratio, ratio), sides, strict=True)]
+    begin = [place * (size - side) for place, size, side in zip(places, sides, cut, strict=True)]
+    part = geometry.resized_crop(images.float(), *(x.float() for x in (*begin, *cut)))
+    return part.round_().to(torch.uint8)
+
+
+def _recoloured(images: Tensor, draw: Draw) -> Tensor:
+    jittered, greyed = draw.uniform("recoloured", 2)[:, :, None, None, None].unbind(1)
+    images = torch.where(jittered < 0.8, color_jitter(images, draw, *JITTER), images)
+    return _unit(torch.where(greyed < 0.2, color.grey(images), images))
 
 
 def _zeros(draw: Draw) -> Tensor:

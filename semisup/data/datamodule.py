@@ -355,7 +355,7 @@ class DataModule(pl.LightningDataModule, ABC):
         """The view that a name stands for on these images."""
         # Pictures that must not be mirrored, such as digits, must not be in the stronger views either.
         mirrors = self.augmentation != "shift"
-        meant = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong")}
+        meant = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong", "contrastive")}
         return {**meant, "weak": self.augmentation}.get(name, name)
 
     def _augment(

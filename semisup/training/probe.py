@@ -50,6 +50,27 @@ def nearest_votes(
     return torch.cat(votes) if votes else features.new_zeros(0, classes)
 
 
+def knn_accuracy(module: Classifier, labeled: Pool, val: Pool, k: int = 200, temperature: float = 0.07) -> Tensor:
+    """The share, a scalar float32, of images that their nearest labeled ones classify rightly, the same on every rank.
+
+    Args:
+        module: the classifier, in a fit; features are what its head is given, by the weights that evaluate.
+        labeled: the images that vote (`nearest_votes`).
+        val: the images that are classified; ranks share the work.
+        k: how many vote.
+        temperature: of the votes' weights.
+    """
+    synchronize_buffers(module)
+    bank_rows, bank = (gather_rows(x) for x in pool_features(module, labeled, "k-NN: labeled images"))
+    rows, features = pool_features(module, val, "k-NN: validation images")
+    target = labeled.labels.to(rows.device)[bank_rows]
+    votes = nearest_votes(features, bank, target, len(module.spec.class_names), k, temperature)
+    right = (votes.argmax(1) == val.labels.to(rows.device)[rows]).sum().float()
+    total = module.trainer.strategy.reduce(right, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total / len(val)
+
+
 class KNN(pl.Callback):
     """Logs `val/knn_accuracy`: validation images classified by their nearest labeled training images (`nearest_votes`).
 
@@ -76,13 +97,7 @@ class KNN(pl.Callback):
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         module, labeled, val = _pools(pl_module, type(self).__name__)
-        synchronize_buffers(module)
-        bank_rows, bank = (gather_rows(x) for x in pool_features(module, labeled, "KNN: labeled images"))
-        rows, features = pool_features(module, val, "KNN: validation images")
-        target = labeled.labels.to(rows.device)[bank_rows]
-        votes = nearest_votes(features, bank, target, len(module.spec.class_names), self.k, self.temperature)
-        right = (votes.argmax(1) == val.labels.to(rows.device)[rows]).sum().float()
-        accuracy = trainer.strategy.reduce(right, reduce_op="sum") / len(val)
+        accuracy = knn_accuracy(module, labeled, val, self.k, self.temperature)
         module.log("val/knn_accuracy", accuracy, sync_dist=True)
 
 

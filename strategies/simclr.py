@@ -1,0 +1,176 @@
+"""A first phase on all images without any label: two views of an image are to be found again among those of others.
+
+    semisup fit --data stl10 --strategy simclr
+    semisup fit --data stl10 --strategy simclr+fixmatch --simclr.epochs 200
+
+SimCLR (Chen, Kornblith, Norouzi & Hinton 2020, arXiv 2002.05709). Of every image in a batch of N two views are drawn
+(`contrastive`, semisup/augment/views.py: crop, mirror, colours; at this size without blur). Their features go through a
+projection head, a hidden layer and 128 outputs, and each of the 2 N is to be nearer to the other view of its own image
+than to the 2 N - 2 views of others: the loss NT-Xent (equation 1). The projection head is thrown away after it, and
+the strategy that owns the loss goes on with the backbone.
+
+Labeled and unlabeled images are trained on alike, and no label is. While it trains, what the features are worth is
+logged and shown as `pretrain/knn_accuracy`: validation images, classified by their nearest labeled training images.
+
+The paper trains CIFAR-10 for 1,000 epochs by LARS, with a temperature of .5 (appendix B.9); torch has no LARS, and here
+it is Adam, with the paper's weight decay and its schedule: a warm-up over the first tenth, then a cosine to 0. The
+projection head of the authors' code is batch-normalised; here it is as the paper says.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semisup.batch import Batch, Needs
+from semisup.classifier import Classifier
+from semisup.data.pool import Pool
+from semisup.errors import check, require
+from semisup.losses import precise
+from semisup.models.optim import Cosine
+from semisup.runtime.console import say
+from semisup.runtime.ranks import gather_with_gradient
+from semisup.strategy import Loss, Phase, Strategy
+from semisup.training.probe import knn_accuracy
+
+_WEIGHT_DECAY = 1e-6
+_SHOWN = 20  # times that k-NN accuracy is looked at
+
+
+def nt_xent(own: Tensor, everyone: Tensor, place: Tensor, temperature: float) -> Tensor:
+    """The normalised, temperature-scaled cross-entropy, a scalar: the mean of equation 1 over a rank's views.
+
+    Args:
+        own: (2, B, F) what two views of the rank's images are projected to.
+        everyone: (2, N, F) the same of all images in the global batch, in its order.
+        place: (B,) int64, where the rank's images are in it.
+        temperature: of the cosines, more than 0.
+    """
+    count = everyone.shape[1]
+    cosines = F.normalize(precise(own).flatten(0, 1), dim=1) @ F.normalize(precise(everyone).flatten(0, 1), dim=1).T
+    itself, other = torch.cat([place, place + count]), torch.cat([place + count, place])
+    logits = (cosines / temperature).scatter(1, itself[:, None], -math.inf)
+    return F.cross_entropy(logits, other)
+
+
+class SimCLR(Strategy):
+    """Pretrains the backbone by telling views of one image from those of others (SimCLR, Chen et al. 2020).
+
+    It brings a phase before the training and owns no loss of that: alone it trains on the labeled images then, and
+    `simclr+fixmatch` composes it with another strategy.
+
+    Args:
+        epochs: passes over all images.
+        batch_size: images in a batch, over all devices; all of them where there are fewer.
+        lr: learning rate of Adam.
+        temperature: of the cosines.
+        projection: outputs of the projection head.
+    """
+
+    presentation = "strategies.simclr_figures:PRESENTATION"
+    sees_pixels = True
+
+    def __init__(
+        self,
+        epochs: int = 100,
+        batch_size: int = 512,
+        lr: float = 0.001,
+        temperature: float = 0.5,
+        projection: int = 128,
+    ) -> None:
+        check("simclr", epochs=(epochs, 1, math.inf), batch_size=(batch_size, 2, 1_000_000))
+        check("simclr", projection=(projection, 1, 1_000_000), lr=(lr, 0, math.inf))
+        require(
+            lr > 0 and temperature > 0, f"simclr.lr is {lr} and simclr.temperature {temperature}; both must be over 0"
+        )
+        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
+        self.temperature, self.projection = temperature, projection
+        self.knn_: dict[str, float] = {}  # val_accuracy of nearest neighbours, when it was last looked at
+        self.backbone_: dict[str, Tensor] = {}  # as the pretraining left it, where a later phase begins with it again
+
+    def phases(self, module: Classifier) -> list[Phase]:
+        """The pretraining, with a projection head."""
+        world, count = module.trainer.world_size, len(_pool(module))
+        size = min(self.batch_size, count) // world * world
+        require(
+            size >= 2 * world,
+            f"simclr tells images apart, and there are {count:,} for {world} devices in batches of {self.batch_size}; "
+            f"type --simclr.batch_size {2 * world} or more, add images, or leave simclr out of --strategy",
+        )
+        return [
+            Phase(
+                name="simclr",
+                epochs=self.epochs,
+                needs=Needs({"one": "contrastive", "other": "contrastive"}, modules={"contrast": self._head}),
+                loss=self._loss,
+                labeled=_pool,
+                batch_size=size,
+                ema_decay=0.0,
+                optimizer=self._optimizer,
+                schedule=Cosine(cycles=0.5, warmup_share=0.1),
+                lr_option="--simclr.lr",
+                validated=False,
+                metrics="pretrain",
+                end=self._end,
+            )
+        ]
+
+    def _head(self, width: int, classes: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.projection))
+
+    def _optimizer(self, module: Classifier) -> torch.optim.Optimizer:
+        trained = [x for x in module.network.parameters() if x.requires_grad]
+        return torch.optim.Adam(trained, self.lr, weight_decay=_WEIGHT_DECAY)
+
+    def begin_phase(self, module: Classifier, phase: Phase) -> None:
+        """Leaves out the head that classifies while nothing is classified."""
+        module.network.head.requires_grad_(phase.loss != self._loss)
+
+    def initialize(self, module: Classifier) -> None:
+        """Puts the pretrained backbone in place."""
+        if self.backbone_:
+            module.network.backbone.load_state_dict(self.backbone_)
+
+    def _loss(self, module: Classifier, batch: Batch) -> Loss:
+        views = batch.labeled.views
+        own = module.extra["contrast"](module.features(torch.cat([views["one"], views["other"]])))
+        own = own.unflatten(0, (2, -1))
+        everyone = gather_with_gradient(own.transpose(0, 1)).transpose(0, 1)
+        return nt_xent(own, everyone, batch.labeled.position, self.temperature), {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks what the features are worth, every few epochs and when the pretraining ends."""
+        assert isinstance(pl_module, Classifier)
+        done = pl_module.epoch + 1
+        if pl_module.phase.loss != self._loss or (done % max(1, self.epochs // _SHOWN) and done < self.epochs):
+            return
+        pools = pl_module.datamodule.pools
+        if pools.val is not None and pools.val.scorable:
+            self.knn_ = {"val_accuracy": float(knn_accuracy(pl_module, pools.labeled, pools.val))}
+            pl_module.log("pretrain/knn_accuracy", self.knn_["val_accuracy"], prog_bar=True, sync_dist=True)
+
+    def _end(self, module: Classifier) -> None:
+        """Keeps the backbone where it is needed again."""
+        if module.phases.will_restart:
+            backbone = module.network.backbone
+            self.backbone_ = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+        if known := self.summary():
+            say(f"simclr: {known}")
+
+    def summary(self) -> str:
+        """What the pretrained features are worth without any further training of them."""
+        right = self.knn_.get("val_accuracy")
+        known = "" if right is None else f"{100 * right:.1f} % of the validation images rightly"
+        return known and f"after pretraining, nearest labeled neighbours classify {known}"
+
+
+def _pool(module: Classifier) -> Pool:
+    """All images to train on, labeled or not."""
+    pools = module.datamodule.pools
+    if not pools.unlabeled:
+        return pools.labeled
+    return pools.unlabeled if pools.labeled_in_unlabeled else pools.labeled.followed_by(pools.unlabeled)
