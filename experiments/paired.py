@@ -2,16 +2,21 @@
 
     python experiments/paired.py --seeds 5 supervised pseudolabel -- --data digits
     python experiments/paired.py --seeds 3 supervised pseudolabel -- --config experiments/photographs32.yaml
+    python experiments/paired.py --seeds 3 "fixmatch --trainer.max_epochs 13" "simclr+fixmatch --trainer.max_epochs 10 \
+        --simclr.epochs 20" -- --data stl10 --data.labels_per_class 25
 
-What follows `--` goes to `semisup fit` as it is. The first strategy is the one that the others are compared with. A
-seed chooses the labeled images, the initial weights and every draw, for all strategies alike, so that differences are
-paired. Accuracy is the best-by-validation checkpoint's on test, in percent; the last checkpoint's is printed beside it.
+What follows `--` goes to `semisup fit` as it is, and what stands behind a strategy in quotes to its runs alone: so
+strategies of which one costs more a step get the same time in all (`s a run` says what it came to). The first strategy
+is the one that the others are compared with. A seed chooses the labeled images, the initial weights and every draw, for
+all strategies alike, so that differences are paired. Accuracy is the best-by-validation checkpoint's on test, in
+percent; the last checkpoint's is printed beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -26,13 +31,13 @@ def main() -> None:
     """Runs the grid, one run after the other, and prints the table and a JSON line."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("strategies", nargs="+")
+    parser.add_argument("strategies", nargs="+", help="each with options of its own, where it is in quotes")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/paired"))
     arguments = parser.parse_args(sys.argv[1:split])
     scores = {
         strategy: [
-            fit(strategy, seed, arguments.out, ["--strategy", strategy, *sys.argv[split + 1 :]])
+            fit(strategy, seed, arguments.out, [*sys.argv[split + 1 :], "--strategy", *shlex.split(strategy)])
             for seed in range(arguments.seeds)
         ]
         for strategy in arguments.strategies

@@ -14,6 +14,7 @@ from semisup.classifier import Classifier
 from semisup.errors import check
 from semisup.losses import cross_entropy
 from semisup.runtime.console import say
+from semisup.runtime.ranks import of_the_first
 from semisup.strategy import Loss, LossStrategy
 
 
@@ -41,7 +42,7 @@ class FixedTargets(LossStrategy):
 
     @abstractmethod
     def make(self, module: Classifier) -> Tensor:
-        """The targets, the same on every rank.
+        """The targets; of several ranks those of the first are taken.
 
         Args:
             module: the classifier, whose training begins.
@@ -56,7 +57,7 @@ class FixedTargets(LossStrategy):
         pool = pl_module.datamodule.pools.without_label
         assert pool is not None  # else the data would have refused
         if not len(self.targets_):
-            self.targets_ = self.make(pl_module)
+            self.targets_ = of_the_first(self.make(pl_module), pl_module.device)
             say(f"{self.name}: targets for {len(pool):,} images, mean confidence {self.targets_.amax(1).mean():.2f}")
         pl_module.datamodule.relabeled.assign(torch.arange(len(pool)), self.targets_)
 

@@ -33,6 +33,7 @@ PARSED = (  # the beginnings of what is only parsed
     r".*--data (cifar|svhn|eurosat|mnist)",
     r".*--trainer\.devices",
     r".*--model\.weights pretrained",
+    r".*--simclr\.epochs",
     r"compare",
     r"dashboard",
     r"export",

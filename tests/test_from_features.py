@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from semisup.predict import features
 from strategies.knn import NearestNeighbours
 from strategies.labelpropagation import FromFeatures, LabelPropagation
 from strategies.linearprobe import LinearTargets
+
+BATCHED = LabelPropagation(method="batched")
 
 
 def clusters(seed: int = 0, spread: float = 0.15) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -58,21 +61,41 @@ def test_labels_spread_to_the_fixed_point_of_the_graph() -> None:
     np.testing.assert_allclose(made.sum(1), 1, rtol=1e-5)
 
 
-def test_what_no_label_reaches_may_be_of_any_class() -> None:
+def test_batched_labels_spread_over_a_symmetric_weighted_graph() -> None:
+    """(I - alpha S)^-1 Y with S of cosines to the power 3 in both directions, each row over its sum."""
+    x, y, u, truth = clusters(spread=0.3)
+    nodes = np.concatenate([x, u]).astype(float)
+    made = LabelPropagation(neighbours=5, alpha=0.5, method="batched").targets(x, y, u, 3)
+    cosines = nodes @ nodes.T - 2 * np.eye(60)
+    w = np.zeros((60, 60))
+    for i in range(60):
+        for j in np.argsort(-cosines[i])[:5]:
+            w[i, j] = cosines[i, j] ** 3
+    w += w.T
+    s = w / np.sqrt(np.outer(w.sum(1), w.sum(1)))
+    one_hot = np.zeros((60, 3))
+    one_hot[np.arange(6), y] = 1
+    solved = np.linalg.solve(np.eye(60) - 0.5 * s, one_hot)[6:]
+    np.testing.assert_allclose(made, solved / solved.sum(1, keepdims=True), atol=1e-4)
+    assert (made.argmax(1) == truth).mean() > 0.9
+
+
+@pytest.mark.parametrize("method", ["sklearn", "batched"])
+def test_what_no_label_reaches_may_be_of_any_class(method: Any) -> None:
     x, y, u, _ = clusters(spread=0.01)
-    made = LabelPropagation(neighbours=3).targets(x[:1], y[:1], u, 3)
+    made = LabelPropagation(neighbours=3, method=method).targets(x[:1], y[:1], u, 3)
     np.testing.assert_allclose(made.sum(1), 1, rtol=1e-5)
     assert (np.isfinite(made).all() and np.allclose(made[-1], 1 / 3)) or made[-1, 0] == 1
 
 
-@pytest.mark.parametrize("strategy", [NearestNeighbours(), LinearTargets(), LabelPropagation()])
+@pytest.mark.parametrize("strategy", [NearestNeighbours(), LinearTargets(), LabelPropagation(), BATCHED])
 def test_clusters_are_told_apart_and_a_class_without_label_is_never_given(strategy: FromFeatures) -> None:
     x, y, u, truth = clusters()
     made = strategy.targets(x, y, u, 5)
     assert made.shape == (54, 5) and (made.argmax(1) == truth).all() and np.all(made[:, 3:] == 0)
 
 
-@pytest.mark.parametrize("strategy", [NearestNeighbours(), LinearTargets(), LabelPropagation()])
+@pytest.mark.parametrize("strategy", [NearestNeighbours(), LinearTargets(), LabelPropagation(), BATCHED])
 def test_labels_of_one_class_and_of_one_image(strategy: FromFeatures) -> None:
     x, _, u, _ = clusters()
     made = strategy.targets(x[:1], np.array([2]), u, 3)

@@ -84,6 +84,20 @@ def mean_over_ranks(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(scalars, values / dist.get_world_size(), strict=True))
 
 
+def of_the_first(x: Tensor, device: torch.device) -> Tensor:
+    """Rank 0's tensor, on the device that `x` is on, for all ranks, where rounding might have made theirs others.
+
+    Args:
+        x: of one shape and dtype on all ranks.
+        device: that this process computes on.
+    """
+    if not _distributed():
+        return x
+    sent = x.to(device, copy=True)
+    dist.broadcast(sent, src=0)
+    return sent.to(x.device)
+
+
 def synchronize_buffers(module: nn.Module) -> None:
     """Gives every rank the buffers of rank 0.
 
