@@ -49,6 +49,16 @@ def patience() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def any_cpu() -> Iterator[None]:
+    """Fits are in float32 unless a test says otherwise, on a CPU that multiplies bf16 as on any other."""
+    from semisup.models import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "CPUINFO", Path(os.devnull))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photographs() -> Path:
     """A zip of `<class>/<name>.jpg`, real photographs; tests that need it are skipped where there is none."""

@@ -91,6 +91,12 @@ def test_views(views: str, peers: set[str]) -> None:
     assert found["work"] == 3 * 8
 
 
+def test_precision() -> None:
+    (found,) = run("precision.py", "--networks", "small:16:4", "--seconds", "0.001")
+    check(found, "precision", {"32-true, 1", "bf16-mixed, 1"}, {"ms a step"})
+    assert found["work"] == 3 and found["network"] == "small:16:4"
+
+
 def test_pool_pass() -> None:
     (found,) = run("pool_pass.py", "--backbone", "small", "--side", "16", "--images", "50", "--batch", "16")
     check(found, "pool_pass", {"semisup", "forward"}, {"images/s"})

@@ -204,6 +204,22 @@ def test_as_many_runs_at_once_as_cores_and_memory_reach(
     assert parallel(gpus) == expected
 
 
+def test_fewer_runs_than_cores_share_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the runs of the whole grid, however many of them were made before."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(train, "parallel", lambda gpus: 8)
+    monkeypatch.setattr(train, "run_all", lambda *arguments: None)
+    monkeypatch.setattr(train.torch.cuda, "device_count", lambda: 0)
+    jobs = [grid.Job("supervised", None, seed, [], {}) for seed in range(3)]
+    for finished in (False, True):
+        monkeypatch.setattr(train, "find", lambda job, root, finished=finished: (None, finished and job.seed < 2))
+        train.train(jobs, tmp_path, None)
+        assert "3 at once, with OMP_NUM_THREADS=2;" in capsys.readouterr().out
+
+
 def python(code: str, log: Path) -> Task:
     return Task([sys.executable, "-c", code], log)
 

@@ -19,9 +19,11 @@ from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ProgressBar
 
 from semisup import plugins
+from semisup.classifier import Classifier
 from semisup.data.contract import Contract
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
+from semisup.models import precision
 from semisup.runs.paths import local
 from semisup.runtime import launch
 from semisup.runtime.sync_batchnorm import CPUSync
@@ -100,8 +102,38 @@ def build_trainer(options: Mapping[str, Any], **ours: Any) -> pl.Trainer:
     return trainer
 
 
+def default_precision(options: Mapping[str, Any], module: Classifier) -> str | None:
+    """The precision of a training on this CPU that begins without being asked for one; None leaves it to the Trainer.
+
+    Args:
+        options: the Trainer's.
+        module: that is to be trained.
+    """
+    asked = options.get("precision") or options.get("plugins") or options.get("num_nodes", 1) != 1
+    # Of several ranks the first may have other threads than the others, and all are to decide alike.
+    if asked or not _on_cpu(options) or options.get("devices", "auto") not in ("auto", "1", 1) or launch.launcher():
+        return None
+    return precision.by_default(module.network, module.spec.channels, module.spec.image_size)
+
+
+def began_precision(options: Mapping[str, Any], began: str | None) -> str | None:
+    """The precision to evaluate in: that which a CPU trained in, where this one multiplies it too.
+
+    Args:
+        options: the Trainer's.
+        began: what the run's config.yaml says.
+    """
+    same = began == precision.BF16 and precision.multiplies_bf16() and _on_cpu(options)
+    return options.get("precision") or (began if same else None)
+
+
+def _on_cpu(options: Mapping[str, Any]) -> bool:
+    accelerator = options.get("accelerator", "auto")
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+
+
 def _precision(accelerator: str) -> str:
-    """bf16 on GPUs that multiply it; float32 on CPUs, most of which are many times slower in bf16."""
+    """bf16 on GPUs that multiply it; else float32 (of CPUs, `default_precision` looks at the network)."""
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 

@@ -11,7 +11,7 @@ A class is named in the trainer's group alone. A file that names one is believed
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from semisup.cli.config_file import config_text
 from semisup.cli.parsing import exists, gathered, option_parser, parse_args, types, unknown
 from semisup.cli.trust import close, stay_inside
 from semisup.cli.verbs import VERBS
-from semisup.cli.yaml_files import Dumper, follow_moves, nest
+from semisup.cli.yaml_files import Dumper, follow_moves, nest, with_precision
 from semisup.errors import InputError, require
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.models.options import ModelOptions, OptimizerOptions
@@ -73,6 +73,11 @@ class Config:
         """The options that `yaml` writes down."""
         options: dict[str, Any] = yaml.safe_load(self.yaml)
         return options
+
+    def in_precision(self, precision: str) -> Config:
+        """The same in a precision that the machine decides, since none was asked for."""
+        flags = {**self.trainer, "precision": precision}
+        return replace(self, trainer=flags, yaml=with_precision(self.yaml, precision))
 
     @property
     def title(self) -> str:

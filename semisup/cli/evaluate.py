@@ -5,10 +5,15 @@ python -m semisup test --ckpt_path runs/digits/pseudolabel/20260101-120000-s0
 
 from __future__ import annotations
 
-from semisup.cli.build import build_data, build_trainer
+from pathlib import Path
+
+from semisup.cli.build import began_precision, build_data, build_trainer
 from semisup.cli.config import Config
 from semisup.cli.same_data import restore
 from semisup.errors import require
+from semisup.runs.directory import run_of
+from semisup.runs.options import PRECISION, flat
+from semisup.runs.run import config_of
 from semisup.runtime.console import say
 
 
@@ -25,7 +30,10 @@ def run(config: Config) -> None:
     require(bool(pool), f"{data.spec.name} has no {'validation' if stage == 'val' else 'test'} images here")
     known = pool is not None and pool.scorable
     require(known, f"the {stage} images of {data.spec.name} have no labels to score; type semisup predict --on {stage}")
-    trainer = build_trainer(config.trainer, logger=False, enable_checkpointing=False)
+    run_dir = run_of(Path(config.own.ckpt_path))
+    began = flat((config_of(run_dir) if run_dir else None) or {})
+    flags = config.trainer | {"precision": began_precision(config.trainer, began.get(PRECISION))}
+    trainer = build_trainer(flags, logger=False, enable_checkpointing=False)
     (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
     scores = module.scores[stage].scalars
     width = max(map(len, scores))

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup.classifier import Classifier
 from semisup.cli import resume
-from semisup.cli.build import as_list, build_data, build_trainer
+from semisup.cli.build import as_list, build_data, build_trainer, default_precision
 from semisup.cli.config import Config
 from semisup.cli.config_file import left_out
 from semisup.cli.lightning_errors import Refused, lightning_errors
@@ -34,6 +34,7 @@ from semisup.figures.callback import LogFigures
 from semisup.runs.directory import current_run_dir, write_atomically
 from semisup.runs.environment import write_environment
 from semisup.runs.lock import LOCK, Lock
+from semisup.runs.options import PRECISION, flat
 from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals
 from semisup.runtime.console import say, typed
@@ -81,7 +82,7 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
         InputError: an option or the data is wrong; no run directory is left behind. Or another process trains the run.
     """
     say(f"semisup fit: {config.title}")
-    flags, root = config.trainer, Path(config.trainer.get("default_root_dir") or "runs")
+    root = Path(config.trainer.get("default_root_dir") or "runs")
     with ExitStack() as held:  # the run directory, from its beginning or resumption on
         folder = root / config.data.name / config.strategy
         resumed = resume.run_to_resume(config.own.resume, folder, config.options, held)
@@ -89,6 +90,11 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
         strategy = Composition(config.plugins)
         options = (config.model, config.optimizer, config.lr_scheduler, config.seed)
         module = Classifier(data.spec, strategy, *options, restored=resumed is not None)
+        began = resumed.config if resumed else None
+        precision = flat(began).get(PRECISION) if began else default_precision(config.trainer, module)
+        if precision and not config.trainer.get("precision"):
+            config = config.in_precision(precision)
+        flags = config.trainer
         if resumed is None:
             run_dir = current_run_dir(root, config.data.name, config.strategy, config.seed)
             rank_zero_only(held.enter_context)(Lock(run_dir / LOCK))

@@ -21,11 +21,10 @@ from semisup.classifier import Classifier
 from semisup.cli.same_data import check_resumed, listed
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
-from semisup.runs import run_files
 from semisup.runs.directory import run_of
 from semisup.runs.lock import LOCK, Held, Lock
 from semisup.runs.options import IMAGES, ROOT, changed
-from semisup.runs.run import CONFIG_FILE, Run
+from semisup.runs.run import CONFIG_FILE, Run, config_of
 from semisup.runtime.console import say
 from semisup.runtime.launch import from_rank_zero
 from semisup.training.checkpoints import newest
@@ -46,6 +45,11 @@ class Resumed:
     run: Path
     named: Path | None = None
     moved: str = ""
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The options that it began with; None where it was killed before it wrote its config.yaml."""
+        return config_of(self.run)
 
 
 def run_to_resume(resume: str | None, folder: Path, options: Mapping[str, Any], held: ExitStack) -> Resumed | None:
@@ -167,7 +171,8 @@ def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> P
 
 def _changed(run: Path, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Options that would make another run of it; none where it was killed before it wrote its config.yaml."""
-    return changed(Run(run).config, options) if run_files.is_there(run / CONFIG_FILE) else {}
+    began = config_of(run)
+    return changed(began, options) if began else {}
 
 
 def _shown(value: Any) -> str:

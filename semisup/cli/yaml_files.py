@@ -80,12 +80,24 @@ def with_places(text: str) -> str:
             typed[name], data[name] = path, place(path)
     if not typed:
         return text
-    comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
-    lines = [*comments, *yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True).splitlines(keepends=True)]
+    lines = _written(tree, text).splitlines(keepends=True)
     for name, path in typed.items():
         here = next(k for k in range(lines.index("data:\n"), len(lines)) if lines[k].startswith(f"  {name}: "))
         lines.insert(here, f"  # typed as {json.dumps(path)}\n")
     return "".join(lines)
+
+
+def with_precision(text: str, precision: str) -> str:
+    """A run's options with the precision that none asked for and the machine has decided."""
+    tree = yaml.safe_load(text)
+    tree["trainer"]["precision"] = precision
+    return _written(tree, text)
+
+
+def _written(tree: dict[str, Any], text: str) -> str:
+    """Options as YAML, behind the comments of the text that they were read from."""
+    comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
+    return "".join(comments) + yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def lookup(tree: dict[str, Any], key: str) -> Any:

@@ -13,10 +13,9 @@ from typing import Any
 
 from semisup.compare.record import OptionDifference
 from semisup.runs.environment import NO_GPUS
-from semisup.runs.options import flat, own_options
+from semisup.runs.options import PRECISION, flat, own_options
 from semisup.runs.run import Run
 
-_PRECISION = "trainer.precision"
 _VARIED = ("strategy", "seed", "data.labels_per_class")
 
 
@@ -37,7 +36,7 @@ def _hardware(options: Mapping[str, Any], gpus: str) -> dict[str, Any]:
     """What devices and precision come to.
 
     Several devices compute what one does, unless each normalises its own part of a batch; the default of the precision
-    is float32 on CPUs and may be another on GPUs (semisup/cli/build.py).
+    is float32 on CPUs, unless config.yaml says otherwise, and may be another on GPUs (semisup/cli/build.py).
     """
     gpu = bool(gpus) and options.get("trainer.accelerator") in ("auto", "gpu", "cuda")
     devices = _count(options.get("trainer.devices"), gpus if gpu else "") * int(options.get("trainer.num_nodes") or 1)
@@ -45,7 +44,7 @@ def _hardware(options: Mapping[str, Any], gpus: str) -> dict[str, Any]:
     default = f"the default on {Counter(gpus.split(', ')).most_common(1)[0][0]}" if gpu else "32-true"
     return {
         "trainer.devices": f"{devices} without trainer.sync_batchnorm" if apart else "1, or several as one",
-        _PRECISION: options.get(_PRECISION) or default,
+        PRECISION: options.get(PRECISION) or default,
     }
 
 

@@ -16,7 +16,7 @@ from semisup.errors import InputError, require
 from semisup.escape import path_word
 from semisup.plugins import split_names
 from semisup.runs.directory import find_runs
-from semisup.runs.options import ROOT, identity
+from semisup.runs.options import ROOT, identity, settled
 from semisup.runs.run import Run
 
 _OURS = {  # options of fit that the grid decides -> what to type instead
@@ -170,7 +170,7 @@ def find(job: Job, root: Path) -> tuple[Path | None, bool]:
     unfinished = None
     for run in sorted(map(Run, _runs(root)), key=lambda run: run.made, reverse=True):
         try:
-            same = run.options == job.wanted or _was_moved(run, job)
+            same = run.options == settled(job.wanted, run.options) or _was_moved(run, job)
         except InputError:
             continue
         if same and run.finished:
@@ -183,7 +183,7 @@ def find(job: Job, root: Path) -> tuple[Path | None, bool]:
 def _was_moved(run: Run, job: Job) -> bool:
     """Whether a run differs from a job in nothing but where the same images lay."""
     here, there = job.wanted.get(ROOT), run.options.get(ROOT)
-    if not here or not there or {**run.options, ROOT: here} != job.wanted:
+    if not here or not there or {**run.options, ROOT: here} != settled(job.wanted, run.options):
         return False
     return bool(run.data_digest) and run.data_digest == job.digest()
 

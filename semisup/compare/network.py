@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from semisup.classifier import Classifier
 from semisup.compare.record import Network
 from semisup.errors import InputError
+from semisup.models.precision import operations
 from semisup.runs.directory import find_checkpoint
 
 
@@ -20,7 +18,6 @@ def look_at(directory: Path) -> Network | None:
     except InputError:
         return None
     spec, network = module.spec, module.network.to("meta")  # images of the size that a file claims are not made
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size, device="meta"))
+    count = operations(network, spec.channels, spec.image_size)
     parameters = sum(p.numel() for p in network.parameters())
-    return Network(module.backbone_name, parameters, spec.channels, spec.image_size, counter.get_total_flops())
+    return Network(module.backbone_name, parameters, spec.channels, spec.image_size, count)

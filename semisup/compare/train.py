@@ -41,7 +41,8 @@ def train(jobs: Sequence[Job], out: Path, wanted: int | None) -> list[Failure]:
     if not due:
         return []
     gpus = torch.cuda.device_count()
-    at_once = wanted or parallel(gpus)
+    # Those of the whole grid, so that one that goes on has the threads, and with them the bits, that it began with.
+    at_once = min(wanted or parallel(gpus), len(jobs))
     threads = (os.environ | share(at_once, 0, gpus))["OMP_NUM_THREADS"]
     say(f"{at_once} at once, with OMP_NUM_THREADS={threads}; Ctrl-C stops them, and the same command goes on")
     with ExitStack() as all_locks:

@@ -32,6 +32,8 @@ CHANGE_NO_RESULT = (
     "trainer.model_registry",
 )
 _ON_RESUME = ("trainer.plugins", "trainer.callbacks")  # the user's own, with which a run may go on besides
+PRECISION = "trainer.precision"
+_BY_DEFAULT = ("bf16-mixed", "32-true")  # which of them, a machine and a network decide (semisup/models/precision.py)
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 ROOT = "data.root"  # a place; which images lie there, the digest of the data says
 LABELS_CSV = "data.labels_csv"  # a place too
@@ -62,6 +64,18 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(options.get(name), str):
             options[name] = place(options[name])  # runs of before hold it as it was typed
     return {name: value for name, value in options.items() if not is_among(name, CHANGE_NO_RESULT)}
+
+
+def settled(wanted: dict[str, Any], its: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are wanted, with the precision that a run's machine chose by default where none is asked for.
+
+    Args:
+        wanted: by `identity`.
+        its: the run's, likewise.
+    """
+    if wanted.get(PRECISION) is None and its.get(PRECISION) in _BY_DEFAULT:
+        return {**wanted, PRECISION: its[PRECISION]}
+    return wanted
 
 
 def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +116,7 @@ def changed(began: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple
         now: those that it is to go on with. What only they have says nothing: a newer version brings new ones. Nor does
             what they don't have any more: where that decided anything, the options of then could not have been read.
     """
-    then, today = identity(began), identity(now)
+    then, today = identity(began), settled(identity(now), identity(began))
     then = {name: x for name, x in then.items() if any(is_among(name, [key]) or is_among(key, [name]) for key in today)}
     free = (*_ON_RESUME, *(_LENGTH if then.get("lr_scheduler.name") != "cosine" else ()))
     return {

@@ -32,6 +32,15 @@ _ACCURACY = "val/accuracy"
 _SCORES = ("last/val_accuracy", "last/test_accuracy", "best/val_accuracy", "best/test_accuracy")
 
 
+def config_of(directory: Path) -> dict[str, Any] | None:
+    """The options of a run, nested; None where it was killed before it wrote its config.yaml.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return Run(directory).config if run_files.is_there(directory / CONFIG_FILE) else None
+
+
 class Run:
     """A run directory, to be read.
 
