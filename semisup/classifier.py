@@ -241,9 +241,11 @@ class Classifier(Predictor):
             with evaluation_mode(network), precision.forward_context():
                 return network.features(images)
 
-        return CachedFeatures(
-            compute, digest, network.head.in_features, options.draws, data.eval_batch_size, data.device
-        )
+        width = network.head.in_features
+        found = CachedFeatures(compute, digest, width, options.draws, data.eval_batch_size, data.device)
+        if not self.trainer.ckpt_path:  # a run that goes on keeps as many as it had
+            found.limit(data.trained_views())
+        return found
 
     @property
     def targets_from(self) -> str:
@@ -311,6 +313,8 @@ class Classifier(Predictor):
         self.origin, self._start = checkpoint["semisup"].get("origin"), checkpoint.get("start")
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.phases.resume(self, checkpoint["semisup"].get("phase"))
+            if isinstance(self.datamodule.features, CachedFeatures):
+                self.datamodule.features.count = checkpoint["semisup"]["model"]["draws"]
         if self.ema is not None:
             checkpoint["state_dict"].setdefault("ema._extra_state", torch.tensor(checkpoint["global_step"]))
 

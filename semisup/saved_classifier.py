@@ -13,6 +13,7 @@ from semisup.data.fingerprint import Fingerprint
 from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
+from semisup.features.cached import CachedFeatures
 from semisup.models.options import ModelOptions
 from semisup.runs import checkpoint_file
 from semisup.runtime.allocation import Bounded
@@ -27,7 +28,9 @@ def description(module: Classifier) -> dict[str, Any]:
     """What `restore` needs of a classifier beside its weights, in plain types that `weights_only` loading accepts."""
     # What was chosen, which another version of a library could choose otherwise.
     size = module.takes.size if module.takes.size != module.spec.image_size else module.options.input_size
-    chosen = {"backbone": module.backbone_name, "input_size": size}
+    chosen: dict[str, Any] = {"backbone": module.backbone_name, "input_size": size}
+    if isinstance(features := module.datamodule.features, CachedFeatures):
+        chosen["draws"] = features.count
     model = asdict(module.options) | chosen
     spec = {**asdict(module.spec), "class_names": list(module.spec.class_names)}
     return {

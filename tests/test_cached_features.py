@@ -128,10 +128,54 @@ def test_a_pool_of_several_arrays_is_gathered_in_its_order() -> None:
 
 
 def test_a_full_disk_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage("/")._replace(free=100)
-    monkeypatch.setattr("semisup.features.cached.shutil.disk_usage", lambda _: usage)
+    free(monkeypatch, 100)
     with pytest.raises(InputError, match=r"3 draws of the view weak of 20 images take .* --model.draws"):
         cached(Pixels()).prepare(Pool(images()), "weak")
+
+
+def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Lets so many bytes of the disk be free."""
+    usage = shutil.disk_usage("/")._replace(free=count)
+    monkeypatch.setattr("semisup.features.cached.shutil.disk_usage", lambda _: usage)
+
+
+@pytest.mark.parametrize(("room", "fits"), [(10**9, 5), (2 * 5 * 400, 5), (2 * 5 * 400 - 1, 4), (1700, 2), (1, 1)])
+def test_as_many_draws_are_kept_as_fit_into_half_of_the_disk(
+    room: int, fits: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A draw of two views of 20 images of 5 numbers takes 2 * 20 * 5 * 2 = 400 bytes; the plain view is kept once."""
+    pool, features = Pool(images()), CachedFeatures(Pixels(), "corners", 5, 5, 8, CPU)
+    free(monkeypatch, room)
+    features.limit([(pool, "weak"), (pool.at(np.arange(3)), "weak"), (pool, "strong"), (pool, "none")])
+    assert features.count == features.draws("weak") == fits and features.draws("none") == 1
+    said = capsys.readouterr().out
+    start = f"features: {fits} draw{'s' if fits > 1 else ''} of every view, as many as fit: the 5 of --model.draws take"
+    assert said.startswith(start) if fits < 5 else not said
+
+
+def test_draws_that_are_there_take_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(images())
+    cached(Pixels()).prepare(pool, "weak")
+    free(monkeypatch, 1)
+    features, more = cached(Pixels()), cached(Pixels(), draws=4)
+    features.limit([(pool, "weak")])
+    more.limit([(pool, "weak")])
+    assert (features.count, more.count) == (3, 3)
+
+
+def test_a_run_goes_on_with_the_draws_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, options = tmp_path / "4.ckpt", ModelOptions("small", adapt="head", draws=9)
+    width = Classifier(Blobs().spec, None, options).network.head.in_features
+    with monkeypatch.context() as patch:
+        free(patch, 2 * 2 * 3 * 162 * width)  # Blobs' array, of which the strong view alone is drawn
+        module, data, _ = fit(FixMatch(ratio=1), options, enable_checkpointing=True, callbacks=[SaveAt(4, path)])
+    assert isinstance(data.features, CachedFeatures) and data.features.count == 3
+    saved = Classifier.from_checkpoint(path)
+    assert saved.options.draws == 3
+    again, data = classifier(Blobs(), FixMatch(ratio=1), model=options), Blobs()
+    trainer(2).fit(again, datamodule=data, ckpt_path=path, weights_only=True)
+    assert isinstance(data.features, CachedFeatures) and data.features.count == 3
+    assert same(weights(module.network), weights(again.network))
 
 
 OPTIONS = ModelOptions("small", adapt="head", draws=2)

@@ -276,8 +276,9 @@ class DataModule(pl.LightningDataModule, ABC):
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
         if self.features is None:
             self._make_resident([pool for pool in (self.training_pool, unlabeled) if pool])
-        for pool, views in ((self.training_pool, needs.labeled_views), (unlabeled, needs.unlabeled_views)):
-            self._prepare(pool, list(by_label(views).values()))
+        if self.features is not None:
+            for pool, view in self.trained_views():
+                self.features.prepare(pool, view)
         return TrainLoader(
             self.training_pool,
             self._size,
@@ -293,6 +294,15 @@ class DataModule(pl.LightningDataModule, ABC):
             balanced=self.sampler == "balanced" and self._labeled is None,
         )
 
+    def trained_views(self) -> list[tuple[Pool, str]]:
+        """The pools that are trained on now, each with the views of it, once each and by their own names."""
+        needs, pools = self.needs, [(self.training_pool, self.needs.labeled_views)]
+        if needs.unlabeled_ratio and self.pools.unlabeled:
+            pools.append((self.pools.unlabeled, needs.unlabeled_views))
+        return [
+            (pool, view) for pool, views in pools for view in dict.fromkeys(map(self._view, by_label(views).values()))
+        ]
+
     def val_dataloader(self) -> EvaluationLoader | list[Any]:
         """The validation pool in order; empty where the split holds nothing out."""
         return self._evaluation(self.pools.val)
@@ -303,14 +313,9 @@ class DataModule(pl.LightningDataModule, ABC):
             Contract(type(self)).test_labels(self.pools.test, len(self.spec.class_names))
         return self._evaluation(self.pools.test)
 
-    def _prepare(self, pool: Pool | None, views: list[str]) -> None:
-        """Makes ready the features of views that are served in place of images, once each."""
-        for view in dict.fromkeys(map(self._view, views)):
-            if self.features is not None and pool:
-                self.features.prepare(pool, view)
-
     def _evaluation(self, pool: Pool | None) -> EvaluationLoader | list[Any]:
-        self._prepare(pool, ["none"])
+        if self.features is not None and pool:
+            self.features.prepare(pool, "none")
         return EvaluationLoader(pool, self.eval_batch_size, *self.rank, self.device) if pool else []
 
     @property

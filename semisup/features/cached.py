@@ -1,10 +1,10 @@
 """Features of a frozen backbone, computed once for every image and kept on disk: `--model.adapt head`.
 
 Where nothing of the backbone is trained, what it makes of an image is the same in every step. So the views that a
-strategy asks for are drawn a few times for every image (`--model.draws`), their features are computed in one pass and
-kept, and steps then cost a linear layer. Features are kept as bfloat16 in memory-mapped files, one for each array of
-images, view and backbone, by what these hold: another run, strategy or seed on them finds what is there, and computes
-the images that are missing.
+strategy asks for are drawn a few times for every image (`--model.draws`, or as many as fit), their features are
+computed in one pass and kept, and steps then cost a linear layer. Features are kept as bfloat16 in memory-mapped files,
+one for each array of images, view and backbone, by what these hold: another run, strategy or seed on them finds what is
+there, and computes the images that are missing.
 
     XDG_CACHE_HOME/semisup/features/<digest>.features   (draws, N, F) bfloat16
                                     <digest>.done       (draws, N) bool, which of them are there
@@ -13,8 +13,10 @@ the images that are missing.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,9 +32,11 @@ from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.randomness import Draw
 from semisup.runtime.console import say
+from semisup.runtime.ranks import of_the_first
 
 PLAIN = "none"  # the view without augmentation, of which there is one draw
 _SEED = 0  # of the draws, which are the same in all runs, so that these can share them
+_SHARE = 0.5  # of the free disk that draws may take
 _VERSION = 1  # of the views and of the files
 
 
@@ -43,7 +47,7 @@ class CachedFeatures:
         compute: images (B, C, H, W) float32 in [0, 1] on the device -> features (B, F).
         backbone: a digest of everything that `compute` depends on.
         width: F.
-        draws: of every view but the plain one.
+        draws: of every view but the plain one, at the most (`limit`).
         batch_size: images that are computed at once.
         device: where they are computed.
     """
@@ -57,14 +61,39 @@ class CachedFeatures:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self._compute, self._backbone, self._width, self._draws = compute, backbone, width, draws
+        self._compute, self._backbone, self._width, self.count = compute, backbone, width, draws
         self._batch_size, self._device = batch_size, device
         self._open: dict[tuple[int, str], np.ndarray] = {}  # identity of an array and view -> features
         self._digests: dict[int, str] = {}
 
     def draws(self, view: str) -> int:
         """How many draws of a view there are."""
-        return 1 if view == PLAIN else self._draws
+        return 1 if view == PLAIN else self.count
+
+    def limit(self, views: Iterable[tuple[Pool, str]]) -> None:
+        """Keeps no more draws than fit into half of the disk that is free, and at least one; says where it is fewer.
+
+        Args:
+            views: of pools, that will be prepared. Whatever is there already takes no more room.
+        """
+        folder = _folder()
+        arrays = {(id(images), view): images for pool, view in views for images in pool.arrays if view != PLAIN}
+        there, room = set(os.listdir(folder)), _SHARE * shutil.disk_usage(folder).free
+
+        def missing(count: int) -> int:
+            """Bytes of the files that are not there yet."""
+            left = [x for (_, view), x in arrays.items() if f"{self._name(x, view, count)}.done" not in there]
+            return sum(2 * count * len(images) * self._width for images in left)
+
+        fits = next((count for count in range(self.count, 1, -1) if missing(count) <= room), 1)
+        fits = int(of_the_first(torch.tensor([fits]), self._device))  # another rank may have begun to write
+        if fits < self.count:
+            say(
+                f"features: {fits} draw{'s' if fits > 1 else ''} of every view, as many as fit: the {self.count} of "
+                f"--model.draws take {missing(self.count) / 1e9:.1f} GB, and half of what is free in {folder} is "
+                f"{room / 1e9:.1f} GB"
+            )
+        self.count = fits
 
     def prepare(self, pool: Pool, view: str) -> None:
         """Computes what is missing of a view of a pool's images.
@@ -91,12 +120,15 @@ class CachedFeatures:
             found[here] = self._open[id(images), view][chosen[here], rows]
         return move(torch.from_numpy(found).view(torch.bfloat16), self._device).float()
 
+    def _name(self, images: np.ndarray, view: str, draws: int) -> str:
+        if id(images) not in self._digests:
+            self._digests[id(images)] = _short(image_keys(images).tobytes())
+        return _short(f"{_VERSION} {self._backbone} {self._digests[id(images)]} {view} {draws}".encode())
+
     def _fill(self, images: np.ndarray, rows: np.ndarray, view: str) -> None:
-        digest = self._digests.setdefault(id(images), _short(image_keys(images).tobytes()))
-        draws, folder = self.draws(view), user_cache() / "features"
-        name = _short(f"{_VERSION} {self._backbone} {digest} {view} {draws}".encode())
+        draws, folder = self.draws(view), _folder()
+        name = self._name(images, view, draws)
         values, done = folder / f"{name}.features", folder / f"{name}.done"
-        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{name}.lock"):  # other processes and ranks wait, and then find all of it
             shape = (draws, len(images), self._width)
             size = 2 * int(np.prod(shape))
@@ -138,6 +170,12 @@ class CachedFeatures:
         position = torch.from_numpy(rows).to(self._device)
         seen = find_view(view)(pixels, Draw(_SEED, draw, f"features/{view}", position, len(images)))
         return self._compute(seen).bfloat16().cpu().view(torch.int16).numpy()
+
+
+def _folder() -> Path:
+    folder = user_cache() / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _parts(pool: Pool, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

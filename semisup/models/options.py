@@ -27,8 +27,8 @@ class ModelOptions:
         adapt: what of the backbone is trained: full (all), head (nothing: only the linear head behind it), lora
             (changes of low rank to its weights), bitfit (its biases), or norm (its normalisation layers).
         draws: under head, of every view that a strategy asks for so many draws are made of each image, and their
-            features computed once and kept on disk for all runs (semisup/features/cached.py); 0 computes those of a
-            fresh draw in every step.
+            features computed once and kept on disk for all runs (semisup/features/cached.py), or as many as fit into
+            half of the free disk; 0 computes those of a fresh draw in every step.
         freeze: stages of the backbone that are not trained, counted from the input.
         lora_rank: rank of the changes.
         layer_decay: each stage of the backbone learns this much more slowly than the one behind it; 1 for equally.
