@@ -26,14 +26,14 @@ class FirstStep(pl.Callback):
 
 
 class Reached(pl.Callback):
-    """Tells when validation first reached an accuracy, and ends the training there.
+    """Tells when validation first reached each of some accuracies, and ends the training at the highest.
 
     Args:
-        accuracy: in [0, 1].
+        accuracies: in [0, 1].
     """
 
-    def __init__(self, accuracy: float) -> None:
-        self.accuracy, self._start = accuracy, 0.0
+    def __init__(self, accuracies: list[float]) -> None:
+        self.accuracies, self._start = sorted(accuracies), 0.0
 
     def on_train_start(self, *args: Any) -> None:
         """Starts the clock."""
@@ -41,16 +41,19 @@ class Reached(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After every epoch's validation, whose time is counted."""
-        if not trainer.sanity_checking and trainer.callback_metrics["val/accuracy"] >= self.accuracy:
-            _tell(time=time.time(), training=time.time() - self._start, step=trainer.global_step)
-            trainer.should_stop = True
+        if trainer.sanity_checking:
+            return
+        while self.accuracies and trainer.callback_metrics["val/accuracy"] >= self.accuracies[0]:
+            now, reached = time.time(), self.accuracies.pop(0)
+            _tell(accuracy=reached, time=now, training=now - self._start, step=trainer.global_step)
+        trainer.should_stop = trainer.should_stop or not self.accuracies
 
 
 def _tell(**seen: float) -> None:
     print(f"{_MARK}{json.dumps(seen)}", flush=True)
 
 
-def fit(callback: str, *options: str) -> tuple[float, dict[str, float]]:
+def fit(callback: str, *options: str) -> tuple[float, list[dict[str, float]]]:
     """Runs `semisup fit` to its end in a new process and a folder that is removed.
 
     Args:
@@ -58,7 +61,7 @@ def fit(callback: str, *options: str) -> tuple[float, dict[str, float]]:
         options: more of the command line.
 
     Returns:
-        When the process was started, in seconds since the epoch, and what the callback told first; empty for nothing.
+        When the process was started, in seconds since the epoch, and what the callback told, in order.
     """
     with tempfile.TemporaryDirectory() as folder:
         ours = ["--trainer.default_root_dir", folder, "--trainer.callbacks", f"callbacks.{callback}"]
@@ -71,5 +74,4 @@ def fit(callback: str, *options: str) -> tuple[float, dict[str, float]]:
             text=True,
             env={**os.environ, "PYTHONPATH": path},
         ).stdout
-    told = [line.removeprefix(_MARK) for line in output.splitlines() if line.startswith(_MARK)]
-    return start, json.loads(told[0]) if told else {}
+    return start, [json.loads(line.removeprefix(_MARK)) for line in output.splitlines() if line.startswith(_MARK)]

@@ -1,7 +1,7 @@
-"""On a GPU: the views, a step of FixMatch against what the chip could do at best, and the time to an accuracy.
+"""On a GPU, in at most 8 minutes: the views, a step against what the chip could do, the pass over a pool, an accuracy.
 
-    python experiments/bench/gpu.py -- --data cifar10 --data.root data --data.labels_per_class 400 \\
-        --trainer.precision bf16-mixed
+    python experiments/bench/gpu.py -- --data cifar10 --data.root data
+    python experiments/bench/gpu.py --small
 
 1. `views`: weak and strong views of images on the GPU, against the same views on this machine's CPU.
 2. `step`: a step of FixMatch on WRN-28-2 under Lightning, from pools on the device, against two floors. `operations` is
@@ -9,11 +9,14 @@
    product measured here in the same precision; `traffic` is every byte that the step's kernels read and write as
    PyTorch launches them one by one, at the speed of a copy measured here. Only fused kernels can go below the second.
    A floor over the step is the fraction of that peak which the step reaches.
-3. `accuracy`: what follows `--` goes to `semisup fit --strategy fixmatch`, which stops when validation reaches
-   `--target`; left out where nothing follows. Seconds of training, validations included, and of the whole process.
+3. `pool`: the pass that makes pseudo-labels, as in pool_pass.py.
+4. `accuracy`: FixMatch with 400 labels of each class and validation every 200 steps; what follows `--` goes to its
+   `semisup fit` as well. It ends when validation reaches the last of `--targets` or the minutes are over, and prints at
+   which second of the training, validations included, and of the whole process each was reached; null where it wasn't.
+   Left out where nothing follows.
 
-Each prints a table and a JSON line. Without a GPU everything runs on the CPU with smaller defaults and in float32, and
-the JSON says `"device": "cpu"`: that shows that it works, and nothing about speed.
+Each prints a table and a JSON line. Without a GPU everything runs on the CPU with smaller defaults, and the JSON says
+`"device": "cpu"`: that shows that it works, and nothing about speed. `--small` takes seconds, on the digits.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import torch
 from callbacks import fit
 from common import Run, alternate, bench_parser, device, machine, parse, report, synchronize
 from noise import Noise
+from pool_pass import measured
 from step import lightning
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -43,6 +47,15 @@ from semisup.randomness import Draw
 from strategies.fixmatch import FixMatch
 
 RATIO = 7
+SCORING = 40.0  # seconds that a fit takes to start, and to score the test images in the end
+FIXMATCH = (
+    *("--strategy", "fixmatch", "--data.labels_per_class", "400", "--model.backbone", "wrn-28-2"),
+    *("--data.steps_per_epoch", "200", "--trainer.max_epochs", "5000"),
+)
+DIGITS = [
+    *("--data", "digits", "--data.labels_per_class", "10", "--model.backbone", "small", "--data.steps_per_epoch", "30"),
+    *("--trainer.max_epochs", "3", "--fixmatch.ratio", "1", "--fixmatch.ema_decay", "0"),
+]
 
 
 class Traffic(TorchDispatchMode):
@@ -120,26 +133,39 @@ def views(images: Tensor, where: torch.device, repeats: int) -> Run:
     return Run(count, {"images/s": count / (time.perf_counter() - start)})
 
 
-def to_accuracy(target: float, options: list[str]) -> None:
-    """Trains until validation reaches an accuracy, and prints how long it took; null where it never did."""
-    accuracy = ("--trainer.callbacks.accuracy", str(target), "--strategy", "fixmatch", "--tracking.mode", "disabled")
-    start, seen = fit("Reached", *accuracy, *options)
-    found = {"training s": seen["training"], "process s": seen["time"] - start, "step": seen["step"]} if seen else None
-    print(f"{100 * target:.0f} % on validation: {found}")
-    print(json.dumps({"bench": "gpu accuracy", "target": target, "fit": options, **machine(), "reached": found}))
+def to_accuracies(targets: list[float], seconds: float, options: list[str]) -> None:
+    """Trains until validation reaches the last of some accuracies or the time is over, and prints when which was."""
+    hours, rest = divmod(int(seconds), 3600)
+    limit = ("--trainer.max_time", f"00:{hours:02}:{rest // 60:02}:{rest % 60:02}", "--tracking.mode", "disabled")
+    start, told = fit("Reached", "--trainer.callbacks.accuracies", json.dumps(targets), *limit, *FIXMATCH, *options)
+    seen = {one["accuracy"]: one for one in told}
+    reached: dict[str, dict[str, float] | None] = dict.fromkeys(map(str, targets))
+    for target in targets:
+        if one := seen.get(target):
+            reached[str(target)] = {
+                "training s": one["training"],
+                "process s": one["time"] - start,
+                "step": one["step"],
+            }
+        print(f"{100 * target:.0f} % on validation: {reached[str(target)]}")
+    print(json.dumps({"bench": "gpu accuracy", "fit": options, **machine(), "seconds": seconds, "reached": reached}))
 
 
 def main() -> None:
-    """Measures all three."""
-    cuda = device().type == "cuda"
+    """Measures all four."""
+    began, cuda, small = time.monotonic(), device().type == "cuda", "--small" in sys.argv
     parser = bench_parser(__doc__)
     add: Callable[..., argparse.Action] = parser.add_argument
-    add("--batch", type=int, default=64 if cuda else 4, help="labeled images; 7 times as many are unlabeled")
-    add("--steps", type=int, default=100 if cuda else 2, help="of each turn")
-    add("--matrix", type=int, default=8192 if cuda else 512, help="rows and columns of the products")
-    add("--copy", type=int, default=4000 if cuda else 64, help="MB of the copies")
+    size = 2 if small else 1 if cuda else 0
+    add("--small", action="store_true", help="seconds on any machine, to see that it works")
+    add("--minutes", type=float, default=8, help="of everything (%(default)s)")
+    add("--batch", type=int, default=(4, 64, 1)[size], help="labeled images; 7 times as many are unlabeled")
+    add("--steps", type=int, default=(2, 100, 1)[size], help="of each turn")
+    add("--pool", type=int, default=(512, 50_000, 64)[size], help="images of the pass")
+    add("--matrix", type=int, default=(512, 8192, 64)[size], help="rows and columns of the products")
+    add("--copy", type=int, default=(64, 4000, 1)[size], help="MB of the copies")
     add("--precision", choices=["32-true", "bf16-mixed"], default="bf16-mixed" if cuda else "32-true")
-    add("--target", type=float, default=0.9, help="accuracy to reach")
+    add("--targets", type=float, nargs="+", default=[0.1, 0.2] if small else [0.9, 0.94], help="accuracies to reach")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     arguments = parse(parser, sys.argv[1:split])
     torch.set_float32_matmul_precision("high")  # what cuDNN's convolutions do by default
@@ -168,8 +194,11 @@ def main() -> None:
     ratios = [("operations", "step"), ("traffic", "step")]
     report("gpu step", arguments, alternate(arms, arguments.pairs), ratios, operations=operations, bytes=traffic)
 
-    if sys.argv[split + 1 :]:
-        to_accuracy(arguments.target, sys.argv[split + 1 :])
+    report("gpu pool", arguments, measured("wrn-28-2", 32, arguments.pool, min(arguments.pool, 1024), arguments.pairs))
+
+    if options := sys.argv[split + 1 :] or (DIGITS if small else []):
+        left = 60 * arguments.minutes - (time.monotonic() - began)
+        to_accuracies(arguments.targets, max(30.0, left - SCORING), options)
 
 
 if __name__ == "__main__":

@@ -48,20 +48,14 @@ def timed(arm: Callable[[], int]) -> Run:
     return Run(images, {"images/s": images / (time.perf_counter() - start)})
 
 
-def main() -> None:
-    """Runs the pairs and prints what was measured."""
-    parser = bench_parser(__doc__)
-    parser.add_argument("--backbone", default="wrn-28-2")
-    parser.add_argument("--side", type=int, default=32, help="pixels")
-    parser.add_argument("--images", type=int, default=4096, help="in the pool")
-    parser.add_argument("--batch", type=int, default=256)
-    arguments = parse(parser)
+def measured(backbone: str, side: int, images: int, size: int, pairs: int) -> dict[str, list[Run]]:
+    """What both arms did with a pool of so many images, `size` of them in a batch."""
     with tempfile.TemporaryDirectory() as folder:
-        write_noise(Path(folder) / "images.bin", arguments.images + 1, arguments.side)
-        data = Noise(map_noise(Path(folder) / "images.bin", arguments.side), labeled=1)
-        pool, size = data.pools.without_label, arguments.batch
+        write_noise(Path(folder) / "images.bin", images + 1, side)
+        data = Noise(map_noise(Path(folder) / "images.bin", side), labeled=1)
+        pool = data.pools.without_label
         assert pool is not None
-        module = Classifier(data.spec, model=ModelOptions(arguments.backbone)).to(device())
+        module = Classifier(data.spec, model=ModelOptions(backbone)).to(device())
         rows = torch.arange(len(pool)).split(size)
         keep_freed_memory()  # as training does; for both arms
         decoded = [
@@ -71,7 +65,18 @@ def main() -> None:
             "semisup": partial(timed, partial(whole_pass, module, pool, size)),
             "forward": partial(timed, partial(forward, module, decoded)),
         }
-        report("pool_pass", arguments, alternate(arms, arguments.pairs))
+        return alternate(arms, pairs)
+
+
+def main() -> None:
+    """Runs the pairs and prints what was measured."""
+    parser = bench_parser(__doc__)
+    parser.add_argument("--backbone", default="wrn-28-2")
+    parser.add_argument("--side", type=int, default=32, help="pixels")
+    parser.add_argument("--images", type=int, default=4096, help="in the pool")
+    parser.add_argument("--batch", type=int, default=256)
+    asked = parse(parser)
+    report("pool_pass", asked, measured(asked.backbone, asked.side, asked.images, asked.batch, asked.pairs))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def whole(*arguments: str) -> Run:
 
 def first_step(*options: str) -> Run:
     """`semisup fit` from start to the end of its first step."""
-    start, seen = fit("FirstStep", *ONE_STEP, "--tracking.mode", "offline", *options)
+    start, (seen, *_) = fit("FirstStep", *ONE_STEP, "--tracking.mode", "offline", *options)
     return Run(1, {"s": seen["time"] - start})
 
 
