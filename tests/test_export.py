@@ -22,6 +22,7 @@ from semisup.data.picture import How
 from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError
+from semisup.export import checking, safetensors_file, torchscript_file
 from semisup.models.options import ModelOptions
 
 RUN = str(Path(__file__).parent / "old_run")  # of the digits, 8x8 pixels in grey
@@ -90,7 +91,7 @@ def test_a_file_resizes_normalises_and_predicts_as_we_do(format: str, tmp_path: 
 def test_pixels_are_pillows_or_a_level_beside_them(width: int, height: int) -> None:
     image = patches(96)[4, :, :height, :width].contiguous()
     expected = pixels(Image.fromarray(image.permute(1, 2, 0).numpy()))
-    levels = 255 * export.fit(image[None], 24)[0] - expected
+    levels = 255 * torchscript_file.fit(image[None], 24)[0] - expected
     assert float(levels.abs().max()) < 1.01 and float((levels.abs() > 0.5).float().mean()) < 0.05
 
 
@@ -140,8 +141,9 @@ def test_a_file_that_says_something_else_is_not_kept(
     other = deepcopy(classifier)
     with torch.no_grad():
         other.scored.head.bias += torch.tensor([0.0, 0.01, 0.0])
-    original = getattr(export, f"_to_{format}")
-    monkeypatch.setattr(export, f"_to_{format}", lambda _, path: original(other, path))
+    file = {"torchscript": torchscript_file, "safetensors": safetensors_file}[format]
+    original = file.write
+    monkeypatch.setattr(file, "write", lambda _, path: original(other, path))
     with pytest.raises(InputError, match="differ by up to"):
         export.write(classifier, format, tmp_path / "file", patches(8))
     assert not list(tmp_path.iterdir())
@@ -153,8 +155,8 @@ def _inverted(images: Tensor, size: int) -> Tensor:
 
 
 def test_a_file_that_resizes_pictures_otherwise_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "fit", _inverted)
-    monkeypatch.setattr(export, "RESIZED_TOLERANCE", 0.01)  # this small a network sees little of a picture
+    monkeypatch.setattr(torchscript_file, "fit", _inverted)
+    monkeypatch.setattr(checking, "RESIZED_TOLERANCE", 0.01)  # this small a network sees little of a picture
     classifier = trained("small", 8)
     with torch.no_grad():
         classifier.scored.head.weight.mul_(100)  # a network that is sure of what it sees

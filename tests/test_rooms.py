@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "escape", "batch", "presentation", "selection", "randomness"},
     {
+        "phase",
         "strategy",
         "composition",
         "losses",

@@ -12,7 +12,9 @@ import numpy as np
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule
 from semisup.data.few_labels import few_labels
-from semisup.data.given import Classes, Data, Source, how, read, source
+from semisup.data.given import Data, Source, source
+from semisup.data.given_classes import Classes
+from semisup.data.given_pictures import how, read
 from semisup.data.keys import image_keys
 from semisup.data.picture import How, colour
 from semisup.data.pool import Pool, Stack
