@@ -16,33 +16,32 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from semisup import saved_classifier
-from semisup.augment.compiled import compiled_views
 from semisup.batch import Batch, Samples
+from semisup.compiled import compile_step
 from semisup.composition import Composition
-from semisup.data.cache import user_cache
 from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import target_quality
 from semisup.data.picture import How
 from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
-from semisup.errors import InputError, require
+from semisup.errors import InputError
 from semisup.features.cached import CachedFeatures
+from semisup.frozen import cached_features
 from semisup.losses import LABELED, class_weights, weighted
 from semisup.models import adapt, optim, weights
-from semisup.models.modes import enough_images, evaluation_mode
+from semisup.models.modes import enough_images
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
 from semisup.predictor import Predictor
 from semisup.randomness import Draw, seed_layers
 from semisup.runs import checkpoint_file
-from semisup.runtime.compiling import keep_compiled
 from semisup.runtime.console import say
 from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.ranks import mean_over_ranks
-from semisup.runtime.scale import scale
 from semisup.runtime.seeding import Seeding
+from semisup.said import say_model
 from semisup.strategy import Outputs, Phase, Strategy
 
 __all__ = ["SGD", "Classifier", "ModelOptions", "OptimizerOptions"]
@@ -114,7 +113,7 @@ class Classifier(Predictor):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
         seed_layers(self.device, self.seed, "dropout", batch.step, self.global_rank)
-        if self._captures:
+        if self.captures:
             torch.compiler.cudagraph_mark_step_begin()
         with enough_images():
             loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
@@ -192,65 +191,10 @@ class Classifier(Predictor):
             if of == data.sampler == "balanced":
                 say("model: warning: --model.class_weights and --data.sampler both balance; rare classes count twice")
             if self.options.compile:
-                keep_compiled(user_cache() / "compiled")
-                self._compiled = torch.compile(
-                    self.network.features, mode="reduce-overhead" if self._captures else None
-                )
-                # On the CPU a view looks only at the samples that an operation was drawn for, which no graph can.
-                if self.trainer.strategy.root_device.type != "cpu":
-                    data.find_view = compiled_views()
-            million = sum(p.numel() for p in self.network.parameters()) / 1e6
+                compile_step(self, data)
             self.phases.begin(self)
-            data.features = self._cached(data)
-            trained = adapt.trained_parameters(self.network)
-            part = f", {trained:,} of them trained" if self.network.frozen else ""
-            why = " (by the size of the images)" if self.options.backbone == "auto" else ""
-            by = f"; a moving average of decay {self.ema.decay} evaluates" if self.ema else ""
-            if self.ema and self.targets_from:
-                by += f", the {self.targets_from} weights make targets"
-            say(f"model: {self.backbone_name}{why}, {million:.2f} million parameters{part}{by}")
-            if self.takes.size != self.spec.image_size:
-                sizes = f"{self.spec.image_size} to {self.takes.size} pixels"
-                say(f"model: images are brought from {sizes} on the device, a batch at a time (--model.input_size)")
-            unlabeled, rate = (
-                data.batch_size * data.needs.unlabeled_ratio,
-                self.optimizer.parameters.get("lr", "by default"),
-            )
-            say(f"training: {scale(self.trainer, data.batch_size, unlabeled, rate)}")
-
-    def _cached(self, data: DataModule) -> CachedFeatures | None:
-        """Features in place of images, where nothing before the head is trained and they are asked for."""
-        options = self.options
-        if options.adapt != "head" or not options.draws:
-            return None
-        for name, part in self.strategy.parts.items():
-            require(
-                not part.sees_pixels,
-                f"{name} works on the pixels of images, and with --model.adapt head steps are given features that were "
-                f"computed before; type --model.draws 0 to compute them in every step, or another --strategy",
-            )
-        network, precision = self.network, self.trainer.precision_plugin
-        values = {
-            part: dict(module.state_dict())
-            for part, module in (("normalization", network.normalization), ("backbone", network.backbone))
-        }
-        words = f"{self.backbone_name} {self.takes} {options.normalization} {precision.precision}"
-        digest = f"{words} {checkpoint_file.digest(values)}"
-
-        def compute(images: Tensor) -> Tensor:
-            with evaluation_mode(network), precision.forward_context():
-                return network.features(images)
-
-        width = network.head.in_features
-        found = CachedFeatures(compute, digest, width, options.draws, data.eval_batch_size, data.device)
-        if not self.trainer.ckpt_path:  # a run that goes on keeps as many as it had
-            found.limit(data.trained_views())
-        return found
-
-    @property
-    def targets_from(self) -> str:
-        """Which weights make targets: training, evaluating, or, where there are no targets, empty."""
-        return self.strategy.owner.targets_from if self.strategy.owner else ""
+            data.features = cached_features(self, data)
+            say_model(self, data)
 
     @property
     def datamodule(self) -> DataModule:

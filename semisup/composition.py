@@ -71,6 +71,11 @@ class Composition:
         training = self.owner.phases(module) if self.owner else [Phase()]
         return [*before, *((phase, self.owner) for phase in training)]
 
+    @property
+    def targets_from(self) -> str:
+        """Which weights make targets: training, evaluating, or, where there are no targets, empty."""
+        return self.owner.targets_from if self.owner else ""
+
     def _needs(self) -> Needs:
         """The needs of the owner of the loss and of the terms; the others act between steps."""
         needs = self.owner.needs if self.owner else Needs()

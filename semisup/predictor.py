@@ -56,7 +56,7 @@ class Predictor(pl.LightningModule):
         )
         if not restored:
             self.start()
-        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self.compiled: Callable[[Tensor], Tensor] | None = None
         self.ema: EMA | None = None
         loss = None if options.loss == "nll" else LABELED[options.loss]
         self.evaluations = nn.ModuleDict(
@@ -115,14 +115,14 @@ class Predictor(pl.LightningModule):
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, F) of images (B, C, H, W) float32 in [0, 1]."""
-        if self._compiled is None or not self.training:
+        if self.compiled is None or not self.training:
             return (self.network if self.training else self.scored).features(images)
-        if not self._captures:
+        if not self.captures:
             torch._dynamo.maybe_mark_dynamic(images, 0)  # else every new batch size would be compiled for
-        return self._compiled(images)
+        return self.compiled(images)
 
     @property
-    def _captures(self) -> bool:
+    def captures(self) -> bool:
         """Whether the network's passes are captured in CUDA graphs, each for the one size of batch."""
         return self.options.compile == "reduce-overhead"
 

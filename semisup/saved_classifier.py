@@ -40,7 +40,7 @@ def description(module: Classifier) -> dict[str, Any]:
         "origin": module.origin,
         "strategy": module.strategy.name,
         "ema_decay": module.ema.decay if module.ema else 0.0,
-        "targets_from": module.targets_from,
+        "targets_from": module.strategy.targets_from,
         "evaluating_head": module.evaluating_head,
         "phase": module.phases.saved(),
         "data": module.datamodule.fingerprint.saved(),

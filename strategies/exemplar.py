@@ -15,111 +15,28 @@ classes. What it learned is scored as in the paper, by a linear SVM on pooled fe
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semisup.augment.patch_sampling import seed_patches
-from semisup.augment.surrogate import COURSE, PAPER, Components, Ranges, fit_components, surrogate_crops
 from semisup.batch import Batch, Needs, Samples
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool, Repeated
 from semisup.errors import require
-from semisup.features.linear import linear_svm
-from semisup.features.pooling import pooled_features
-from semisup.models.modes import evaluation_mode
-from semisup.randomness import Draw, permutation
 from semisup.runtime.console import say
-from semisup.runtime.ranks import gather, gather_rows
+from semisup.runtime.ranks import gather
 from semisup.strategy import Loss, Phase, Strategy
+from strategies.exemplar_classes import Falling, Recipe, SurrogateClasses, input_side
+from strategies.exemplar_svm import score_on_test, score_on_validation
+
+__all__ = ["Exemplar", "Falling", "SurrogateClasses"]
 
 _CROP = 32  # pixels a side, of the course and of the paper
 _BINS = 10  # of the histogram of the classes' accuracies
-_CHUNK = 256  # images whose patches are chosen at once
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004  # the authors'; the decay is that of their fully connected layers
-
-Recipe = Literal["course", "paper"]
-_RECIPES: dict[Recipe, tuple[Ranges, Literal["gradient", "uniform"]]] = {
-    "course": (COURSE, "uniform"),
-    "paper": (PAPER, "gradient"),
-}
-
-
-@dataclass(frozen=True)
-class SurrogateClasses:
-    """Surrogate classes, whose samples are made whenever they are asked for and never stored.
-
-    Attributes:
-        pool: of the N images that they are made of.
-        rows: (N,) int64, these images' rows of the pool that they were chosen from, ascending.
-        centres: (N, 2) float32, (x, y) of the patches in pixels, on the device.
-        per_class: samples of each.
-        crop: side of a sample in pixels.
-        ranges: what may happen to a patch.
-        components: of the images' colours; None where colours stay.
-        seed: of the draws.
-    """
-
-    pool: Pool
-    rows: Tensor
-    centres: Tensor
-    per_class: int
-    crop: int
-    ranges: Ranges
-    components: Components | None
-    seed: int
-
-    @classmethod
-    def choose(
-        cls, pool: Pool, images: int, per_class: int, crop: int, recipe: Recipe, seed: int, device: torch.device
-    ) -> SurrogateClasses:
-        """One class for each of some random images of a pool, or for all where there are not more than `images`."""
-        ranges, by = _RECIPES[recipe]
-        rows = permutation(len(pool), seed, "exemplar images")[:images].sort().values  # in the order of the file
-        chosen, centres = pool.at(rows.numpy()), torch.empty(len(rows), 2, device=device)
-        for part in torch.arange(len(rows)).split(_CHUNK):
-            draw = Draw(seed, 0, "exemplar patches", part.to(device), len(rows))
-            centres[part.to(device)] = seed_patches(chosen.gather(part).to(device), crop, draw, by)
-        parts = (images.to(device) for images in chosen.chunks(_CHUNK))
-        components = fit_components(parts) if ranges.color else None
-        return cls(chosen, rows, centres, per_class, crop, ranges, components, seed)
-
-    @property
-    def count(self) -> int:
-        """Samples of all classes."""
-        return len(self.rows) * self.per_class
-
-    def samples(self, images: Tensor, number: Tensor) -> Tensor:
-        """The samples of these numbers (B,) int64, each from 0 to count - 1, whose class is number // per_class.
-
-        Args:
-            images: (B, C, H, W) uint8, the images of their classes.
-            number: on the same device.
-
-        Returns:
-            (B, C, crop, crop) float32 in [0, 1].
-        """
-        draw = Draw(self.seed, 0, "exemplar", number, self.count)  # of no step: every pass sees the same samples
-        centres = self.centres[torch.div(number, self.per_class, rounding_mode="floor")]
-        return surrogate_crops(images, centres, draw, self.ranges, self.components, self.crop)
-
-
-class Falling:
-    """The learning rate falls to .4, .1, .04 and .01 of its first value, from step 10/13 on.
-
-    Source: the authors' `train_nn_pretrain_distr.sh`, by the lengths of its five runs: 20, 2, 2, 1 and 1 twenty-sixths.
-    The paper says: a third each time that the validation error stops to fall.
-    """
-
-    def factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
-        """The factor of the learning rate at a step, counted from 0."""
-        done = 26 * step / total_steps
-        return 1.0 if done < 20 else 0.4 if done < 22 else 0.1 if done < 24 else 0.04 if done < 25 else 0.01
 
 
 class Exemplar(Strategy):
@@ -313,7 +230,7 @@ class Exemplar(Strategy):
         """Keeps the backbone, and scores it."""
         backbone = module.network.backbone
         self.backbone_ = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
-        self._score(module)
+        self.svm_ = score_on_validation(module) if self.svm else {}
         svm = f"; validation accuracy of a linear SVM: {100 * self.svm_['val_accuracy']:.1f} %" if self.svm_ else ""
         say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart{svm}")
 
@@ -350,27 +267,11 @@ class Exemplar(Strategy):
 
     # ---- the linear evaluation
 
-    def _score(self, module: Classifier) -> None:
-        """Trains a linear SVM on the pretrained features, its C chosen on the validation images."""
-        pools, seed = module.datamodule.pools, module.seed
-        if self.svm and pools.val is not None and pools.val.scorable:
-            train, val = (_features(module, module.network.backbone, pool) for pool in (pools.labeled, pools.val))
-            y = pools.val.labels
-            scores = linear_svm(train, pools.labeled.labels, val, y, val, y, seed=seed)  # test is not looked at yet
-            self.svm_ = {"c": scores.c, "val_accuracy": scores.test_accuracy}
-            _log(module.trainer, {"exemplar/svm_val_accuracy": scores.test_accuracy}, module.trainer.global_step - 1)
-
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Scores that SVM on test, now that nothing is left to choose."""
         assert isinstance(pl_module, Classifier)
-        pools = pl_module.datamodule.pools
-        if self.svm_ and pools.test is not None and pools.test.scorable:
-            backbone = deepcopy(pl_module.network.backbone)
-            backbone.load_state_dict(self.backbone_)
-            train, test = (_features(pl_module, backbone, pool) for pool in (pools.labeled, pools.test))
-            labels, cs = (pools.labeled.labels, None, None, test, pools.test.labels), (self.svm_["c"],)
-            self.svm_["test_accuracy"] = linear_svm(train, *labels, cs=cs, seed=pl_module.seed).test_accuracy
-            _log(trainer, {"exemplar/svm_test_accuracy": self.svm_["test_accuracy"]}, trainer.global_step)
+        if self.svm_:
+            self.svm_ |= score_on_test(pl_module, self.backbone_, self.svm_["c"])
 
     def summary(self) -> str:
         """What the pretrained features are worth without any further training of them."""
@@ -379,31 +280,7 @@ class Exemplar(Strategy):
         return f"a linear SVM on the features of {len(self.rows_):,} surrogate classes: {said}" if said else ""
 
 
-def input_side(module: Classifier, crop: int) -> int:
-    """The side in which a backbone sees crops: their own, or that of the images where it takes no others."""
-    backbone = module.network.backbone
-    images = module.network.head.weight.new_zeros(2, module.spec.channels, crop, crop)
-    with evaluation_mode(backbone):
-        try:
-            fits = backbone(images).shape == (2, backbone.num_features)
-        except (RuntimeError, ValueError, AssertionError):  # how layers refuse a size differs from layer to layer
-            fits = False
-    return crop if fits else module.spec.image_size
-
-
 def _pool(module: Classifier) -> tuple[Pool, str]:
     """The images that surrogate classes are made of, and what they are called."""
     pools = module.datamodule.pools
     return (pools.without_label, "unlabeled") if pools.without_label else (pools.labeled, "labeled")
-
-
-def _features(module: Classifier, backbone: nn.Module, pool: Pool) -> Tensor:
-    """The pooled features of a pool, (n, features) float32 on the CPU, on every rank."""
-    network, data = nn.Sequential(module.network.normalization, backbone), module.datamodule
-    share = pooled_features(network, pool, data.eval_batch_size, module.device, *data.rank)
-    return gather_rows(share.to(module.device)).cpu()
-
-
-def _log(trainer: pl.Trainer, metrics: dict[str, float], step: int) -> None:
-    for logger in trainer.loggers:
-        logger.log_metrics(metrics, step)

@@ -176,6 +176,16 @@ VIEWS: dict[str, View] = {
 }
 
 
+def meant(name: str, weak: str) -> str:
+    """The view that a name stands for on images whose light augmentation is `weak`.
+
+    Pictures that must not be mirrored, such as digits, must not be in the stronger views either.
+    """
+    mirrors = weak != "shift"
+    stronger = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong", "contrastive")}
+    return {**stronger, "weak": weak}.get(name, name)
+
+
 def find_view(name: str) -> View:
     """The view of that name.
 

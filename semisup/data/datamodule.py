@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch import Tensor
 
-from semisup.augment.views import View, find_view
+from semisup.augment.views import View, find_view, meant
 from semisup.batch import Batch, Needs, Samples, by_label
 from semisup.data.contract import Contract
-from semisup.data.doubles import doubles
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
-from semisup.data.imbalance import Unlabeled, imbalanced, say_tails
+from semisup.data.imbalance import Unlabeled, check_tails
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
+from semisup.data.opened import open_pools
 from semisup.data.picture import How
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
+from semisup.data.residency import Residency, make_resident
+from semisup.data.said import say_pools
+from semisup.data.served import Features
 from semisup.errors import check, require
 from semisup.randomness import Draw
-from semisup.runtime.console import say
 
 __all__ = ["DataModule", "DataSpec", "Pools"]
 
 Augmentation = Literal["auto", "none", "shift", "weak", "course", "course_copies", "flip_half"]
-_MAX_BATCH_SIZE = 1_000_000  # images in a batch: more fit into no memory
-_UNEVEN = 3  # times as many labels as another class has
 _LEAST_STEPS = 50  # of an epoch: with few labels, validating after every handful of steps would take most of the time
-
-
-class Features(Protocol):
-    """Features of a frozen backbone that are served in place of images (semisup/features/cached.py)."""
-
-    def prepare(self, pool: Pool, view: str) -> None:
-        """Makes ready a view of a pool's images."""
-
-    def gather(self, pool: Pool, index: Tensor, view: str, draw: Draw | None = None) -> Tensor:
-        """(B, F) float32 of rows `index` (B,) int64 of a pool, on the device."""
-        ...
 
 
 class DataModule(pl.LightningDataModule, ABC):
@@ -94,7 +80,7 @@ class DataModule(pl.LightningDataModule, ABC):
         sampler: Literal["uniform", "balanced"] = "uniform",
         steps_per_epoch: int | None = None,
         augmentation: Augmentation = "auto",
-        residency: Literal["auto", "device", "host"] = "auto",
+        residency: Residency = "auto",
         labeled_in_unlabeled: bool = True,
         imbalance: float = 1.0,
         unlabeled_imbalance: Unlabeled = "equal",
@@ -102,24 +88,17 @@ class DataModule(pl.LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "labels_per_class": labels_per_class}
-        counts["unlabeled_per_class"] = unlabeled_per_class
+        most = 1_000_000  # images in a batch: more fit into no memory
+        check("data", batch_size=(batch_size, 1, most), eval_batch_size=(eval_batch_size, 1, most))
+        counts = {"labels_per_class": labels_per_class, "unlabeled_per_class": unlabeled_per_class}
         for name, value in {**counts, "steps_per_epoch": steps_per_epoch}.items():
             require(value is None or value >= 1, f"data.{name} is {value}, but must be at least 1")
-        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            require(value <= _MAX_BATCH_SIZE, f"data.{name} is {value}, but must be at most {_MAX_BATCH_SIZE:,}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.labels_per_class, self.steps_per_epoch = labels_per_class, steps_per_epoch
         require(labels_seed is None or labels_seed >= 0, f"data.labels_seed is {labels_seed}, but must be at least 0")
         self.labels_seed, self.sampler = labels_seed, sampler
         self.augmentation = self.default_augmentation if augmentation == "auto" else augmentation
-        check("data", imbalance=(imbalance, 1, math.inf))
-        whole = imbalance == 1 and (unlabeled_imbalance != "equal" or unlabeled_per_class is not None)
-        require(
-            not whole,
-            "data.unlabeled_imbalance and data.unlabeled_per_class are of imbalanced data, and data.imbalance is 1; "
-            "type --data.imbalance 100, or another ratio",
-        )
+        check_tails(imbalance, unlabeled_imbalance, unlabeled_per_class)
         self.imbalance, self.unlabeled_imbalance = imbalance, unlabeled_imbalance
         self.unlabeled_per_class = unlabeled_per_class
         self.residency, self.labeled_in_unlabeled, self.seed = residency, labeled_in_unlabeled, seed
@@ -170,15 +149,9 @@ class DataModule(pl.LightningDataModule, ABC):
             InputError: they can't be opened, or are not what they must be (semisup/data/contract.py).
         """
         if self._pools is None:
-            self._pools = Contract(type(self)).read(self)
-            if self.imbalance > 1:
-                tails = (self.imbalance, self.unlabeled_imbalance, self.unlabeled_per_class)
-                self._pools = imbalanced(self._pools, self.spec.class_names, *tails, self.labeling_seed)
-            unlabeled, hidden = self._pools.unlabeled, self._pools.hidden_labels
+            self._pools = open_pools(self)
+            hidden = self._pools.hidden_labels
             self.hidden_labels = None if hidden is None else HiddenLabels(hidden, len(self.spec.class_names))
-            if unlabeled and self.labeled_in_unlabeled:
-                self._pools.unlabeled = unlabeled.followed_by(self._pools.labeled)
-                self._pools.labeled_in_unlabeled = len(self._pools.labeled)
         return self._pools
 
     @cached_property
@@ -231,37 +204,13 @@ class DataModule(pl.LightningDataModule, ABC):
         """Opens the files and says what was found."""
         pools = self.pools
         if stage == "fit":
-            count = {"labeled": pools.labeled, "unlabeled": pools.without_label, "val": pools.val, "test": pools.test}
-            sizes = ", ".join(f"{len(pool):,} {name}" for name, pool in count.items() if pool)
-            say(f"data: {self.spec.name}, {sizes}")
-            if self.imbalance > 1:
-                say_tails(pools, len(self.spec.class_names))
-            if pools.unlabeled:
-                among = pools.labeled_in_unlabeled > 0
-                told = "among the unlabeled ones too, without their labels" if among else "not among the unlabeled ones"
-                say(f"data: the labeled images are {told} (--data.labeled_in_unlabeled {str(among).lower()})")
-            self._warn()
+            say_pools(self, pools)
             world = self.trainer.world_size if self.trainer else 1
             require(
                 self.batch_size % world == 0,
                 f"data.batch_size is {self.batch_size}, the labeled images in a batch over all devices, and can't be "
                 f"split evenly over {world} devices; type --data.batch_size {-(-self.batch_size // world) * world}",
             )
-
-    @rank_zero_only
-    def _warn(self) -> None:
-        """Says what of the labels and the pools may spoil a training or its scores."""
-        names = self.spec.class_names
-        counts = self.pools.labeled.labels.bincount(minlength=len(names)).tolist()
-        few, most = (names[counts.index(count)] for count in (min(counts), max(counts)))
-        if max(counts) >= _UNEVEN * min(counts) and self.imbalance == 1:
-            say(
-                f"data: warning: labels are uneven, from {min(counts):,} of {few} to {max(counts):,} of {most}; look "
-                f"at the balanced accuracy too, in which every class counts alike, and try --data.sampler balanced or "
-                f"--model.class_weights balanced"
-            )
-        for line in doubles(self.fingerprint, names):
-            say(line)
 
     @property
     def steps(self) -> int:
@@ -275,8 +224,8 @@ class DataModule(pl.LightningDataModule, ABC):
         pools, needs = self.pools, self.needs
         unlabeled = pools.unlabeled if needs.unlabeled_ratio else None
         if self.features is None:
-            self._make_resident([pool for pool in (self.training_pool, unlabeled) if pool])
-        if self.features is not None:
+            make_resident([pool for pool in (self.training_pool, unlabeled) if pool], self.residency, self.device)
+        else:
             for pool, view in self.trained_views():
                 self.features.prepare(pool, view)
         return TrainLoader(
@@ -299,9 +248,8 @@ class DataModule(pl.LightningDataModule, ABC):
         needs, pools = self.needs, [(self.training_pool, self.needs.labeled_views)]
         if needs.unlabeled_ratio and self.pools.unlabeled:
             pools.append((self.pools.unlabeled, needs.unlabeled_views))
-        return [
-            (pool, view) for pool, views in pools for view in dict.fromkeys(map(self._view, by_label(views).values()))
-        ]
+        own = lambda views: dict.fromkeys(meant(view, self.augmentation) for view in by_label(views).values())  # noqa: E731
+        return [(pool, view) for pool, views in pools for view in own(views)]
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:
         """The validation pool in order; empty where the split holds nothing out."""
@@ -328,17 +276,6 @@ class DataModule(pl.LightningDataModule, ABC):
         """Where this process trains."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _make_resident(self, pools: list[Pool]) -> None:
-        device = self.device
-        on_device = self.residency == "device"
-        if self.residency == "auto" and device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            on_device = sum(pool.nbytes for pool in pools) < free / 2
-            say(f"data: images stay {'on the device' if on_device else 'in the memory map'} (--data.residency auto)")
-        if on_device:
-            for pool in pools:
-                pool.make_resident(device)
-
     def transfer_batch_to_device(self, batch: Batch | Samples, device: torch.device, dataloader_idx: int) -> Any:
         """Moves a batch; what is resident already stays where it is."""
         return batch.to(device)
@@ -356,13 +293,6 @@ class DataModule(pl.LightningDataModule, ABC):
             self._augment(self.pools.unlabeled, batch.unlabeled, "unlabeled", views, batch.step, size)
         return batch
 
-    def _view(self, name: str) -> str:
-        """The view that a name stands for on these images."""
-        # Pictures that must not be mirrored, such as digits, must not be in the stronger views either.
-        mirrors = self.augmentation != "shift"
-        meant = {name: name if mirrors else f"{name}_shift" for name in ("medium", "strong", "contrastive")}
-        return {**meant, "weak": self.augmentation}.get(name, name)
-
     def _augment(
         self, pool: Pool | None, samples: Samples, stream: str, views: dict[str, str], step: int, size: int
     ) -> None:
@@ -371,7 +301,8 @@ class DataModule(pl.LightningDataModule, ABC):
         elif self.features is None:
             samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
         for label, name in views.items():
-            draw, view = Draw(self.seed, step, f"{stream}/{label}", samples.position, size), self._view(name)
+            view = meant(name, self.augmentation)
+            draw = Draw(self.seed, step, f"{stream}/{label}", samples.position, size)
             if self.features is not None and pool is not None:
                 samples.views[label] = self.features.gather(pool, samples.index, view, draw)
             else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from semisup.data.splits import of_each_class
-from semisup.errors import require
+from semisup.errors import check, require
 from semisup.runtime.console import say
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ def _most(available: Sequence[int], ratio: float) -> int:
     classes = len(available)
     # A class of which one image is wanted has it, however many the first class has.
     return min(math.floor((count + 1 - 1e-6) / _share(k, ratio, classes)) for k, count in enumerate(available))
+
+
+def check_tails(imbalance: float, unlabeled: Unlabeled, unlabeled_per_class: int | None) -> None:
+    """Refuses what can't be asked for.
+
+    Raises:
+        InputError: the ratio is less than 1, or the unlabeled images' tail is spoken of where there is none.
+    """
+    check("data", imbalance=(imbalance, 1, math.inf))
+    require(
+        imbalance > 1 or (unlabeled == "equal" and unlabeled_per_class is None),
+        "data.unlabeled_imbalance and data.unlabeled_per_class are of imbalanced data, and data.imbalance is 1; "
+        "type --data.imbalance 100, or another ratio",
+    )
 
 
 def imbalanced(

@@ -184,14 +184,14 @@ def _images(batch: Batch) -> int:
 @contextmanager
 def _nothing_left_behind(module: Classifier) -> Iterator[None]:
     """Puts back what passes through the network change, and lets them draw from the same random numbers."""
-    compiled, module._compiled = module._compiled, None  # else these batch sizes would be compiled for
+    compiled, module.compiled = module.compiled, None  # else these batch sizes would be compiled for
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     learned = {name: deepcopy(part.state_dict()) for name, part in module.strategy.parts.items()}
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        module._compiled = compiled
+        module.compiled = compiled
         for name, buffer in module.named_buffers():
             buffer.copy_(buffers[name])
         for name, part in module.strategy.parts.items():
