@@ -93,7 +93,17 @@ class SimCLR(Strategy):
         self.backbone_: dict[str, Tensor] = {}  # as the pretraining left it, where a later phase begins with it again
 
     def phases(self, module: Classifier) -> list[Phase]:
-        """The pretraining, with a projection head."""
+        """The pretraining, with a projection head.
+
+        Raises:
+            InputError: there is nothing to train, or nothing to train it on.
+        """
+        require(
+            any(p.requires_grad for p in module.network.backbone.parameters()),
+            f"simclr trains the backbone, and --model.adapt {module.options.adapt} --model.freeze "
+            f"{module.options.freeze} leaves all of it as it is; type --model.adapt full, or leave simclr out of "
+            f"--strategy",
+        )
         world, count = module.trainer.world_size, len(_pool(module))
         size = min(self.batch_size, count) // world * world
         require(

@@ -220,6 +220,14 @@ def test_few_images_are_one_batch_and_a_single_one_is_refused() -> None:
         pretrained(SimCLR(epochs=1), One(labeled_in_unlabeled=False))
 
 
+@pytest.mark.parametrize("options", [{"adapt": "head"}, {"adapt": "head", "draws": 0}, {"freeze": 3}])
+def test_a_backbone_that_is_not_trained_is_refused(options: dict[str, Any]) -> None:
+    data = Blobs()
+    module = Classifier(data.spec, Composition({"simclr": SimCLR(epochs=1)}), ModelOptions("small", **options))
+    with pytest.raises(InputError, match=r"simclr trains the backbone, and --model.adapt \w+ --model.freeze \d leaves"):
+        trainer(1).fit(module, data)
+
+
 @pytest.mark.parametrize(
     "options", [{"epochs": 0}, {"batch_size": 1}, {"lr": 0}, {"temperature": 0}, {"temperature": -1}, {"projection": 0}]
 )

@@ -117,6 +117,11 @@ def without(tensors: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
     return {name: x for name, x in tensors.items() if name not in names}
 
 
+def holding_itself(found: dict[str, Any]) -> dict[str, Any]:
+    found["model"] = found
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -125,6 +130,8 @@ def without(tensors: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
         (lambda x: {**x, "pos_embed": torch.ones(1, 103, 64)}, ["pos_embed of shape (1, 103, 64)"]),
         (lambda x: {"weights": 3}, ["holds no tensors by name"]),
         (lambda x: [x], ["holds no tensors by name"]),
+        (lambda x: holding_itself({}), ["holds no tensors by name"]),
+        (lambda x: {**x, "norm.bias": x["norm.bias"] / 0}, ["not finite in network.norm.bias; give another file"]),
     ],
 )
 def test_what_does_not_fit_is_refused_and_named(

@@ -81,6 +81,8 @@ def read(weights: str, name: str, backbone: nn.Module) -> Start:
     else:
         source, found = f"file {path}", _of_file(path)
     placed, said = place(found, backbone, source)
+    broken = [name for name, x in placed.items() if not bool(x.isfinite().all())]
+    require(not broken, f"{source} has numbers that are not finite in {', '.join(broken)}; give another file")
     return Start(source, checkpoint_file.digest(placed), placed, statistics, tuple(said))
 
 
@@ -151,8 +153,9 @@ def _of_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
         first = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(f"{path} holds no weights that can be read without running code ({first})") from error
-    while isinstance(found, Mapping) and (inner := next((found[k] for k in _WRAPPED if k in found), None)) is not None:
-        found = inner
+    for _ in _WRAPPED:  # a file may hold itself, and has no end then
+        if isinstance(found, Mapping):
+            found = next((found[name] for name in _WRAPPED if name in found), found)
     tensors = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
     require(tensors and any(isinstance(x, Tensor) for x in found.values()), f"{path} holds no tensors by name")
     return {name: x for name, x in found.items() if isinstance(x, Tensor)}
