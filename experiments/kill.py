@@ -135,7 +135,7 @@ def killed_run(words: list[str], draw: random.Random, folder: Path, found: dict[
             break
         left = max(1, left - moment)
         found["kills"] += 1
-        found["writing"] += any(root.rglob("*.aside"))
+        found["writing"] += any(root.rglob("*.temporary"))
     ended(*start_fit(words, root), root)
     return list(differences(remains(whole), remains(root)))
 

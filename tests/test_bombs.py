@@ -96,7 +96,7 @@ PICKLES = {
 
 def rewritten(path: Path, change: Callable[[zipfile.ZipFile, zipfile.ZipFile], None]) -> Path:
     """The archive with other entries, in its place."""
-    temporary = path.with_suffix(".aside")
+    temporary = path.with_suffix(".temporary")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w") as new:
         change(old, new)
     temporary.replace(path)

@@ -69,7 +69,7 @@ def train(folder: Path, breaking: LossStrategy, **options: Any) -> Classifier:
 
 def good(folder: Path) -> dict[str, Any]:
     """The last checkpoint, in which all weights are finite and beside which nothing was left half written."""
-    assert not list(folder.rglob("*.aside"))
+    assert not list(folder.rglob("*.temporary"))
     checkpoint: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(bool(x.isfinite().all()) for x in checkpoint["state_dict"].values())
     return checkpoint

@@ -201,4 +201,4 @@ def test_a_second_ctrl_c_leaves_in_the_middle_of_a_step(tmp_path: Path, monkeypa
     process.kill()
     assert process.exitcode == -signal.SIGINT
     run, checkpoint = left()
-    assert checkpoint["global_step"] == 3 and not list(run.glob("checkpoints/*.aside"))
+    assert checkpoint["global_step"] == 3 and not list(run.glob("checkpoints/*.temporary"))

@@ -230,7 +230,7 @@ def step_of(root: Path) -> int:
 
 def half_written(root: Path) -> list[str]:
     """Names of the files under a folder that were not yet put into place."""
-    return [path.name for pattern in ("*.aside", ".*.tmp", "*.part") for path in root.rglob(pattern)]
+    return [path.name for pattern in ("*.temporary", ".*.tmp", "*.part") for path in root.rglob(pattern)]
 
 
 def left(root: Path) -> str:

@@ -93,9 +93,9 @@ def _write_parquet(path: Path, told: Predictions, order: list[int]) -> None:
         raise InputError("Parquet takes a package to write: type pip install pyarrow, or --out with .csv") from error
     columns = dict(zip(_HEAD, (told.names, told.classes, told.confidence.numpy()), strict=True))
     columns |= {f"p({name})": told.probabilities[:, k].numpy() for k, name in enumerate(told.class_names)}
-    with writing(path), tempfile.TemporaryDirectory(prefix=".predictions-", dir=path.parent) as aside:
-        parquet.write_table(pyarrow.table(columns).take(order), Path(aside, path.name))
-        os.replace(Path(aside, path.name), path)
+    with writing(path), tempfile.TemporaryDirectory(prefix=".predictions-", dir=path.parent) as temporary:
+        parquet.write_table(pyarrow.table(columns).take(order), Path(temporary, path.name))
+        os.replace(Path(temporary, path.name), path)
 
 
 def _new_folder(name: str) -> Path:
@@ -116,17 +116,17 @@ def _copy(told: Predictions, folder: Path) -> None:
     bad = [name for name in told.class_names if not name.isprintable() or "/" in name or name in ("", ".", "..")]
     require(not bad, f"a folder can't be called as the class {bad[:1]} is; leave --copy_to out")
     with writing(folder):
-        aside = Path(tempfile.mkdtemp(prefix=".copies-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=".copies-", dir=folder.parent))
         try:
             for name, label in zip(told.names, told.classes, strict=True):
-                source, target = Path(name), aside / label / Path(name).name
+                source, target = Path(name), temporary / label / Path(name).name
                 number = 1
                 while target.exists():
                     number += 1
-                    target = aside / label / f"{source.stem}-{number}{source.suffix}"
+                    target = temporary / label / f"{source.stem}-{number}{source.suffix}"
                 target.parent.mkdir(exist_ok=True)
                 shutil.copy(source, target)
-            aside.chmod(0o755)
-            aside.rename(folder)
+            temporary.chmod(0o755)
+            temporary.rename(folder)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -143,8 +143,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.score == "val_accuracy":
         notes.append("Accuracy is of validation images, on which the best checkpoint was chosen: it flatters that one.")
     for arm in comparison.arms:
-        found = [cell.difference for cell in comparison.cells if cell.arm == arm.name and cell.difference]
-        if found and not any(value for difference in found for value in difference.values):
+        differences = [cell.difference for cell in comparison.cells if cell.arm == arm.name and cell.difference]
+        if differences and not any(value for difference in differences for value in difference.values):
             notes.append(f"{arm.name} scored exactly as {comparison.reference} in every run: did its own part begin?")
     for name in _VERSIONS:
         values = dict.fromkeys(run.environment[name] for run in comparison.runs if name in run.environment)

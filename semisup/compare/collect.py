@@ -79,12 +79,12 @@ def candidate(run: Run) -> Candidate:
 
 def _balance(final: dict[str, float]) -> dict[str, dict[str, float]]:
     """Scores of imbalanced data, as `RunRecord.balance` says, of a run's last row."""
-    found = {}
+    balance = {}
     for place in (f"{which}/{split}" for which in ("best", "last") for split in ("val", "test")):
         scores = {name: final[key] for name in BALANCE if math.isfinite(final.get(key := f"{place}_{name}", math.nan))}
         if len(scores) == len(BALANCE):
-            found[place] = scores
-    return found
+            balance[place] = scores
+    return balance
 
 
 def _curves(history: list[dict[str, float]]) -> dict[str, list[int | float | None]]:

@@ -129,5 +129,5 @@ def _tex(text: str) -> str:
     if text == "-":
         return "--"
     if _NUMBERS.fullmatch(text):
-        return _SIGN.sub(lambda found: f"${_IN_MATHEMATICS.get(found[0], found[0])}$", text)
+        return _SIGN.sub(lambda match: f"${_IN_MATHEMATICS.get(match[0], match[0])}$", text)
     return escape.latex(text)

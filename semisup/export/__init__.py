@@ -42,7 +42,7 @@ def write(classifier: Classifier, format: str, path: Path, images: Tensor) -> Ch
         InputError: a package is missing, the network can't be written so, or the file says something else.
     """
     file = {"onnx": onnx_file, "torchscript": torchscript_file}.get(format, safetensors_file)
-    with evaluation_mode(classifier), writing(path), replacing(path) as aside:
-        file.write(classifier, aside)
-        found = compare(file.opened(classifier, aside), classifier, images, resizes=format != "safetensors")
+    with evaluation_mode(classifier), writing(path), replacing(path) as temporary:
+        file.write(classifier, temporary)
+        found = compare(file.opened(classifier, temporary), classifier, images, resizes=format != "safetensors")
     return found

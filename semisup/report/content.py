@@ -102,8 +102,8 @@ def table(caption: str, header: Iterable[str], rows: Iterable[Iterable[str]]) ->
 
 def listed(words: Iterable[str]) -> str:
     """`a, b and c`."""
-    found = list(words)
-    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    listing = list(words)
+    return " and ".join([", ".join(listing[:-1]), listing[-1]] if len(listing) > 1 else listing)
 
 
 def set_parts(parts: Iterable[str], text: Callable[[str], str], code: Callable[[str], str]) -> str:

@@ -95,34 +95,34 @@ class _Writer:
             case Listing():
                 return f"<pre>{escape(block.text)}</pre>"
 
-    def section(self, found: Section, number: tuple[int, ...]) -> str:
+    def section(self, section: Section, number: tuple[int, ...]) -> str:
         level = min(len(number) + 1, 6)
         inner, parts = count(1), []
-        for block in found.blocks:
+        for block in section.blocks:
             parts.append(self.block(block, (*number, next(inner)) if isinstance(block, Section) else number))
         shown = ".".join(map(str, number))
-        heading = f'<h{level} id="s{shown}">{shown} {html_prose(found.title)}</h{level}>'
+        heading = f'<h{level} id="s{shown}">{shown} {html_prose(section.title)}</h{level}>'
         return "\n".join(["<section>", heading, *parts, "</section>"])
 
-    def table(self, found: Table) -> str:
-        kinds = [' class="number"' if numeric(column) else "" for column in zip(*found.rows, strict=True)]
-        kinds = kinds or [""] * len(found.header)
-        head = "".join(f"<th{kind}>{html_prose(name)}</th>" for kind, name in zip(kinds, found.header, strict=True))
+    def table(self, table: Table) -> str:
+        kinds = [' class="number"' if numeric(column) else "" for column in zip(*table.rows, strict=True)]
+        kinds = kinds or [""] * len(table.header)
+        head = "".join(f"<th{kind}>{html_prose(name)}</th>" for kind, name in zip(kinds, table.header, strict=True))
         rows = "\n".join(
             f"<tr>{''.join(f'<td{kind}>{_cell(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
-            for row in found.rows
+            for row in table.rows
         )
-        caption = f"<caption>Table {next(self.tables)}: {html_prose(found.caption)}</caption>"
+        caption = f"<caption>Table {next(self.tables)}: {html_prose(table.caption)}</caption>"
         return (
             f'<div class="wide"><table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
             "</table></div>"
         )
 
-    def picture(self, found: Picture) -> str:
-        image = base64.b64encode((self.folder / f"{found.path}.png").read_bytes()).decode("ascii")
-        caption = html_prose(found.caption)
+    def picture(self, picture: Picture) -> str:
+        image = base64.b64encode((self.folder / f"{picture.path}.png").read_bytes()).decode("ascii")
+        caption = html_prose(picture.caption)
         return (
-            f'<figure><img src="data:image/png;base64,{image}" alt="{escape(one_line(found.caption))}">\n'
+            f'<figure><img src="data:image/png;base64,{image}" alt="{escape(one_line(picture.caption))}">\n'
             f"<figcaption>Figure {next(self.figures)}: {caption}</figcaption></figure>"
         )
 

@@ -105,12 +105,12 @@ def _line(line: str) -> str:
     return f"\\codeline{{{'~' * indent}{latex_code(line[indent:].rstrip())}}}"
 
 
-def _table(found: Table) -> str:
-    head = " & ".join(escape(name) for name in found.header) + r" \\"
-    rows = "\n".join(" & ".join(_text((cell,)) for cell in row) + r" \\" for row in found.rows)
-    size, columns = _columns(found)
-    caption, columns = f"\\caption{{{escape(found.caption)}}}", f"{{@{{}}{columns}@{{}}}}"
-    if len(found.rows) > _PAGE:
+def _table(table: Table) -> str:
+    head = " & ".join(escape(name) for name in table.header) + r" \\"
+    rows = "\n".join(" & ".join(_text((cell,)) for cell in row) + r" \\" for row in table.rows)
+    size, columns = _columns(table)
+    caption, columns = f"\\caption{{{escape(table.caption)}}}", f"{{@{{}}{columns}@{{}}}}"
+    if len(table.rows) > _PAGE:
         return (
             f"{{{size}\n\\begin{{longtable}}{columns}\n{caption}\\\\\n\\toprule\n{head}\n\\midrule\n\\endfirsthead\n"
             f"\\toprule\n{head}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n{rows}\n\\end{{longtable}}}}"
@@ -121,12 +121,12 @@ def _table(found: Table) -> str:
     )
 
 
-def _columns(found: Table) -> tuple[str, str]:
+def _columns(table: Table) -> tuple[str, str]:
     """The size of letters, and a column specification.
 
     Where rows are too long for the page even in the smaller size, columns of words are broken into lines.
     """
-    columns = list(zip(found.header, *found.rows, strict=True))
+    columns = list(zip(table.header, *table.rows, strict=True))
     widths = [max(len(cell) * (1.15 if isinstance(cell, Code) else 1) for cell in column) + 2.5 for column in columns]
     plain = ["r" if numeric(column[1:]) else "l" for column in columns]
     if sum(widths) <= _SMALLER_LINE:

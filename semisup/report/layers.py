@@ -32,13 +32,13 @@ class Layer:
 
 
 def layers(module: Classifier) -> list[Layer]:
-    """The layers in the order in which an image passes them.
+    """The rows in the order in which an image passes them.
 
     What a network computes without a layer shows in the shapes alone. The backbone's last row is its features.
     """
     network = module.network
     names = {layer: name for name, layer in network.named_modules()}
-    found: list[Layer] = []
+    rows: list[Layer] = []
     counted: set[nn.Parameter] = set()
 
     def add(layer: nn.Module, inputs: object, output: object) -> None:
@@ -46,14 +46,14 @@ def layers(module: Classifier) -> list[Layer]:
         counted.update(own)
         shape = _shape(output)
         whole = layer is network.backbone
-        if whole and found[-1].shape != shape:
-            found.append(Layer(names[layer], "features", shape, sum(p.numel() for p in own)))
+        if whole and rows[-1].shape != shape:
+            rows.append(Layer(names[layer], "features", shape, sum(p.numel() for p in own)))
         elif isinstance(layer, nn.Identity) or (whole and not own) or (not _is_leaf(layer) and not own):
             return
-        elif not own and found and found[-1].shape == shape and _is_leaf(layer):
-            found[-1] = replace(found[-1], kind=f"{found[-1].kind}, {kind(layer)}")
+        elif not own and rows and rows[-1].shape == shape and _is_leaf(layer):
+            rows[-1] = replace(rows[-1], kind=f"{rows[-1].kind}, {kind(layer)}")
         else:
-            found.append(Layer(names[layer], kind(layer), shape, sum(p.numel() for p in own)))
+            rows.append(Layer(names[layer], kind(layer), shape, sum(p.numel() for p in own)))
 
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(module))
@@ -63,7 +63,7 @@ def layers(module: Classifier) -> list[Layer]:
         spec = module.spec
         network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size, device=module.device))
     rest = sum(p.numel() for p in network.parameters() if p not in counted)
-    return [*found, Layer("", "parameters outside of these layers", (), rest)] if rest else found
+    return [*rows, Layer("", "parameters outside of these layers", (), rest)] if rest else rows
 
 
 def kind(layer: nn.Module) -> str:

@@ -28,20 +28,20 @@ def markdown(report: Report) -> str:
     """The whole document; it looks for its figures beside itself."""
     figures, tables = count(1), count(1)
 
-    def block(found: Block, level: int) -> str:
-        match found:
+    def block(node: Block, level: int) -> str:
+        match node:
             case Section():
-                inside = [block(inner, level + 1) for inner in found.blocks]
-                return "\n\n".join([f"{'#' * min(level, 6)} {escape(found.title)}", *inside])
+                inside = [block(inner, level + 1) for inner in node.blocks]
+                return "\n\n".join([f"{'#' * min(level, 6)} {escape(node.title)}", *inside])
             case Paragraph():
-                return _paragraph(set_parts(found.parts, escape, code).strip())
+                return _paragraph(set_parts(node.parts, escape, code).strip())
             case Table():
-                return f"**Table {next(tables)}:** {escape(found.caption)}\n\n{_table(found)}"
+                return f"**Table {next(tables)}:** {escape(node.caption)}\n\n{_table(node)}"
             case Picture():
-                caption = escape(found.caption)
-                return f"![{caption}]({found.path}.png)\n\n**Figure {next(figures)}:** {caption}"
+                caption = escape(node.caption)
+                return f"![{caption}]({node.path}.png)\n\n**Figure {next(figures)}:** {caption}"
             case Listing():
-                text = printable(found.text)
+                text = printable(node.text)
                 fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
                 return f"{fence}\n{text}\n{fence}"
 
@@ -58,10 +58,10 @@ def _paragraph(text: str) -> str:
     return f"{opening[1]}{safe}{text[opening.end() :]}"
 
 
-def _table(found: Table) -> str:
-    columns = zip(*found.rows, strict=True) if found.rows else [() for _ in found.header]
+def _table(table: Table) -> str:
+    columns = zip(*table.rows, strict=True) if table.rows else [() for _ in table.header]
     line = "|".join("---:" if numeric(column) else "---" for column in columns)
-    rows = [_row(found.header), f"|{line}|", *map(_row, found.rows)]
+    rows = [_row(table.header), f"|{line}|", *map(_row, table.rows)]
     return "\n".join(rows)
 
 

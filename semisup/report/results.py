@@ -21,13 +21,13 @@ def summary(arms: Sequence[Arm]) -> list[Paragraph]:
     """The result in a few sentences, by the first of these that there is."""
     for which, split in _TOLD:
         scores = {arm.name: arm.accuracies(which, split) for arm in arms}
-        found = [f"{over_seeds([*x.values()])} % for {name}" for name, x in scores.items() if x]
-        if not found:
+        parts = [f"{over_seeds([*x.values()])} % for {name}" for name, x in scores.items() if x]
+        if not parts:
             continue
         how = " (mean ± standard deviation over seeds)" * any(len(x) > 1 for x in scores.values())
         checkpoint = "checkpoint that is best on validation" if which == "best" else "last checkpoint"
         images = "test" if split == "test" else "validation"
-        said = [f"The {checkpoint} has an accuracy on {images} images of {listed(found)}{how}."]
+        said = [f"The {checkpoint} has an accuracy on {images} images of {listed(parts)}{how}."]
         for arm in arms:
             other = reference(arm, arms)
             gain = other and difference(arm, other, which)
@@ -62,16 +62,16 @@ def _added(arms: Sequence[Arm]) -> Section:
         if other is None:
             continue
         for which in get_args(Which):
-            if found := difference(arm, other, which):
-                error = NONE if found.error is None else f"{found.error:.2f}"
-                count, mean = str(len(found.seeds)), signed(found.mean)
-                rows.append((arm.name, other.name, which, count, mean, error, _ends(found.t)))
-                if reason := found.t.reason:
+            if paired := difference(arm, other, which):
+                error = NONE if paired.error is None else f"{paired.error:.2f}"
+                count, mean = str(len(paired.seeds)), signed(paired.mean)
+                rows.append((arm.name, other.name, which, count, mean, error, _ends(paired.t)))
+                if reason := paired.t.reason:
                     notes.append(paragraph(f"No interval for {arm.name}, {which}: {reason}."))
                 ours, theirs = arm.accuracies(which, "test"), other.accuracies(which, "test")
                 pairs += [
                     (arm.name, which, str(seed), f"{theirs[seed]:.2f}", f"{ours[seed]:.2f}", signed(gain))
-                    for seed, gain in zip(found.seeds, found.values, strict=True)
+                    for seed, gain in zip(paired.seeds, paired.values, strict=True)
                 ]
         if apart := unlike(arm, other):
             options = [part for name in apart for part in (", ", Code(name))][1:]
@@ -126,11 +126,11 @@ def _ends(interval: Interval) -> str:
     return f"{signed(interval.low)} to {signed(interval.high)}"
 
 
-def _doubt(found: Difference) -> str:
-    if found.error is None:
+def _doubt(paired: Difference) -> str:
+    if paired.error is None:
         return "one pair of runs"
-    interval = f", 95 % interval {_ends(found.t)}" * (found.t.low is not None)
-    return f"standard error {found.error:.2f} over {len(found.seeds)} pairs of runs{interval}"
+    interval = f", 95 % interval {_ends(paired.t)}" * (paired.t.low is not None)
+    return f"standard error {paired.error:.2f} over {len(paired.seeds)} pairs of runs{interval}"
 
 
 def _seeds(arm: Arm) -> str:

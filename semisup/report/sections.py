@@ -173,10 +173,10 @@ def _recipe(arm: Arm) -> str:
 def _pictures(arms: Sequence[Arm], pictures: Pictures) -> Section:
     sections = []
     for arm in arms:
-        if found := pictures.of_arms.get(arm.name):
+        if figures := pictures.of_arms.get(arm.name):
             run = arm.example.run
             text = paragraph("Of the run ", Code(run.name), f", seed {run.seed}, and its best checkpoint.")
-            sections.append(Section(arm.name, (text, *found)))
+            sections.append(Section(arm.name, (text, *figures)))
     again = paragraph("Pictures that are the same as one further above, such as those of the data, are not repeated.")
     return Section("Pictures", (*([again] if len(sections) > 1 else []), *sections))
 
@@ -195,8 +195,10 @@ def _of(names: Sequence[str], arms: Sequence[Arm]) -> str:
 
 
 def _range(values: Iterable[int | None]) -> str:
-    found = sorted({value for value in values if value is not None})
-    return NONE if not found else f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+    distinct = sorted({value for value in values if value is not None})
+    return (
+        NONE if not distinct else f"{distinct[0]:,}" if len(distinct) == 1 else f"{distinct[0]:,} to {distinct[-1]:,}"
+    )
 
 
 def _time(arm: Arm) -> str:

@@ -4,9 +4,9 @@
     checkpoints/previous.ckpt   the one before, as long as the run trains
     checkpoints/best.ckpt       after the epoch with the best validation accuracy, of the last phase alone
 
-A checkpoint is written aside and flushed to the disk. It is moved into place only when the step's or the epoch's
-metrics are in `metrics.csv`, which Lightning writes after it: otherwise a run killed in between would lose those rows,
-since the resumed run does not take that step again.
+A checkpoint is written under a temporary name and flushed to the disk. It is moved into place only when the step's or
+the epoch's metrics are in `metrics.csv`, which Lightning writes after it: otherwise a run killed in between would lose
+those rows, since the resumed run does not take that step again.
 
 Weights that are not finite are not written, and what the disk does not take ends the run with the last checkpoint in
 place.
@@ -34,7 +34,7 @@ from semisup.runtime.console import say
 from semisup.runtime.signals import Signals, Stopped
 
 SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
-_ASIDE = ".aside"  # ends the name of a checkpoint that is not in place yet
+_TEMPORARY = ".temporary"  # ends the name of a checkpoint that is not in place yet
 _DUE = 0.5  # less than the number of any signal
 
 
@@ -52,7 +52,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     def __init__(self, folder: Path, signals: Signals | None = None) -> None:
         self.folder, self.signals = Path(folder), signals or Signals()
         self.best = self._accuracy = float("-inf")  # the latter of the last validation
-        self._aside: tuple[str, ...] = ()  # names of the checkpoints that are written and not yet in place
+        self._temporary: tuple[str, ...] = ()  # names of the checkpoints that are written and not yet in place
         self._stop = 0  # number of the signal that the ranks have agreed to end on
         self._saved = time.monotonic()
 
@@ -104,8 +104,8 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         """
         if not trainer.sanity_checking:
             self._accuracy = float(trainer.callback_metrics.get("val/accuracy", float("-inf")))
-            if self._aside:
-                self._write(trainer, *self._aside)
+            if self._temporary:
+                self._write(trainer, *self._temporary)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the last checkpoint, and the best one where this is it; another phase that begins has none yet."""
@@ -155,7 +155,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     # ---- how
 
     def _write(self, trainer: pl.Trainer, *names: str) -> None:
-        """Writes checkpoints aside, and returns when they are on the disk."""
+        """Writes checkpoints under temporary names, and returns when they are on the disk."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         module = trainer.lightning_module
@@ -163,24 +163,24 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         module.finite.check(module)
         with self._to_disk():
             for name in names:
-                path = self.folder / f"{name}{_ASIDE}"
+                path = self.folder / f"{name}{_TEMPORARY}"
                 trainer.save_checkpoint(path)
                 if trainer.is_global_zero:
                     _flush(path)
-        self._aside = names
+        self._temporary = names
 
     def _settle(self, trainer: pl.Trainer) -> None:
-        """Moves into place what was written aside, and ends the training where that was asked for."""
-        if self._aside:
+        """Moves into place what was written under a temporary name, and ends the training where that was asked for."""
+        if self._temporary:
             if trainer.is_global_zero:
                 with self._to_disk():
-                    for name in self._aside:
+                    for name in self._temporary:
                         path = self.folder / f"{name}.ckpt"
                         if name == "last" and path.exists():
                             os.replace(path, self.folder / "previous.ckpt")
-                        os.replace(path.with_suffix(_ASIDE), path)
+                        os.replace(path.with_suffix(_TEMPORARY), path)
                     _flush(self.folder)
-            self._aside, self._saved = (), time.monotonic()
+            self._temporary, self._saved = (), time.monotonic()
         if self._stop:
             trainer.strategy.barrier()  # no rank leaves before the checkpoint is in place
             raise Stopped(self._stop)
@@ -196,7 +196,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                 raise
 
     def _clear(self) -> None:
-        for left in self.folder.glob(f"*{_ASIDE}"):
+        for left in self.folder.glob(f"*{_TEMPORARY}"):
             left.unlink()
 
     def state_dict(self) -> dict[str, Any]:
@@ -212,7 +212,8 @@ class _Direct(TorchCheckpointIO):
     """Writes beside where a checkpoint is to lie: Lightning's goes by the folder for temporary files.
 
     Into a file that Python has opened, since torch's own writer does not say what the disk said. What `Checkpoints`
-    writes aside lies beside already; a `ModelCheckpoint` of the user's writes into a folder that may not be there yet.
+    writes under a temporary name lies beside already; a `ModelCheckpoint` of the user's writes into a folder that may
+    not be there yet.
 
     Args:
         run: the run directory.
@@ -223,10 +224,10 @@ class _Direct(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        with writing(path.parent if path.suffix == _ASIDE else path, self.run):
+        with writing(path.parent if path.suffix == _TEMPORARY else path, self.run):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with nullcontext(path) if path.suffix == _ASIDE else replacing(path) as aside:
-                _save(checkpoint, aside)
+            with nullcontext(path) if path.suffix == _TEMPORARY else replacing(path) as temporary:
+                _save(checkpoint, temporary)
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:

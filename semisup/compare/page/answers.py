@@ -144,13 +144,13 @@ def _classes(comparison: Comparison, cell: Cell, gains: Sequence[Gain]) -> list[
         return []
     up = [gain for gain in mine if gain.mean >= _LEAST_GAIN]
     down = [gain for gain in reversed(mine) if gain.mean <= -_LEAST_GAIN]
-    more = [f"{verb} most: {_named(found)}." for verb, found in (("Gain", up), ("Lose", down)) if found]
+    more = [f"{verb} most: {_named(gains)}." for verb, gains in (("Gain", up), ("Lose", down)) if gains]
     said = f"{len(up)} of {len(mine)} gain, {len(down)} lose"
     return [Answer("For which classes?", said, [*more, f"Means over seeds; {measured_on(comparison)}."])]
 
 
-def _named(found: Sequence[Gain]) -> str:
-    return ", ".join(f"{gain.name} ({signed(gain.mean)})" for gain in found[:_NAMED])
+def _named(gains: Sequence[Gain]) -> str:
+    return ", ".join(f"{gain.name} ({signed(gain.mean)})" for gain in gains[:_NAMED])
 
 
 def _cost(comparison: Comparison, cell: Cell) -> Answer:

@@ -87,11 +87,11 @@ def imbalance(comparison: Comparison) -> Table:
     rows = []
     for arm, labels, runs in groups(comparison):
         for checkpoint in CHECKPOINTS:
-            found = [run.balance[name] for run in runs if (name := f"{checkpoint}/{pool}") in run.balance]
-            if found:
-                values = [[100 * scores[name] for scores in found] for name in BALANCE]
+            balances = [run.balance[name] for run in runs if (name := f"{checkpoint}/{pool}") in run.balance]
+            if balances:
+                values = [[100 * scores[name] for scores in balances] for name in BALANCE]
                 spreads = [Entry(over_seeds(each), (mean(each),)) for each in values]
-                seeds = Entry(str(len(found)), (len(found),))
+                seeds = Entry(str(len(balances)), (len(balances),))
                 rows.append([*_head(arm, labels), Entry(checkpoint, (checkpoint,)), *spreads, seeds])
     columns = [*_HEAD, Column("checkpoint", left=True), *(Column(name.replace("_", " ")) for name in BALANCE)]
     title = f"imbalanced classes on {pool} in %, mean over seeds; many, medium and few are labels of a class"
