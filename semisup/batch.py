@@ -38,6 +38,8 @@ class Needs:
         modules: name -> maker of a module that the strategy trains beside the network, such as a projection head; it is
             called with the width of the features and the number of classes, and seeded as the network is. The strategy
             finds it as `module.extra[name]`, and its average as `module.teacher.extra[name]`.
+        networks: names of networks beside the one that trains and of its kind, found as modules are, with weights that
+            the seed draws by their names, or those of `--model.weights`.
 
     Raises:
         InputError: a tuple of views names one twice.
@@ -48,6 +50,7 @@ class Needs:
     unlabeled_ratio: int = 0
     unlabeled: Stream = "all"
     modules: Mapping[str, Maker] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("labeled_views", "unlabeled_views"):

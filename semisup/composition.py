@@ -85,7 +85,7 @@ class Composition:
             for ours, theirs in zip((labeled, unlabeled), more, strict=True):
                 other = next((label for label, view in theirs.items() if ours.get(label, view) != view), None)
                 require(other is None, f"{name} needs another view as {other!r} than the strategy that owns the loss")
-            twice = needs.modules.keys() & part.needs.modules.keys()
+            twice = {*needs.modules, *needs.networks} & {*part.needs.modules, *part.needs.networks}
             require(not twice, f"{name} names a module {', '.join(twice)!r} that another strategy has; rename it")
             needs = replace(
                 needs,
@@ -93,6 +93,7 @@ class Composition:
                 unlabeled_views=unlabeled | more[1],
                 unlabeled_ratio=needs.unlabeled_ratio or part.needs.unlabeled_ratio,
                 modules={**needs.modules, **part.needs.modules},
+                networks=(*needs.networks, *part.needs.networks),
             )
         return needs
 

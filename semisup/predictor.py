@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from semisup.batch import Samples
+from semisup.batch import Maker, Samples
 from semisup.composition import Composition
 from semisup.data.pools import DataSpec
 from semisup.errors import InputError
@@ -65,10 +65,21 @@ class Predictor(pl.LightningModule):
         self.scores: dict[str, Scores] = {}
 
     def _initial(self) -> Network:
-        """The network with the weights that the seed draws."""
+        """The network with the weights that the seed draws, and what is beside it."""
+        network, needs = self._drawn(self.strategy.needs.modules), self.strategy.needs
+        network.extra.update({name: self.beside_network(name, network) for name in needs.networks})
+        return network
+
+    def beside_network(self, name: str, network: Network | None = None) -> Network:
+        """A network beside the one that trains, with weights that the seed draws by its name and the same inputs."""
+        drawn = self._drawn({}, name)
+        drawn.normalization = (network or self.network).normalization
+        return drawn
+
+    def _drawn(self, modules: Mapping[str, Maker], *name: str) -> Network:
         spec = self.spec
         with torch.random.fork_rng():
-            torch.manual_seed(key(self.seed, "initial weights"))
+            torch.manual_seed(key(self.seed, "initial weights", *name))
             takes = self.takes
             own = (takes.mean, takes.std) if takes.mean and takes.std else None
             normalization = Normalization(self.options.normalization, takes.channels if own else spec.channels, own)
@@ -78,7 +89,7 @@ class Predictor(pl.LightningModule):
             width, classes = int(backbone.num_features), len(spec.class_names)  # type: ignore[arg-type]
             # As PyTorch begins: Glorot's weights and zero biases, of the papers' code, measured alike (RESULTS.md).
             head = nn.Linear(width, classes)
-            extra = {name: make(width, classes) for name, make in self.strategy.needs.modules.items()}
+            extra = {name: make(width, classes) for name, make in modules.items()}
             # Channels last is the order that convolutions are fastest in (experiments/RESULTS.md).
             network = Network(normalization, backbone, head, extra)
             asked = self.options
@@ -94,7 +105,8 @@ class Predictor(pl.LightningModule):
         if self.options.weights is None:
             return
         found = weights.read(self.options.weights, self.backbone_name, self.network.backbone)
-        weights.load(found.tensors, self.network.backbone)
+        for network in self.network.networks:
+            weights.load(found.tensors, network.backbone)
         self._start, self.origin = found.tensors, found.origin
         say(f"model: the backbone begins with the weights of {found.source}, SHA-256 {found.checksum[:12]}")
         for line in found.said:

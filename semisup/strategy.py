@@ -26,7 +26,7 @@ What a loss works with:
     module(images)  module.features(images)  module.head(features)   the network that trains
     module.joint(labeled, weak, strong)                               logits and features of all in one pass
     module.teacher  with the same three                               its moving average, in evaluation mode
-    module.extra["projection"]  module.teacher.extra["projection"]    a module of `Needs.modules`
+    module.extra["projection"]  module.teacher.extra["projection"]    a module of `Needs.modules`, or of `networks`
     module.frozen_batchnorm()                                         passes that leave the running statistics alone
     module.labeled_loss(logits, target)                               the loss that --model.loss names
     module.labeled_offset                                             what that adds to the logits, None for nothing
@@ -219,16 +219,35 @@ class LossStrategy(Strategy, ABC):
             by itself: it is said when training begins, and written into the checkpoint.
         gives: names of the outputs that `loss` hands over to the strategies that add a term.
         refinable: whether `loss` lets others refine its targets, by `module.refined(batch, outputs)`.
+        steps_twice: whether a second step of the optimiser, by `second_loss`, follows that of `loss` on every batch.
     """
 
     ema_decay: float = 0.0
     targets_from: Literal["", "training", "evaluating"] = ""
     gives: ClassVar[tuple[str, ...]] = ()
     refinable: ClassVar[bool] = False
+    steps_twice: ClassVar[bool] = False
 
     def phases(self, module: Any) -> list[Phase]:
         """The training alone."""
         return [Phase()]
+
+    def second_loss(self, module: Any, batch: Batch, outputs: Outputs) -> Loss:
+        """The loss of a second step on the same batch, by what the first one has made of the weights.
+
+        An optimiser leaves alone what has no gradient, so that two networks (`Needs.networks`) take turns with one: the
+        first loss must not reach those beside the one that trains. Both steps have the learning rate of the batch. A
+        forecast of memory takes no step and does not call it.
+
+        Args:
+            module: the `Classifier`, after the first step; it is in the same mode and precision.
+            batch: the step's data.
+            outputs: what `loss` computed of it, by name, with gradient.
+
+        Returns:
+            The loss, and what to log beside it.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def loss(self, module: Any, batch: Batch) -> Loss:

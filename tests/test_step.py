@@ -23,6 +23,7 @@ from semisup.runs.reading import read_metrics
 from semisup.strategy import LossStrategy
 from semisup.tracking.record import MetricsCSV
 from strategies.fixmatch import FixMatch
+from strategies.metapseudolabels import MetaPseudoLabels
 from strategies.pseudolabel import PseudoLabel
 from strategies.supervised import Supervised
 
@@ -30,6 +31,7 @@ OWNERS: dict[str, Any] = {name: partial(make, name) for name in methods.OWNERS} 
     "supervised": partial(Supervised, view="strong", ema_decay=0.9),
     "pseudolabel": partial(PseudoLabel, threshold=0.0, warmup_epochs=1, every_n_epochs=1),
     "fixmatch": partial(FixMatch, threshold=0.5, ratio=2),
+    "metapseudolabels": partial(MetaPseudoLabels, threshold=0.4, ratio=2, finetune_epochs=0),
 }
 
 
@@ -53,10 +55,16 @@ def test_a_step_reads_no_value_back(name: str, augmentation: Any) -> None:
     strategy.move_state(torch.device("meta"))
     optimizer = torch.optim.SGD(module.network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     for _ in range(2):  # the second one has momentum
-        loss, metrics, *_ = strategy.loss(module, meta_batch(data))
+        batch = meta_batch(data)
+        loss, metrics, *rest = strategy.loss(module, batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        if strategy.steps_twice:
+            loss, metrics, *_ = strategy.second_loss(module, batch, rest[0])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
         if module.ema:
             module.ema.update(module.network)
     assert all(value.device.type == "meta" for value in (loss, *metrics.values()))

@@ -48,6 +48,11 @@ class Network(nn.Module):
             self.backbone.get_submodule(name).eval()
         return self
 
+    @property
+    def networks(self) -> list[Network]:
+        """This one, and those of its kind beside it."""
+        return [self, *(part for part in self.extra.values() if isinstance(part, Network))]
+
     def freeze(self) -> None:
         """Leaves what is frozen without a gradient."""
         for name, parameter in self.backbone.named_parameters():
