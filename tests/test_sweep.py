@@ -131,7 +131,14 @@ def test_what_is_given_is_not_varied() -> None:
         ("", "the following arguments are required: --strategy"),
         ("--strategy fixmacth", "there is no strategy 'fixmacth'; did you mean 'fixmatch'?"),
         ("--strategy fixmatch --over treshold", "--over treshold: it is no option that can be varied; did you mean"),
-        ("--strategy supervised --over ema_decay", "--over ema_decay: it is no option that can be varied; there are:"),
+        (
+            "--strategy supervised --over ema_decay",
+            "--over ema_decay: it is no option that can be varied; type --over ema_decay=VALUE/VALUE",
+        ),
+        ("--strategy saw", "choices; it has saw.beta; type the values, as in --over saw.beta=VALUE/VALUE"),
+        ("--strategy fixmatch+saw --over beta=.9/1.5", "--over saw.beta: the strategy does not take 1.5; "),
+        ("--strategy fixmatch --over ratio=many/2", "--over fixmatch.ratio: the strategy does not take 'many'; "),
+        ("--strategy fixmatch --over threshold=.9", "0.9 alone varies nothing; type --fixmatch.threshold 0.9 for it"),
         ("--strategy supervised --supervised.view weak", "the strategy supervised has no option to vary"),
         ("--strategy fixmatch --fixmatch.threshold 2", "fixmatch.threshold is 2.0, but must be from 0 to 1"),
         ("--strategy fixmatch --fixmatch.treshold 1", "did you mean --fixmatch.threshold?"),
@@ -146,6 +153,16 @@ def test_what_is_wrong_is_said(
     said = capsys.readouterr()
     assert message in said.err and not said.out
     assert not list(tmp_path.iterdir())
+
+
+def test_values_that_are_named_are_the_ones_that_are_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of a number whose default is 0, of text, and of an option beside the strategy's."""
+    over = "beta=0/.9/0.99,threshold=.8/1,model.backbone=small/wrn-28-2"
+    assert main(["sweep", "--grid", "--strategy", "fixmatch+saw", "--data", "digits", "--over", over]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12 == len(set(lines))
+    assert lines[0].endswith(" --saw.beta=0 --fixmatch.threshold=0.8 --model.backbone=small")
+    assert lines[-1].endswith(" --saw.beta=0.99 --fixmatch.threshold=1 --model.backbone=wrn-28-2")
 
 
 def test_any_option_of_a_run_can_be_varied(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,9 +19,11 @@ examples:
   semisup sweep --strategy fixmatch --data cifar10                 # writes sweep-fixmatch.yaml, for `wandb sweep`
   semisup sweep --strategy fixmatch --over threshold,weight --grid # prints nine commands, one a line
   semisup sweep --strategy fixmatch --over optimizer.lr,data.batch_size,threshold
+  semisup sweep --strategy fixmatch --over threshold=.8/.9/.95 --grid # these values
 
-Every number is varied around its default, every switch and every choice through all its values; with --method random or
-bayes W&B draws numbers from that range. All other options are those of `semisup fit`, and are given to every run.
+Every number but 0 is varied around its default, every switch and every choice through all its values; of any other
+option the values are to be named. With --method random or bayes W&B draws numbers from that range. All other options
+are those of `semisup fit`, and are given to every run.
 `semisup compare RUNS` compares what the runs came to."""
 
 
@@ -32,7 +34,8 @@ def add_options(parser: ArgumentParser) -> None:
     add(
         "--over",
         metavar="OPTION,OPTION",
-        help="only these, as threshold or optimizer.lr (default: all of the strategy)",
+        help="only these, as threshold or optimizer.lr, or threshold=.8/.95 for these values (default: all of the "
+        "strategy)",
     )
     add("--grid", action="store_true", help="print the command of every combination, and write no file")
     add("--method", choices=("grid", "random", "bayes"), default="bayes", help="W&B's (default: %(default)s)")

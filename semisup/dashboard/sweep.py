@@ -48,7 +48,8 @@ def options(
         strategy: as typed.
         fixed: arguments of every `semisup fit`.
         takes: whether the strategy takes a value.
-        over: only these, with or without their group; empty for all of the strategy.
+        over: only these, with or without their group; empty for all of the strategy. With `=VALUE/VALUE` behind it, an
+            option has these values.
         run: the options of the run that is varied, flat; of those beside the strategy's, numbers and switches can be.
 
     Raises:
@@ -56,28 +57,64 @@ def options(
     """
     given = {argument.removeprefix("--").partition("=")[0] for argument in fixed if argument.startswith("--")}
     tried_values: dict[str, list[Value]] = {}
+    asked = {name: [_value(x) for x in said.split("/")] for name, _, said in (x.partition("=") for x in over) if said}
+    over = [name.partition("=")[0] for name in over]
+    own: list[str] = []
     for part in plugins.split_names(strategy):
         cls = plugins.load(plugins.STRATEGIES, part)
         hints = get_type_hints(cls.__init__)
         for name, parameter in inspect.signature(cls).parameters.items():
             option = f"{part}.{name}"
+            own += [option] if option not in given else []
             tried = values(hints.get(name, Any), parameter.default)
             if option not in given and len(tried) > 1:
                 tried_values[option] = tried
     beside = {name: values(Any, value) for name, value in (run or {}).items() if "." in name and name not in given}
     for name in over:
+        if name in asked and (meant := _named(own, name) or _named(beside, name)):
+            tried_values |= {option: _taken(option, asked[name], takes) for option in meant}
         if not _named(tried_values, name):
             tried_values |= {option: beside[option] for option in _named(beside, name) if len(beside[option]) > 1}
         known = [*tried_values, *(option.partition(".")[2] for option in tried_values)]
-        require(name in known, f"--over {name}: it is no option that can be varied{did_you_mean(name, known)}")
+        values_of = f"; type --over {name}=VALUE/VALUE" if _named(own, name) else did_you_mean(name, known)
+        require(name in known, f"--over {name}: it is no option that can be varied{values_of}")
     if over:
         tried_values = {option: tried_values[option] for name in over for option in _named(tried_values, name)}
     tried_values = {n: [value for value in v if takes({n: value})] for n, v in tried_values.items()}
     tried_values = {n: v for n, v in tried_values.items() if len(v) > 1}
+    advice = f"; it has {', '.join(own)}; type the values, as in --over {own[0]}=VALUE/VALUE" if own else ""
     require(
-        bool(tried_values), f"the strategy {strategy} has no option to vary: numbers that aren't 0, switches, choices"
+        bool(tried_values),
+        f"the strategy {strategy} has no option to vary by itself: numbers that aren't 0, switches, choices{advice}",
     )
     return tried_values
+
+
+def _value(text: str) -> Value:
+    """A value as it is typed."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text, text)
+
+
+def _taken(option: str, asked: list[Value], takes: Takes) -> list[Value]:
+    """Values that were asked for, each once, all of which the strategy takes."""
+    for value in asked:
+        try:
+            good = takes({option: value})
+        except TypeError:  # of another kind
+            good = False
+        require(
+            good, f"--over {option}: the strategy does not take {value!r}; `semisup fit --help` tells what it takes"
+        )
+    different = [*dict.fromkeys(asked)]
+    require(
+        len(different) > 1, f"--over {option}: {asked[0]!r} alone varies nothing; type --{option} {asked[0]} for it"
+    )
+    return different
 
 
 def _named(options: Iterable[str], name: str) -> list[str]:
