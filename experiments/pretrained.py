@@ -6,9 +6,10 @@
 
 EfficientNet-Lite0 (3.4 million parameters) sees the photographs blown up to 128 pixels. Arms: `head` trains a linear
 layer on its frozen features, `full` all of it, `lora` changes of low rank to its weights, each on the labels alone;
-`labelpropagation` and `fixmatch` train the linear layer on frozen features of the unlabeled photographs too. Features
-of the frozen ones are computed once for all runs. What follows `--` goes to `semisup fit`. The same command again keeps
-the runs that are finished and goes on with the rest; runs lie in OUT/runs, what they say in OUT/logs.
+`labelpropagation` (scikit-learn's), `graph` (the batched one) and `fixmatch` train the linear layer on frozen features
+of the unlabeled photographs too, and `ensemble` on what the other arms say of these. Features of the frozen ones are
+computed once for all runs. What follows `--` goes to `semisup fit`. The same command again keeps the runs that are
+finished and goes on with the rest; runs lie in OUT/runs, what they say in OUT/logs.
 
 Prints test accuracies in percent of the checkpoint that is best on validation: mean and standard deviation over seeds,
 and the paired difference to `head` with its t interval of 95 %.
@@ -43,7 +44,9 @@ ARMS = {
     "full": "--strategy supervised --model.adapt full --optimizer.lr 0.003",
     "lora": "--strategy supervised --model.adapt lora",
     "labelpropagation": "--strategy labelpropagation --model.adapt head --model.draws 2",
+    "graph": "--strategy labelpropagation --labelpropagation.method batched --model.adapt head --model.draws 2",
     "fixmatch": "--strategy fixmatch --fixmatch.ema_decay 0.99 --model.adapt head --model.draws 2",
+    "ensemble": "--strategy ensemble --model.adapt head --model.draws 2",  # of the other arms
 }
 
 # In the blocks of the first stage, and in all others, whose first convolution makes more channels.
@@ -94,18 +97,29 @@ def main() -> None:
         asked.out.mkdir(parents=True, exist_ok=True)
         torch.save(lite0(), weights)
     grid = [(arm, count, seed) for count in asked.labels for seed in range(asked.seeds) for arm in asked.arms]
-    jobs = {key: job(*key, ["--model.weights", str(weights), *extra]) for key in grid}
+    typed = ["--model.weights", str(weights), *extra]
+    jobs = {key: job(*key, typed) for key in grid if key[0] != "ensemble"}
     failures = train([*jobs.values()], asked.out, asked.jobs)
+    runs = finished(jobs, asked.out)
+    for arm, count, seed in grid:
+        teachers = [str(run) for (_, labels, its), run in runs.items() if (labels, its) == (count, seed)]
+        if arm == "ensemble" and teachers:
+            jobs[arm, count, seed] = job(arm, count, seed, [*typed, "--ensemble.runs", *teachers])
+    failures += train([*jobs.values()], asked.out, asked.jobs)
     scores: dict[tuple[str, int], dict[int, float]] = {}
-    for (arm, count, seed), each in jobs.items():
-        directory, finished = find(each, asked.out / "runs")
-        if directory and finished:
-            scores.setdefault((arm, count), {})[seed] = 100 * Run(directory).scores["best/test_accuracy"]
+    for (arm, count, seed), run in finished(jobs, asked.out).items():
+        scores.setdefault((arm, count), {})[seed] = 100 * Run(run).scores["best/test_accuracy"]
     print("\n".join(table(scores)))
     kept = {f"{arm}, {count}": by_seed for (arm, count), by_seed in scores.items()}
     print(json.dumps({"date": time.strftime("%Y-%m-%d"), "fit": extra, "scores": kept}))
     if failures:
         sys.exit(1)
+
+
+def finished(jobs: dict[tuple[str, int, int], Job], out: Path) -> dict[tuple[str, int, int], Path]:
+    """The directories of the runs that are finished."""
+    found = {key: find(each, out / "runs") for key, each in jobs.items()}
+    return {key: directory for key, (directory, is_finished) in found.items() if directory and is_finished}
 
 
 def job(arm: str, labels: int, seed: int, extra: list[str]) -> Job:

@@ -178,9 +178,7 @@ class Ensemble(FixedTargets):
             rows = torch.arange(votes.shape[1])
             right = [hidden.precision(rows, each)[0] for each in (targets, *votes)]
             metrics |= {"precision": right[0]} | {f"precision/{k}": share for k, share in enumerate(right[1:], 1)}
-            line += (
-                f"; {100 * right[0]:.1f} % of the targets are right, and {_percent(right[1:])} of what each run says"
-            )
+            line += f"; of what each says {_percent(right[1:])} is right"
         say(line)
         for logger in module.trainer.loggers:
             named = {f"ensemble/{name}": value for name, value in metrics.items()}

@@ -58,7 +58,10 @@ class FixedTargets(LossStrategy):
         assert pool is not None  # else the data would have refused
         if not len(self.targets_):
             self.targets_ = of_the_first(self.make(pl_module), pl_module.device)
-            say(f"{self.name}: targets for {len(pool):,} images, mean confidence {self.targets_.amax(1).mean():.2f}")
+            line = f"{self.name}: targets for {len(pool):,} images, mean confidence {self.targets_.amax(1).mean():.2f}"
+            if hidden := pl_module.datamodule.hidden_labels:
+                line += f", {100 * hidden.precision(torch.arange(len(pool)), self.targets_)[0]:.1f} % right"
+            say(line)
         pl_module.datamodule.relabeled.assign(torch.arange(len(pool)), self.targets_)
 
     def remap(self, module: Classifier, places: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ from strategies.ensemble import Ensemble, agreement
 from strategies.ensemble_figures import agreement as drawn
 
 
-def run(path: Path, data: Blobs | None = None, epochs: int = 1, **options: Any) -> str:
+def run(path: Path, data: Blobs | None = None, steps: int = 1, **options: Any) -> str:
     """A checkpoint of a network that was trained on a dataset."""
-    fitting, data = trainer(epochs, limit_val_batches=0), data or Blobs()
+    fitting, data = trainer(1, max_steps=steps, limit_val_batches=0), data or Blobs()
     fitting.fit(classifier(data, **options), data)
     fitting.save_checkpoint(path)
     return str(path)
@@ -49,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     lora = {"model": ModelOptions("64c5-64c5-128f", adapt="lora"), "seed": 1}
     averaged = {"model": ModelOptions("small"), "strategy": methods.make("fixmatch"), "seed": 2}
     options: list[dict[str, Any]] = [{"model": ModelOptions("small")}, lora, averaged]
-    return [run(folder / f"{k}.ckpt", epochs=2, **each) for k, each in enumerate(options)]
+    return [run(folder / f"{k}.ckpt", steps=3 - k, **each) for k, each in enumerate(options)]
 
 
 def said(runs: list[str], images: Tensor) -> list[Tensor]:
@@ -90,16 +91,19 @@ def test_what_is_said_and_logged_of_agreement(
     truth = torch.from_numpy(data.pools.hidden_labels)
     votes = torch.stack([p.argmax(1) for p in said(runs, data.pools.without_label.gather(torch.arange(90)))])
     unanimous = float(((votes[0] == votes[1]) & (votes[1] == votes[2])).float().mean())
+    assert 0 < unanimous < 1
     two = [float((votes[a] == votes[b]).float().mean()) for a, b in ((0, 1), (0, 2), (1, 2))]
     right = [float((each == truth).float().mean()) for each in (strategy.targets_.argmax(1), *votes)]
     expected = {"unanimous": unanimous, "agreement": sum(two) / 3, "precision": right[0]}
     expected |= {f"precision/{k}": right[k] for k in (1, 2, 3)}
     assert kept == pytest.approx({f"ensemble/{name}": value for name, value in expected.items()})
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("ensemble: targets of"))
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.startswith("ensemble: targets of"))
+    assert re.search(rf"ensemble: targets for 90 images, mean confidence 0\.\d\d, {100 * right[0]:.1f} % right\n", out)
     assert line == (
         f"ensemble: targets of 3 runs for 90 images; they agree on {100 * unanimous:.1f} % of these, two of them on "
-        f"{100 * min(two):.1f} to {100 * max(two):.1f} %; {100 * right[0]:.1f} % of the targets are right, and "
-        f"{100 * right[1]:.1f}, {100 * right[2]:.1f}, {100 * right[3]:.1f} % of what each run says"
+        f"{100 * min(two):.1f} to {100 * max(two):.1f} %; of what each says {100 * right[1]:.1f}, "
+        f"{100 * right[2]:.1f}, {100 * right[3]:.1f} % is right"
     )
     assert strategy.summary() == f"3 runs made the targets, two of them agree on {sum(two) / 0.03:.1f} % of the images"
 
