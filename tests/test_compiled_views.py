@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from torch._dynamo.testing import CompileCounter
 from torch._inductor import config, metrics
 from torch._inductor.utils import get_code
 
-from semisup.augment import randaugment, views
+from semisup.augment import color, randaugment, views
 from semisup.augment.compiled import compiled_view
 from semisup.randomness import Draw
 
@@ -70,6 +71,21 @@ def test_the_strong_view_is_at_most_forty_kernels() -> None:
         code, *_ = get_code(torch.compile(view, fullgraph=True), images, draw().as_tensors())
     ready_made = re.findall(r"(?:extern_kernels|aten)\.\w+(?:\.\w+)?\(", code.split("def call")[1])
     assert 10 < metrics.generated_kernel_count + len(ready_made) <= 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="the compiler needs one for C++")
+def test_what_is_said_of_whole_images_is_the_same_in_the_compilers_own_code() -> None:
+    """The only reductions over bytes: of noise, drawings of few levels, and flat channels."""
+    images = patches(16)
+    images[::2] = images[::2] // 64 * 64 + 3
+    images[::4, 0] = 7
+
+    def tables(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return color.autocontrast_table(images), color.equalize_table(images)
+
+    for found, one_by_one in zip(torch.compile(tables, fullgraph=True)(images), tables(images), strict=True):
+        assert torch.equal(found, one_by_one)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
