@@ -32,7 +32,7 @@ class Layer:
 
 
 def layers(module: Classifier) -> list[Layer]:
-    """The rows in the order in which an image passes them.
+    """The layers in the order in which an image passes them.
 
     What a network computes without a layer shows in the shapes alone. The backbone's last row is its features.
     """

@@ -97,7 +97,7 @@ def check_yaml(case: Case) -> None:
 
 def _plain(tree: Any) -> bool:
     if isinstance(tree, dict):
-        return all(type(key) is str and _plain(value) for key, value in tree.items())
+        return all(type(key) in (str, int, float) and _plain(value) for key, value in tree.items())
     return all(map(_plain, tree)) if isinstance(tree, list) else tree is None or type(tree) in (bool, int, float, str)
 
 
