@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -181,12 +182,18 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         "datamodules",
         "backbones",
     ]
-    ours = ("  supervised +Cross-entropy on the labeled", "  digits ", "  small ")
+    ours = ("  supervised .* Cross-entropy on the labeled", "  digits ", "  small ")
     for words in (*ours, "  torchvision:NAME ", "  timm:NAME "):
         assert sum(bool(re.match(words, line)) for line in lines) == 1, words
     columns = {line.split()[0]: line.split()[1:4] for line in lines if line[:3].strip() and line.startswith("  ")}
     assert columns["fixmatch"] == ["2020", "2001.07685", "7"] and columns["mixmatch"][:2] == ["2019", "1905.02249"]
     assert columns["pseudolabel"][:2] == ["2013", "1"] and columns["kmeans"][0] == "2011"
+    measured = json.loads(Path(__file__).parents[1].joinpath("strategies", "measured.json").read_text())
+    for name, of in measured.items():
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert not of["cost"] or f" {of['cost']:g} " in line, name
+        assert (f"{of['accuracy']} ({of['difference']})" if of["accuracy"] else "not measured") in line, name
+    assert columns["abc"][:3] == ["2021", "2110.10368", "NAME+"]
     assert not any(line.endswith("...") for line in lines)
     assert front.main(["list", "backbones"]) == 0
     assert capsys.readouterr().out.splitlines() == lines[lines.index(listing.lines("backbones")[0]) :]

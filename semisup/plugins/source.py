@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,21 @@ def describe(target: str) -> Description:
         return Description(docstring.partition("\n")[0], tuple(_parameters(cls).values()), text)
     except (ImportError, SyntaxError, ValueError, KeyError) as error:  # no plugin's fault may break a list of all
         return Description(f"(its source, {target}, can't be read: {type(error).__name__})", ())
+
+
+def beside(target: str, name: str) -> Path | None:
+    """A file that lies beside a class's source; None where there is none.
+
+    Args:
+        target: `"module:Class"`, as an entry point writes it.
+        name: the file's.
+    """
+    try:
+        spec = _spec(target.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+    path = Path(spec.origin).with_name(name) if spec is not None and spec.origin else None
+    return path if path is not None and path.is_file() else None
 
 
 def attribute(target: str, name: str) -> str:
