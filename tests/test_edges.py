@@ -1,0 +1,64 @@
+"""Every strategy at the edges: in bf16 and compiled, with labels of one class, with one labeled image in a batch."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import methods
+import pytest
+import torch
+from helpers import Blobs, trainer, weights
+
+from semisup.classifier import Classifier, ModelOptions
+from semisup.composition import Composition
+from semisup.data.pools import Pools
+from semisup.errors import InputError
+
+
+class OneClass(Blobs):
+    """All labels are of one class of the three."""
+
+    def read(self) -> Pools:
+        pools = super().read()
+        pools.labeled.labels = torch.zeros_like(pools.labeled.labels)
+        return pools
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def fitted(name: str, data: Blobs, model: ModelOptions | None = None, **flags: Any) -> Classifier:
+    module = Classifier(data.spec, Composition(methods.parts(name)), model or ModelOptions("small"))
+    trainer(2, limit_val_batches=0, **flags).fit(module, data)
+    assert all(x.isfinite().all() for x in weights(module).values() if x.is_floating_point())
+    return module
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_in_bf16_and_compiled_it_trains(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no C++ compiler is needed
+    torch._dynamo.reset()
+    data = Blobs(augmentation="weak", steps_per_epoch=2)
+    module = fitted(name, data, ModelOptions("small", compile=True), precision="bf16-mixed")
+    fresh = Classifier(data.spec, Composition({}), ModelOptions("small"))
+    assert not torch.equal(module.network.head.weight, fresh.network.head.weight)
+
+
+# An ensemble's runs know the labels that its own training has.
+@pytest.mark.parametrize("name", [name for name in methods.NAMES if name != "ensemble"])
+def test_with_labels_of_one_class_it_trains(name: str) -> None:
+    fitted(name, OneClass(augmentation="weak", steps_per_epoch=2))
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_with_one_labeled_image_in_a_batch_it_trains_or_says_what_it_needs(name: str) -> None:
+    """Which batch normalisation can't do, and so every strategy that sees labeled images alone in a pass."""
+    try:
+        fitted(name, Blobs(augmentation="weak", steps_per_epoch=2, batch_size=1))
+    except InputError as error:
+        assert "no variance over one image" in str(error)
