@@ -11,6 +11,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 
+__all__ = ["Loss", "Outputs", "Phase"]
+
 Outputs = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Outputs]
 

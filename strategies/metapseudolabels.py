@@ -59,6 +59,7 @@ class MetaPseudoLabels(LossStrategy):
         finetune_lr: learning rate of these.
     """
 
+    presentation = "strategies.metapseudolabels_figures:PRESENTATION"
     gives = ("strong", "strong_features", "target", "mask")
     steps_twice = True
 

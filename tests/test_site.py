@@ -88,7 +88,10 @@ def test_what_is_public_is_described(site: Path) -> None:
     shown = set(re.findall(r'id="(semisup[\w.]*)"', (site / "api.html").read_text(encoding="utf-8")))
     for module in modules:
         named = import_module(module)
-        described = {name for name in named.__all__ if isinstance(getattr(named, name), type | FunctionType)}
+        public = {name: getattr(named, name) for name in named.__all__}
+        described = {
+            name for name, of in public.items() if isinstance(of, type | FunctionType) and of.__module__ == module
+        }
         assert described and described <= {name.removeprefix(f"{module}.") for name in shown}, module
         parts = {name.removeprefix(f"{module}.").partition(".")[0] for name in shown if name.startswith(f"{module}.")}
         assert parts <= set(named.__all__), module

@@ -10,7 +10,7 @@ from semisup.figures.mosaic import mosaic, pixels
 from semisup.figures.names import labels
 from semisup.figures.style import PAD, WIDTH, figure, show, styled
 
-_NAMES = 0.85  # inches that the longest takes
+_NAMES = 1.05  # inches that the longest takes
 
 
 @styled()
@@ -20,7 +20,7 @@ def augmentations(views: dict[str, Tensor]) -> Figure:
     Args:
         views: name -> (B, C, H, W) float in [0, 1], the same B images in every view.
     """
-    names = labels(views, 14)
+    names = labels(views, 17)
     count = len(next(iter(views.values())))
     image = mosaic(pixels(torch.cat(list(views.values()))), count)
     width = WIDTH - _NAMES - 2 * PAD
