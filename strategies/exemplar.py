@@ -28,9 +28,10 @@ from semisup.data.pool import Pool, Repeated
 from semisup.errors import require
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
-from semisup.strategy import Loss, Phase, Strategy
+from semisup.strategy import Loss, Phase
 from strategies.exemplar_classes import Falling, Recipe, SurrogateClasses, input_side
 from strategies.exemplar_svm import score_on_test, score_on_validation
+from strategies.pretraining import Pretraining
 
 __all__ = ["Exemplar", "Falling", "SurrogateClasses"]
 
@@ -39,7 +40,7 @@ _BINS = 10  # of the histogram of the classes' accuracies
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004  # the authors'; the decay is that of their fully connected layers
 
 
-class Exemplar(Strategy):
+class Exemplar(Pretraining):
     """Pretrains the backbone on surrogate classes of unlabeled images (Exemplar-CNN, Dosovitskiy et al. 2014).
 
     It brings a phase before the training and owns no loss of that: alone it trains on the labeled images then, and
@@ -83,12 +84,12 @@ class Exemplar(Strategy):
         for name, value in {"batch_size": batch_size, "samples_per_class": samples_per_class}.items():
             require(value <= 1_000_000, f"exemplar.{name} is {value}, but must be at most 1,000,000")
         require(lr > 0, f"exemplar.lr is {lr}, but must be more than 0")
+        super().__init__()
         self.images, self.samples_per_class, self.epochs = images, samples_per_class, epochs
         self.batch_size, self.lr, self.recipe, self.crop = batch_size, lr, recipe, crop
         self.freeze, self.svm = freeze, svm
         self.rows_ = torch.empty(0, dtype=torch.int64)  # (N,) of the pool, one for each surrogate class
         self.centres_ = torch.empty(0, 2)  # (N, 2), x and y of the patches
-        self.backbone_: dict[str, Tensor] = {}  # as the pretraining left it; empty until then
         self.accuracy_ = 0.0  # of the surrogate classes, over the last pass
         self.passed_ = torch.zeros(2, 0, dtype=torch.int64)  # (2, N): samples named rightly, and all, in this pass
         self.svm_: dict[str, float] = {}  # c, val_accuracy and, when all training has ended, test_accuracy
@@ -150,11 +151,6 @@ class Exemplar(Strategy):
             classes: int = module.extra["surrogate"].out_features  # type: ignore[assignment]
             self.passed_ = torch.zeros(2, classes, dtype=torch.int64, device=module.device)
             self._side = input_side(module, self._crop(module))
-
-    def initialize(self, module: Classifier) -> None:
-        """Puts the pretrained backbone in place."""
-        if self.backbone_:
-            module.network.backbone.load_state_dict(self.backbone_)
 
     def _crop(self, module: Classifier) -> int:
         return self.crop or min(_CROP, module.spec.image_size)
@@ -228,8 +224,7 @@ class Exemplar(Strategy):
 
     def _end(self, module: Classifier) -> None:
         """Keeps the backbone, and scores it."""
-        backbone = module.network.backbone
-        self.backbone_ = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+        self.keep(module)
         self.svm_ = score_on_validation(module) if self.svm else {}
         svm = f"; validation accuracy of a linear SVM: {100 * self.svm_['val_accuracy']:.1f} %" if self.svm_ else ""
         say(f"exemplar: {100 * self.accuracy_:.1f} % of the crops are told apart{svm}")

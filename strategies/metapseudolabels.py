@@ -30,6 +30,7 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
+from semisup.composition import Composition
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, linear_ramp
 from semisup.models.optim import Constant
@@ -93,10 +94,7 @@ class MetaPseudoLabels(LossStrategy):
             "fine-tuning",
             epochs=self.finetune_epochs,
             needs=Needs(),
-            loss=lambda module, batch: (
-                module.labeled_loss(module(batch.labeled.views["weak"]), batch.labeled.target),
-                {},
-            ),
+            loss=Composition({}).loss,
             optimizer=lambda module: torch.optim.SGD(module.network.parameters(), lr=self.finetune_lr, momentum=0.9),
             schedule=Constant(),
             lr_option="--metapseudolabels.finetune_lr",

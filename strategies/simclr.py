@@ -34,8 +34,9 @@ from semisup.losses import precise
 from semisup.models.optim import Cosine
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather_with_gradient
-from semisup.strategy import Loss, Phase, Strategy
+from semisup.strategy import Loss, Phase
 from semisup.training.probe import knn_accuracy
+from strategies.pretraining import Pretraining
 
 _WEIGHT_DECAY = 1e-6
 _SHOWN = 20  # times that k-NN accuracy is looked at
@@ -57,7 +58,7 @@ def nt_xent(own: Tensor, everyone: Tensor, place: Tensor, temperature: float) ->
     return F.cross_entropy(logits, other)
 
 
-class SimCLR(Strategy):
+class SimCLR(Pretraining):
     """Pretrains the backbone by telling views of one image from those of others (SimCLR, Chen et al. 2020).
 
     It brings a phase before the training and owns no loss of that: alone it trains on the labeled images then, and
@@ -87,10 +88,10 @@ class SimCLR(Strategy):
         require(
             lr > 0 and temperature > 0, f"simclr.lr is {lr} and simclr.temperature {temperature}; both must be over 0"
         )
+        super().__init__()
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.temperature, self.projection = temperature, projection
         self.knn_: dict[str, float] = {}  # val_accuracy of nearest neighbours, when it was last looked at
-        self.backbone_: dict[str, Tensor] = {}  # as the pretraining left it, where a later phase begins with it again
 
     def phases(self, module: Classifier) -> list[Phase]:
         """The pretraining, with a projection head.
@@ -140,11 +141,6 @@ class SimCLR(Strategy):
         """Leaves out the head that classifies while nothing is classified."""
         module.network.head.requires_grad_(phase.loss != self._loss)
 
-    def initialize(self, module: Classifier) -> None:
-        """Puts the pretrained backbone in place."""
-        if self.backbone_:
-            module.network.backbone.load_state_dict(self.backbone_)
-
     def _loss(self, module: Classifier, batch: Batch) -> Loss:
         views = batch.labeled.views
         own = module.extra["contrast"](module.features(torch.cat([views["one"], views["other"]])))
@@ -166,8 +162,7 @@ class SimCLR(Strategy):
     def _end(self, module: Classifier) -> None:
         """Keeps the backbone where it is needed again."""
         if module.phases.will_restart:
-            backbone = module.network.backbone
-            self.backbone_ = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+            self.keep(module)
         if known := self.summary():
             say(f"simclr: {known}")
 

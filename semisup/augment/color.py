@@ -148,7 +148,7 @@ def autocontrast(images: Tensor) -> Tensor:
 def autocontrast_table(images: Tensor) -> Tensor:
     """What `autocontrast` of these images makes of every value, (B, C, 1, 256) uint8."""
     values = images.flatten(2)
-    if torch.compiler.is_compiling():  # on CPUs the compiler finds 0 for the least byte (PyTorch issue 191499)
+    if torch.compiler.is_compiling():  # on CPUs PyTorch's compiler finds 0 for the least byte
         values = values.int()
     low, high = (x.double()[:, :, None] for x in (values.amin(2), values.amax(2)))  # (B, C, 1)
     flat = high <= low

@@ -248,8 +248,11 @@ class DataModule(pl.LightningDataModule, ABC):
         needs, pools = self.needs, [(self.training_pool, self.needs.labeled_views)]
         if needs.unlabeled_ratio and self.pools.unlabeled:
             pools.append((self.pools.unlabeled, needs.unlabeled_views))
-        own = lambda views: dict.fromkeys(meant(view, self.augmentation) for view in by_label(views).values())  # noqa: E731
-        return [(pool, view) for pool, views in pools for view in own(views)]
+        return [
+            (pool, view)
+            for pool, views in pools
+            for view in dict.fromkeys(meant(name, self.augmentation) for name in by_label(views).values())
+        ]
 
     def val_dataloader(self) -> EvaluationLoader | list[Any]:
         """The validation pool in order; empty where the split holds nothing out."""
