@@ -12,13 +12,16 @@ labeled images: to first order the learning rate times the scalar product of its
 on the drawn classes, before it. So what has helped the student becomes more probable. The student, which sees no label
 until then, is evaluated; in the end it is trained on the labeled images alone.
 
-Settings are those of the authors' code. As there, the labeled loss is measured before and after the step in place of
-gradients, and its running mean is taken from h, so that classes which help less than usual become less probable. There
-the drawn class is the teacher's whole prediction, the gradient of whose cross-entropy with itself is 0, and h has the
-other sign; here both are as the paper derives them. There the labeled loss is measured beside the strong views before
-the step and alone after it; here alone in both, so that batch normalisation does not enter into the difference.
-Dropout, label smoothing and the student's 1 % of steps of waiting are left out. The last training has other lengths in
-the paper, of 8,000 steps in batches of 512.
+The paper's text beyond its abstract was not at hand. All settings are those of the authors' command for CIFAR-10
+(google-research/google-research, meta_pseudo_labels), against whose code the teacher's first two parts were held on the
+same tensors; its threshold is one of sharpened predictions, other than UDA's own. As there, the labeled loss is
+measured before and after the step in place of gradients, and its running mean is taken from h, so that classes which
+help less than usual become less probable. There the drawn class is the teacher's whole prediction, the gradient of
+whose cross-entropy with itself is 0, and h has the other sign; here both are as the first-order form above says. There
+the labeled loss is measured beside the strong views before the step and alone after it; here alone in both, so that
+batch normalisation does not enter into the difference. Dropout, label smoothing and the student's 1 % of steps of
+waiting are left out. The last training is not in that code; the paper's, of 8,000 steps in batches of 512 at this rate,
+could not be checked.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class MetaPseudoLabels(LossStrategy):
 
     Args:
         ratio: unlabeled images for every labeled one in a batch.
-        threshold: least confidence of a weak view in the teacher's loss.
+        threshold: least confidence of a weak view, once it is sharpened, in the teacher's loss.
         temperature: of the sharpening of weak views.
         weight: of unlabeled images in the teacher's loss.
         ramp: share of the training over which that weight rises from 0.
@@ -126,8 +129,9 @@ class MetaPseudoLabels(LossStrategy):
         gain = mean(outputs["before"] - after)
         self.gain_ = running(self.gain_.to(gain), gain, self.decay)
         feedback = gain - self.gain_
-        mask = probabilities(outputs["teacher_weak"]).amax(1) >= self.threshold
-        agreement = consistency(strong, probabilities(outputs["teacher_weak"], self.temperature), mask)
+        sharpened = probabilities(outputs["teacher_weak"], self.temperature)
+        mask = sharpened.amax(1) >= self.threshold
+        agreement = consistency(strong, sharpened, mask)
         supervised = module.labeled_loss(outputs["teacher_labeled"], labels)
         weight = self.weight * linear_ramp(batch.step, 0, round(self.ramp * module.total_steps))
         loss = supervised + weight * agreement + feedback * consistency(strong, outputs["target"])

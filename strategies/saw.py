@@ -8,11 +8,13 @@ weigh by how often their class is a label. Strong views weigh by how often the c
 of the unlabeled images, counted anew at the end of every epoch from the last weak view of each of them; in the first
 epoch they weigh alike.
 
-Formulas and settings are those of the authors' code, which the benchmark USB shares; the paper itself was not at hand.
-The example command of the authors' code fixes beta at .99 (`beta`); in another of its commands it follows N, as here.
+The paper's text beyond its abstract was not at hand. Weights, both losses and their settings were held against the
+authors' code (ZJUJeffLai/SAW_SSL at its `getClassWeights` and `SemiLoss`) and the benchmark USB on the same tensors,
+and are theirs; of a soft target every class has its weight, as in the authors' code, where USB takes the most probable
+one. The authors' command for CIFAR-10 fixes beta at .99 (`beta`); those for STL-10 and USB have (N - 1) / N, as here.
 There an unlabeled image that was not seen yet counts as one of the first class; here it does not count, as in USB,
 which predicts all unlabeled images anew after every epoch. A class that is never predicted counts as one image, as in
-both.
+both, here and in USB in N too.
 """
 
 from __future__ import annotations

@@ -7,14 +7,36 @@ import torch
 from helpers import Blobs, trainer
 from one_step import Identity, assert_same, batch, cross_entropies, logits
 
+from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.composition import Composition
 from semisup.errors import InputError
+from semisup.losses import consistency
 from semisup.models.options import ModelOptions
-from strategies.crest import CReST
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
+from semisup.targets import probabilities
 from strategies.fixmatch import FixMatch
 from strategies.flexmatch import FlexMatch
 from strategies.saw import SmoothedAdaptiveWeighting, effective_weights
+
+
+class Soft(LossStrategy):
+    """FixMatch with soft targets."""
+
+    gives = WEAK_AND_STRONG
+    refinable = True
+
+    def __init__(self, threshold: float, weight: float) -> None:
+        self.threshold, self.weight = threshold, weight
+        self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=1)
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        outputs, refined = weak_and_strong(module, batch)
+        target = probabilities(refined["weak"])
+        mask = target.amax(1) >= self.threshold
+        loss = module.labeled_loss(outputs["labeled"], batch.labeled.target)
+        loss = loss + self.weight * consistency(refined["strong"], target, mask)
+        return loss, {}, {**outputs, "target": target, "mask": mask}
 
 
 def slow_weights(counts: list[int], beta: float) -> list[float]:
@@ -33,9 +55,9 @@ def test_weights_are_one_over_effective_numbers(counts: list[int], beta: float) 
     assert found.mean().item() == pytest.approx(1) and (found.diff() * torch.tensor(counts).diff() <= 0).all()
 
 
-@pytest.mark.parametrize("owner", [FixMatch, FlexMatch, CReST])
-def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[FlexMatch] | type[CReST]) -> None:
-    """CReST has soft targets, in which every class has its weight."""
+@pytest.mark.parametrize("owner", [FixMatch, FlexMatch, Soft])
+def test_loss_gradient_and_counts_of_two_epochs(owner: type[FixMatch] | type[FlexMatch] | type[Soft]) -> None:
+    """In soft targets every class has its weight."""
     saw, strategy = SmoothedAdaptiveWeighting(beta=0.95), owner(threshold=0.6, weight=0.5)
     data = Blobs()
     module = Identity(data.spec, Composition({"owner": strategy, "saw": saw}))
