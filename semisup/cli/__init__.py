@@ -37,6 +37,16 @@ def add_output(parser: ArgumentParser, metavar: str, help: str) -> None:
     parser.add_argument("--force", action="store_true", help="replace files there that semisup did not write as well")
 
 
+def add_may_differ(parser: ArgumentParser) -> None:
+    """The option that names what may differ between runs that are shown side by side."""
+    help = "options in which the arms may differ besides"
+    parser.add_argument("--may_differ", type=_options, default=[], metavar="OPTION,OPTION", help=help)
+
+
+def _options(text: str) -> list[str]:
+    return [name.strip().removeprefix("--") for name in text.split(",") if name.strip()]
+
+
 def expand(argv: Iterable[str]) -> list[str]:
     """Writes short options out: `--data X` becomes `--data.name X`, `--model=X` becomes `--model.backbone=X`."""
     expanded = []

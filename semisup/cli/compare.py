@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semisup.cli import add_output
+from semisup.cli import add_may_differ, add_output
 from semisup.cli.verbs import Parser
 from semisup.errors import InputError, require
 from semisup.escape import nearby, printable, shell
@@ -53,7 +53,7 @@ def add_options(parser: Parser) -> None:
     add("--jobs", type=int, metavar="N", help="runs at once (default: 1; without a GPU, 1 for each core and free 4 GB)")
     add("--dry_run", action="store_true", help="print the commands, and train nothing")
     add_output(parser, "DIR", f"where to write (default: {_OUT}/DATA; {_OUT}/collected, of given runs)")
-    add("--may_differ", metavar="OPTION,OPTION", default="", help="options in which the arms may differ besides")
+    add_may_differ(parser)
     parser.formatter_class, parser.epilog = RawDescriptionHelpFormatter, _EPILOG
 
 
@@ -188,9 +188,8 @@ def _request(
 ) -> CompareRequest:
     from semisup.compare.choose import CompareRequest
 
-    may_differ = [name.strip().removeprefix("--") for name in request.may_differ.split(",") if name.strip()]
     words = shell(*redacted(["semisup", *sys.argv[1:]]))
-    return CompareRequest(words, out, list(dict.fromkeys(order)), may_differ, failures)
+    return CompareRequest(words, out, list(dict.fromkeys(order)), request.may_differ, failures)
 
 
 def _compare(directories: Mapping[Path, bool], request: CompareRequest) -> Comparison:

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semisup.cli import add_output
+from semisup.cli import add_may_differ, add_output
 from semisup.errors import require
 from semisup.escape import shell
 from semisup.runs.paths import local
@@ -30,6 +30,7 @@ def add_options(parser: ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; those of other seeds are averaged")
     add_output(parser, "DIR", "where to write (default: RUN/report; report, of several runs)")
+    add_may_differ(parser)
     parser.add_argument(
         "--data.root", dest="root", type=local, metavar="DIR", help="where the data is, if it has moved"
     )
@@ -39,11 +40,12 @@ def run(request: Namespace) -> None:
     """Writes `report.tex`, `report.html`, `report.md` and the figures, and says where.
 
     Raises:
-        InputError: something is not a run, has no metrics, or the runs don't belong into one report.
+        InputError: something is not a run, has no metrics, or several runs can't be compared with each other.
     """
     import torch
 
     from semisup.cli.figures import captions, open_data, patterns
+    from semisup.compare.choose import choose
     from semisup.figures.artifacts import RunArtifacts
     from semisup.report.arms import arms
     from semisup.report.html import html
@@ -60,6 +62,10 @@ def run(request: Namespace) -> None:
         named, directory = one.path.resolve(), one.run.directory
         require(named == directory.resolve(), f"{one.path} is a part of a run; type {shell(directory)}")
     artifacts = list({one.run.directory.resolve(): one for one in given}.values())  # a run named twice is one
+    if len(artifacts) > 1:
+        kept, _ = choose({one.run.directory: True for one in artifacts}, Path(), request.may_differ)
+        compared = {one.run.directory for one in kept}
+        artifacts = [one for one in artifacts if one.run.directory in compared]
     usual = artifacts[0].run.directory / "report" if len(artifacts) == 1 else "report"
     names = [f"report.{kind}" for kind in ("tex", "html", "md")]
     names += [name for folder in ("figures/", "figures/*/") for name in patterns(folder, captions())]

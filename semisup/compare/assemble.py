@@ -35,7 +35,7 @@ def compare(
     Raises:
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
-    kept, left_out = choose(directories, request)
+    kept, left_out = choose(directories, request.out, request.may_differ)
     totals = {one.run.directory: _labels(one, kept, count_labels) for one in kept}
     arms = _name_arms(kept)
     order = {name: place for place, name in enumerate(request.order)}

@@ -37,22 +37,25 @@ class CompareRequest:
     failures: Sequence[Failure] = ()
 
 
-def choose(directories: Mapping[Path, bool], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
+def choose(
+    directories: Mapping[Path, bool], out: Path, may_differ: Sequence[str] = ()
+) -> tuple[list[Candidate], list[LeftOut]]:
     """The runs to compare, one at least, and the others.
 
     Args:
         directories: run directories, and whether each was named by the user; such a one is never left out in silence.
-        request: what was asked for.
+        out: the folder that paths are relative to.
+        may_differ: as in `CompareRequest`.
 
     Raises:
         InputError: a run that the user named can't be compared, or there is nothing to compare.
     """
-    candidates, left_out = _read(directories, request.out)
-    kept, more = _comparable(candidates, request)
+    candidates, left_out = _read(directories, out)
+    kept, more = _comparable(candidates, out, may_differ)
     left_out += more
-    kept, more = _newest(kept, request.out)
+    kept, more = _newest(kept, out)
     left_out += more
-    _refuse(left_out, directories, request.out)
+    _refuse(left_out, directories, out)
     require(bool(kept), _nothing(left_out))
     return kept, left_out
 
@@ -76,13 +79,14 @@ def _read(directories: Iterable[Path], out: Path) -> tuple[list[Candidate], list
     return candidates, left_out
 
 
-def _comparable(candidates: list[Candidate], request: CompareRequest) -> tuple[list[Candidate], list[LeftOut]]:
+def _comparable(
+    candidates: list[Candidate], out: Path, may_differ: Sequence[str]
+) -> tuple[list[Candidate], list[LeftOut]]:
     """The runs of the most common conditions, and the others. Options that may differ become part of the arm."""
     if not candidates:
         return [], []
     those = [
-        conditions(one.run, request.may_differ)
-        | {name: value for name, value in one.splits.items() if name not in request.may_differ}
+        conditions(one.run, may_differ) | {name: value for name, value in one.splits.items() if name not in may_differ}
         for one in candidates
     ]
     settle_places(those, [one.run.data_digest for one in candidates])
@@ -91,9 +95,9 @@ def _comparable(candidates: list[Candidate], request: CompareRequest) -> tuple[l
     for one, its in zip(candidates, those, strict=True):
         if differing := differences(its, usual):
             reason = f"not comparable: {one.record.strategy} seed {one.record.seed} {_listed(differing)}"
-            left_out.append(LeftOut(os.path.relpath(one.run.directory, request.out), reason, differing))
+            left_out.append(LeftOut(os.path.relpath(one.run.directory, out), reason, differing))
         else:
-            allowed = {name: value for name, value in flat(one.run.config).items() if name in request.may_differ}
+            allowed = {name: value for name, value in flat(one.run.config).items() if name in may_differ}
             kept.append(replace(one, record=replace(one.record, options=one.record.options | allowed)))
     return kept, left_out
 
@@ -119,10 +123,8 @@ def _newest(candidates: list[Candidate], out: Path) -> tuple[list[Candidate], li
         if newer is None:
             kept.append(one)
         else:
-            said = os.path.relpath(newer.run.directory, out)
-            left_out.append(
-                LeftOut(os.path.relpath(one.run.directory, out), f"{said} is the same run again, and newer")
-            )
+            reason = f"{newer.run.name} is the same run again, and newer"
+            left_out.append(LeftOut(os.path.relpath(one.run.directory, out), reason))
     return kept, left_out
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semisup import plugins
-from semisup.errors import InputError, require
+from semisup.errors import InputError
 from semisup.escape import shell
 from semisup.figures.artifacts import RunArtifacts
 from semisup.runs.directory import Which
@@ -58,26 +58,17 @@ class Arm:
 
 
 def arms(artifacts: Sequence[RunArtifacts]) -> list[Arm]:
-    """Groups runs into arms, the supervised ones first, then in the order given.
+    """Groups runs that may be compared (`semisup.compare.choose`) into arms: supervised ones first, then as given.
 
     Raises:
-        InputError: a run has no options or no metrics, runs are of different data, or two of an arm have the same seed.
+        InputError: a run has no options or no metrics.
     """
     options = [_essential(one) for one in artifacts]
-    of_data = {one.run.data: one.run for one in reversed(artifacts)}
-    if len(of_data) > 1:
-        said = "; ".join(f"{name}: {run.directory}" for name, run in sorted(of_data.items()))
-        raise InputError(
-            f"the runs are of different data, whose accuracies can't be compared ({said}); type semisup report once "
-            f"for each of {', '.join(sorted(of_data))}"
-        )
     settle_places(options, [one.run.data_digest for one in artifacts])
     groups: dict[str, tuple[dict[str, Any], list[RunArtifacts]]] = {}
     for own, one in zip(options, artifacts, strict=True):
         groups.setdefault(json.dumps(own, sort_keys=True, default=str), (own, []))[1].append(one)
     ordered = sorted(groups.values(), key=lambda group: group[0]["strategy"] != SUPERVISED)
-    for _, group in ordered:
-        _check_seeds([one.run for one in group])
     everyone = [own for own, _ in ordered]
     return [
         Arm(_name(own, everyone), own, tuple(sorted(group, key=lambda one: one.run.seed))) for own, group in ordered
@@ -116,18 +107,6 @@ def unlike(one: Arm, other: Arm) -> list[str]:
 def difference(arm: Arm, other: Arm, which: Which) -> Difference | None:
     """The paired difference in test accuracy, percentage points; None where the two have no seed in common."""
     return paired(arm.accuracies(which, "test"), other.accuracies(which, "test"))
-
-
-def _check_seeds(group: Sequence[Run]) -> None:
-    by_seed: dict[int, Run] = {}
-    for run in group:
-        if run.finished:
-            other = by_seed.setdefault(run.seed, run)
-            require(
-                other is run,
-                f"{other.directory} and {run.directory} are both {run.strategy} with seed {run.seed} and the "
-                f"same options, and would count twice; leave one of them out",
-            )
 
 
 def _name(own: dict[str, Any], everyone: Iterable[dict[str, Any]]) -> str:
