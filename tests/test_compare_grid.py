@@ -277,7 +277,7 @@ def test_no_process_outlives_an_error(error: type[BaseException], tmp_path: Path
 
 def work(job: grid.Job, out: Path) -> tuple[train._Work, ExitStack]:
     locks = ExitStack()
-    return train._Work([job], out, 0, 1, locks), locks
+    return train._Work([job], out, [], 1, locks), locks
 
 
 def test_a_run_of_the_grid_belongs_to_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

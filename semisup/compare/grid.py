@@ -52,9 +52,14 @@ class Job:
     digest: Callable[[], str] = field(default=str, compare=False)
 
     @property
+    def arm(self) -> str:
+        """Strategy and labels."""
+        return f"{self.strategy}, {'all' if self.labels is None else f'{self.labels:,}'} labels"
+
+    @property
     def name(self) -> str:
         """Strategy, labels and seed."""
-        return f"{self.strategy}, {'all' if self.labels is None else f'{self.labels:,}'} labels, seed {self.seed}"
+        return f"{self.arm}, seed {self.seed}"
 
     @property
     def slug(self) -> str:

@@ -74,6 +74,7 @@ def run_all(
     gpus: int,
     begin: Callable[[int], Task | None],
     ended: Callable[[int, int, float | None], None],
+    turn: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs tasks in their order, some at once, and calls `ended` after each with its index, exit code and seconds.
 
@@ -89,6 +90,7 @@ def run_all(
         begin: called with a task's index when there is room for it; what to start, None where nothing is left to do,
             or `Held` is raised where another process is at it.
         ended: called after each; None seconds where there was nothing to do.
+        turn: called now and then, while something runs.
 
     Raises:
         KeyboardInterrupt: this process was asked to end.
@@ -113,6 +115,7 @@ def run_all(
                     slot = free.pop(0)
                     running[index] = (_start(task, os.environ | share(jobs, slot, gpus)), slot, time.monotonic())
                 time.sleep(_POLL_SECONDS)
+                turn()
                 for index, (process, slot, since) in list(running.items()):
                     if (code := process.poll()) is not None:
                         del running[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def command() -> str:
 def typed(*words: str | Path) -> str:
     """A command of this program, as it was called, to be pasted into a shell; paths as short as they can be."""
     return f"{command()} {shell(*(nearby(word) if isinstance(word, Path) else word for word in words))}"
+
+
+def time_line(title: str, seconds: float, steps: int) -> str:
+    """What a training says of the time that it takes, `title` being that of its phase."""
+    return f"time: {title}about {duration(seconds)} for {steps:,} steps"
+
+
+def time_told(said: str) -> float | None:
+    """Seconds of the last `time_line` without a title in what a training said; None without one."""
+    lines = re.findall(r"^time: about (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s)? for [\d,]+ steps$", said, re.MULTILINE)
+    if not lines:
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in lines[-1])
+    return 3600.0 * hours + 60 * minutes + seconds
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ from semisup.batch import Batch
 from semisup.classifier import Classifier
 from semisup.errors import InputError
 from semisup.models.modes import enough_images
-from semisup.runtime.console import duration, say
+from semisup.runtime.console import say, time_line
 from semisup.runtime.memory import available, forget_peak, peak
 
 _PARTS = (1 / 8, 1 / 4)  # of a batch
@@ -114,7 +114,7 @@ class Forecast(pl.Callback):
             scored = (len(pool) if pool else 0) / trainer.world_size
             times = steps / (pl_module.steps_per_epoch * (trainer.check_val_every_n_epoch or 1))
             seconds = steps * (self._since - before) + times * scored * self._scoring
-            say(f"time: {phases.title}about {duration(seconds)} for {steps:,} steps")
+            say(time_line(phases.title, seconds, steps))
 
 
 @dataclass(frozen=True)
