@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "check", "did_you_mean", "require"]
+__all__ = ["InputError", "check", "check_per_class", "did_you_mean", "require"]
 
 
 class InputError(ArgumentTypeError, ValueError):
@@ -55,6 +55,24 @@ def check(group: str, **values: tuple[float, float, float]) -> None:
         else:
             expected = f"at most {most}" if value > most else f"at least {least}"
         require(least <= value <= most, f"{group}.{name} is {value}, but must be {expected}")
+
+
+def check_per_class(option: str, values: list[float], classes: int, instead: str = "") -> None:
+    """Requires an option that holds a number for every class to do so, from 0 on, with one above it.
+
+    Args:
+        option: its name, such as `darp.shares`.
+        values: what it was given.
+        classes: number of classes.
+        instead: what else it may be, with a comma behind it.
+
+    Raises:
+        InputError: it does not.
+    """
+    require(
+        len(values) == classes and all(0 <= x < math.inf for x in values) and sum(values) > 0,
+        f"{option} is {values}, but must be {instead}a number from 0 on for each of {classes} classes",
+    )
 
 
 # What options and verbs are called elsewhere -> here.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semisup.errors import require
+from semisup.errors import check_per_class, require
 
 Reduction = Literal["mean", "none"]
 
@@ -103,11 +103,7 @@ def class_weights(options: Literal["none", "balanced"] | list[float], labels: Te
     if options == "balanced":
         counts = labels.bincount(minlength=classes).clamp(min=1)
         return (counts.sum() / (classes * counts)).float()
-    require(
-        len(options) == classes and all(0 <= x < math.inf for x in options) and sum(options) > 0,
-        f"model.class_weights is {options}, but must be balanced, none, or a number from 0 on for each of {classes} "
-        f"classes",
-    )
+    check_per_class("model.class_weights", options, classes, "balanced, none, or ")
     return torch.tensor(options, dtype=torch.float32)
 
 

@@ -187,6 +187,11 @@ class Predictor(pl.LightningModule):
         """Lets a moving average of the network evaluate from now on, or, with a decay of 0, the network itself."""
         self.ema = EMA(self.network, decay) if decay else None
 
+    def take_average(self) -> None:
+        """Goes on with the weights of the moving average, where there is one: what is trained next begins with them."""
+        if self.ema is not None:
+            self.network.load_state_dict(self.ema.average.state_dict())
+
     @property
     def evaluating_head(self) -> str:
         """The module that evaluates in place of the head; empty for none, as in a phase that doesn't train it."""

@@ -161,6 +161,12 @@ class Draw:
         """(B, count) int64, uniform in 0..high-1, on the device of `position`."""
         return _shift(self._bits(what, self.position, count), 33) * high >> 31
 
+    def categorical(self, what: str, p: Tensor) -> Tensor:
+        """(B,) int64, of each row of probabilities (B, classes) a class that is drawn by them."""
+        cumulative = p.cumsum(1)
+        reached = self.uniform(what) * cumulative[:, -1:] >= cumulative  # whose sum may have been rounded
+        return reached.sum(1).clamp_max(p.shape[1] - 1)
+
     def half(self, what: str) -> Tensor:
         """(B,) bool: true for exactly `size // 2` samples of the global batch, whichever rank holds them."""
         return self.permutation(what)[self.position] < self.size // 2  # of a random permutation, exactly so many values

@@ -28,20 +28,21 @@ def top_overall(confidence: Tensor, k: int) -> Tensor:
     return by_confidence(confidence)[:k].sort().values
 
 
-def top_per_class(confidence: Tensor, predicted: Tensor, k: int, num_classes: int) -> Tensor:
+def top_per_class(confidence: Tensor, predicted: Tensor, k: int | Tensor, num_classes: int) -> Tensor:
     """The `k` most confident rows of every predicted class (fewer where fewer are predicted), ascending; (n,) int64.
 
     Args:
         confidence: (N,) float.
         predicted: (N,) int64 classes.
-        k: rows of a class.
+        k: rows of a class, or (classes,) of each.
         num_classes: number of classes.
     """
     ranked = by_confidence(confidence)
     classes = predicted[ranked]
     one_hot = classes[:, None] == classes.new_tensor(range(num_classes))  # (N, classes)
     place_in_class = one_hot.cumsum(0).gather(1, classes[:, None])[:, 0]  # 1 for a class's most confident
-    return ranked[place_in_class <= k].sort().values
+    most = k[classes] if isinstance(k, Tensor) else k
+    return ranked[place_in_class <= most].sort().values
 
 
 @dataclass(frozen=True)

@@ -89,15 +89,23 @@ def kept(rows: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return now, (now >= 0) & (now < count)
 
 
-def moved(status: Tensor, places: Tensor, count: int) -> tuple[Tensor, int]:
-    """The status (count,) of another pool than before, -1 of images that are new, and of how many it is known.
+def moved(table: Tensor, places: Tensor, count: int, empty: float = -1) -> tuple[Tensor, int]:
+    """The table (count, ...) of another pool than before, and of how many of its images it holds what was known.
 
     Args:
-        status: (N,) int64 of the pool as it was.
+        table: (N, ...) with a row for every image of the pool as it was, such as its status.
         places: (n,) int64, for each of its rows the row now; -1 where the image is gone (`Strategy.remap`).
         count: images that there are now.
+        empty: what there is of images that are new.
     """
-    rows = places.to(status.device)[: len(status)]  # the labeled images, which come last, may not be in the pool
-    now, there = status.new_full((count,), -1), (rows >= 0) & (rows < count)
-    now[rows[there]] = status[there]
+    rows = places.to(table.device)[: len(table)]  # the labeled images, which come last, may not be in the pool
+    now, there = table.new_full((count, *table.shape[1:]), empty), (rows >= 0) & (rows < count)
+    now[rows[there]] = table[: len(rows)][there]
     return now, int(there.sum())
+
+
+def written(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """A table (N, ...) after values (B, ...) of its rows (B,) came in; of a row that is there twice the last counts."""
+    order = torch.arange(len(rows), device=rows.device)
+    last = rows.new_zeros(len(table)).scatter_reduce(0, rows, order, "amax")[rows]
+    return table.index_copy(0, rows, values[last])

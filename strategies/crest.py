@@ -23,21 +23,20 @@ from __future__ import annotations
 
 import math
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.data.pool import Pool
 from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
 from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.runtime.ranks import mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, Phase, weak_and_strong
-from semisup.targets import align, kept, probabilities, running
+from semisup.strategy import WEAK_AND_STRONG, Loss, Phase, weak_and_strong
+from semisup.targets import align, probabilities, running
+from strategies.relabeling import Relabeling
 
 
 def sampling_rates(counts: Tensor, alpha: float) -> Tensor:
@@ -48,19 +47,11 @@ def sampling_rates(counts: Tensor, alpha: float) -> Tensor:
 
 def sampled(confidence: Tensor, predicted: Tensor, rates: Tensor) -> Tensor:
     """Places (n,) int64, ascending, of the most confident of each predicted class (N,), floor(rate * its images)."""
-    ranked = selection.by_confidence(confidence)
-    one_hot = predicted[ranked, None] == torch.arange(len(rates), device=predicted.device)  # (N, classes)
-    kept = (rates * one_hot.sum(0) + 1e-9).floor()  # a product that is whole but for its rounding is whole
-    return ranked[(one_hot & (one_hot.cumsum(0) <= kept)).any(1)].sort().values
+    most = rates * predicted.bincount(minlength=len(rates)) + 1e-9  # what is whole but for its rounding is whole
+    return selection.top_per_class(confidence, predicted, most.floor(), len(rates))
 
 
-def tempered(shares: Tensor, power: float) -> Tensor:
-    """Shares (classes,) to a power, normalised again."""
-    powered = shares**power
-    return powered / powered.sum()
-
-
-class CReST(LossStrategy):
+class CReST(Relabeling):
     """FixMatch in generations that add pseudo-labels, most where a class is rare (Wei et al. 2021).
 
     Args:
@@ -90,6 +81,7 @@ class CReST(LossStrategy):
         decay: float = 0.999,
         ema_decay: float = 0.999,
     ) -> None:
+        super().__init__()
         check("crest", generations=(generations, 1, math.inf), alpha=(alpha, 0, math.inf), ratio=(ratio, 1, 1000))
         check("crest", temperature=(temperature, 0, 1), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
         check("crest", decay=(decay, 0, BELOW_ONE), ema_decay=(ema_decay, 0, BELOW_ONE))
@@ -98,30 +90,21 @@ class CReST(LossStrategy):
         self.targets_from = "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
         self.generation_, self.counts_, self.seen_ = 0, torch.empty(0), torch.empty(0)
-        self.rows_, self.targets_ = torch.empty(2, 0, dtype=torch.int64)
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Counts the labels; the mean prediction begins uniform."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            classes = len(pl_module.spec.class_names)
-            counts = pl_module.datamodule.pools.labeled.labels.bincount(minlength=classes)
-            self.generation_, self.counts_, self.seen_ = 0, counts, torch.full((classes,), 1 / classes)
-            self.rows_, self.targets_ = torch.empty(2, 0, dtype=torch.int64)
 
     def phases(self, module: Classifier) -> list[Phase]:
         """The generations; all but the last one end with pseudo-labels."""
-        later = [
-            Phase(f"generation {number}", labeled=self._union, restart=True, end=self._label)
-            for number in range(2, self.generations + 1)
-        ]
-        return [Phase("generation 1", end=self._label), *later]
+        names = [f"generation {number}" for number in range(2, self.generations + 1)]
+        later = [Phase(name, labeled=self.union, restart=True, end=self.label) for name in names]
+        return [Phase("generation 1", end=self.label), *later]
 
-    def _union(self, module: Classifier) -> Pool:
-        """The labeled images, and behind them those that were added."""
-        return module.datamodule.pools.with_pseudo_labels(self.rows_, self.targets_)
+    def begin_phase(self, module: Classifier, phase: Phase) -> None:
+        """Counts the generations and the labels; the mean prediction begins uniform."""
+        self.generation_ = self.generation_ + 1 if phase.restart else 0
+        labels, classes = module.datamodule.pools.labeled.labels, len(module.spec.class_names)
+        self.counts_ = labels.bincount(minlength=classes).to(module.device)
+        self.seen_ = torch.full((classes,), 1 / classes, device=module.device)
 
-    def _label(self, module: Classifier) -> None:
+    def label(self, module: Classifier) -> None:
         """Chooses what is added to the labeled images of the next generation."""
         pool = module.datamodule.pools.without_label
         assert pool is not None
@@ -130,22 +113,14 @@ class CReST(LossStrategy):
         chosen = everything.at(sampled(everything.confidence, everything.predicted, rates))
         say(f"crest: {module.phase.name} adds {len(chosen):,} of {len(pool):,} images to the labeled ones")
         self.rows_, self.targets_ = chosen.rows, chosen.targets
-        self.generation_ += 1
-        self.seen_ = torch.full_like(self.seen_, 1 / len(self.seen_))
-
-    def remap(self, module: Classifier, places: Tensor) -> None:
-        """Keeps the pseudo-labels of the images that are still there and have no label."""
-        pool = module.datamodule.pools.without_label
-        rows, there = kept(self.rows_, places, len(pool) if pool else 0)
-        self.rows_, self.targets_ = rows[there], self.targets_[there]
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images, and of strong views against weak ones that are aligned and confident."""
         outputs, refined = weak_and_strong(module, batch)
         p = probabilities(refined["weak"])
         power = 1 - self.generation_ / max(1, self.generations - 1) * (1 - self.temperature)
-        shares = tempered(self.counts_ / self.counts_.sum(), power).to(p)
-        confidence, target = (align(p, self.seen_, shares) if self.align else p).max(1)
+        wanted = (self.counts_ / self.counts_.sum()) ** power  # up to a factor
+        confidence, target = (align(p, self.seen_, wanted.to(p)) if self.align else p).max(1)
         self.seen_ = running(self.seen_, mean(p.mean(0)), self.decay)
         mask = confidence >= self.threshold
         supervised = module.labeled_loss(outputs["labeled"], batch.labeled.target)

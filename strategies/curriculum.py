@@ -41,7 +41,7 @@ class CurriculumLabeling(PseudoLabel):
         return [
             Phase(
                 name,
-                labeled=self._union if number else None,
+                labeled=self.union if number else None,
                 restart=self.restart and number > 0,
                 end=lambda module, number=number: self._round(module, number),  # type: ignore[misc]
             )

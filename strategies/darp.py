@@ -29,11 +29,11 @@ from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import check, require
+from semisup.errors import check, check_per_class
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import Outputs, Strategy
-from semisup.targets import kept, probabilities
+from semisup.targets import moved, probabilities, written
 
 _LEAST = 1e-6  # added to probabilities and counts, so that none is 0
 _NEWTON = 10  # iterations
@@ -101,38 +101,28 @@ class DARP(Strategy):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Every prediction begins uniform."""
         assert isinstance(pl_module, Classifier)
-        if stage != "fit":
-            return
-        classes, pools = len(pl_module.spec.class_names), pl_module.datamodule.pools
-        shares = pools.labeled.labels.bincount(minlength=classes).tolist() if self.shares is None else self.shares
-        require(
-            len(shares) == classes and all(0 <= x < math.inf for x in shares) and sum(shares) > 0,
-            f"darp.shares is {shares}, but must be a number from 0 on for each of {classes} classes, in any unit",
-        )
-        count = len(pools.unlabeled or ())
-        self.counts_ = torch.tensor(shares).float() / sum(shares) * count
-        self.predicted_ = self.refined_ = torch.full((count, classes), 1 / classes)
+        if stage == "fit":
+            classes, pools = len(pl_module.spec.class_names), pl_module.datamodule.pools
+            shares = pools.labeled.labels.bincount(minlength=classes).tolist() if self.shares is None else self.shares
+            check_per_class("darp.shares", shares, classes)
+            count = len(pools.unlabeled or ())
+            self.counts_ = torch.tensor(shares).float() / sum(shares) * count
+            self.predicted_ = self.refined_ = torch.full((count, classes), 1 / classes)
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the predictions of the images that are still there; the others begin uniform."""
         predicted, refined = self.predicted_, self.refined_
         self.setup(module.trainer, module, "fit")
-        rows, there = kept(torch.arange(min(len(predicted), len(places))), places, len(self.predicted_))
-        say(f"darp: goes on with the predictions of {int(there.sum()):,} of {len(predicted):,} images")
-        old = there.nonzero()[:, 0]
-        self.predicted_, self.refined_ = (
-            new.index_copy(0, rows[there], was.cpu()[old])
-            for new, was in ((self.predicted_, predicted), (self.refined_, refined))
-        )
+        count, classes = self.predicted_.shape
+        self.predicted_, there = moved(predicted, places, count, 1 / classes)
+        self.refined_, _ = moved(refined, places, count, 1 / classes)
+        say(f"darp: goes on with the predictions of {there:,} of {len(predicted):,} images")
 
     def refine(self, module: Classifier, batch: Batch, outputs: Outputs) -> Outputs:
         """Takes in the weak predictions and, once it has begun, puts the refined ones in their place."""
         assert batch.unlabeled is not None
-        p, rows = gather(probabilities(outputs["weak"])).to(self.predicted_), gather(batch.unlabeled.index)
-        # Of an image that is in the batch twice the last prediction counts, wherever it is written first.
-        order = torch.arange(len(rows), device=rows.device)
-        last = rows.new_zeros(len(self.predicted_)).scatter_reduce(0, rows, order, "amax")[rows]
-        self.predicted_ = self.predicted_.index_copy(0, rows, p[last])
+        p = gather(probabilities(outputs["weak"])).to(self.predicted_)
+        self.predicted_ = written(self.predicted_, gather(batch.unlabeled.index), p)
         since = batch.step - math.ceil(self.warmup * module.total_steps)
         if since < 0:
             return outputs

@@ -26,10 +26,9 @@ could not be checked.
 
 from __future__ import annotations
 
-import math
+from math import inf
 
 import torch
-from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
@@ -41,11 +40,7 @@ from semisup.runtime.ranks import mean
 from semisup.strategy import Loss, LossStrategy, Outputs, Phase
 from semisup.targets import probabilities, running
 
-
-def drawn(p: Tensor, uniform: Tensor) -> Tensor:
-    """A class (B,) int64 of each of the probabilities (B, classes), by numbers (B,) in [0, 1)."""
-    cumulative = p.cumsum(1)
-    return (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1).clamp_max(p.shape[1] - 1)
+_TAUGHT = ("teacher_labeled", "teacher_weak", "teacher_strong", "before")  # outputs for the teacher's step
 
 
 class MetaPseudoLabels(LossStrategy):
@@ -80,11 +75,9 @@ class MetaPseudoLabels(LossStrategy):
         finetune_lr: float = 1e-5,
     ) -> None:
         check("metapseudolabels", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), ramp=(ramp, 0, 1))
-        check("metapseudolabels", temperature=(temperature, 0.01, math.inf), weight=(weight, 0, math.inf))
+        check("metapseudolabels", temperature=(temperature, 0.01, inf), weight=(weight, 0, inf))
         check("metapseudolabels", decay=(decay, 0, BELOW_ONE), ema_decay=(ema_decay, 0, BELOW_ONE))
-        check(
-            "metapseudolabels", finetune_epochs=(finetune_epochs, 0, math.inf), finetune_lr=(finetune_lr, 0, math.inf)
-        )
+        check("metapseudolabels", finetune_epochs=(finetune_epochs, 0, inf), finetune_lr=(finetune_lr, 0, inf))
         self.threshold, self.temperature, self.weight, self.ramp = threshold, temperature, weight, ramp
         self.decay, self.ema_decay, self.targets_from = decay, ema_decay, "training"
         self.finetune_epochs, self.finetune_lr = finetune_epochs, finetune_lr
@@ -102,24 +95,22 @@ class MetaPseudoLabels(LossStrategy):
             schedule=Constant(),
             lr_option="--metapseudolabels.finetune_lr",
         )
-        return [Phase(end=_keep_average), last] if self.finetune_epochs else [Phase()]
+        return [Phase(end=Classifier.take_average), last] if self.finetune_epochs else [Phase()]
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the student's strong views with classes that the teacher draws."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         assert unlabeled is not None
-        strong = unlabeled.views["strong"]
-        views = (labeled.views["weak"], unlabeled.views["weak"], strong)
+        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
         taught = module.extra["teacher"](torch.cat(views)).split([len(images) for images in views])
-        target = drawn(probabilities(taught[2]), module.draw(unlabeled, batch, "pseudo-labels").uniform("class")[:, 0])
+        target = module.draw(unlabeled, batch, "pseudo-labels").categorical("class", probabilities(taught[2]))
         with torch.no_grad():
             before = consistency(module(views[0]), labeled.target)
-        features = module.features(strong)
+        features = module.features(views[2])
         logits = module.head(features)
-        loss = consistency(logits, target)
-        outputs = dict(zip(self.gives, (logits, features, target, torch.ones_like(target)), strict=True))
-        outputs |= dict(zip(("teacher_labeled", "teacher_weak", "teacher_strong"), taught, strict=True))
-        return loss, {"loss_labeled": before}, {**outputs, "before": before}
+        computed = (logits, features, target, torch.ones_like(target), *taught, before)
+        loss, outputs = consistency(logits, target), dict(zip((*self.gives, *_TAUGHT), computed, strict=True))
+        return loss, {"loss_labeled": before}, outputs
 
     def second_loss(self, module: Classifier, batch: Batch, outputs: Outputs) -> Loss:
         """The teacher's: of labels, of agreement between views, and of the classes that it drew, by their feedback."""
@@ -137,9 +128,3 @@ class MetaPseudoLabels(LossStrategy):
         loss = supervised + weight * agreement + feedback * consistency(strong, outputs["target"])
         metrics = {"loss_teacher_labeled": supervised, "loss_teacher_unlabeled": agreement, "feedback": feedback}
         return loss, {**metrics, "confident": mask.float().mean()}
-
-
-def _keep_average(module: Classifier) -> None:
-    """Goes on with the weights that evaluated."""
-    if module.ema is not None:
-        module.network.load_state_dict(module.ema.average.state_dict())

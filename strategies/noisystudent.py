@@ -30,7 +30,8 @@ from semisup.losses import cross_entropy
 from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.selection import Candidates
-from semisup.strategy import Loss, LossStrategy, Phase
+from semisup.strategy import Loss, Phase
+from strategies.relabeling import Relabeling
 
 
 def selected(c: Candidates, threshold: float, per_class: int, classes: int) -> Tensor:
@@ -49,7 +50,7 @@ def balanced(predicted: Tensor) -> Tensor:
     return torch.cat([predicted[:0], *(row[torch.arange(most) % len(row)] for row in rows)])
 
 
-class NoisyStudent(LossStrategy):
+class NoisyStudent(Relabeling):
     """Students that are trained with noise on their teachers' labels, in generations (Xie et al. 2020).
 
     Args:
@@ -84,8 +85,7 @@ class NoisyStudent(LossStrategy):
         views = {"strong": "strong"}
         self.needs = Needs(views, views, unlabeled_ratio=ratio, unlabeled="relabeled")
         self.targets_from = "evaluating"
-        self.rows_ = torch.empty(0, dtype=torch.int64)
-        self.targets_ = torch.empty(0, dtype=torch.int64)
+        super().__init__()
 
     def phases(self, module: Classifier) -> list[Phase]:
         """The teacher, then the students; all but the last one teach."""
@@ -108,11 +108,6 @@ class NoisyStudent(LossStrategy):
         """Serves the labels that a resumed run had."""
         assert isinstance(pl_module, Classifier)
         pl_module.datamodule.relabeled.assign(self.rows_, self.targets_)
-
-    def remap(self, module: Classifier, places: Tensor) -> None:
-        """Keeps the labels of the images that are still there."""
-        rows = places.to(self.rows_.device)[self.rows_]
-        self.rows_, self.targets_ = rows[rows >= 0], self.targets_[rows >= 0]
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images and, but for the teacher's own training, of the others."""

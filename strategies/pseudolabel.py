@@ -36,14 +36,13 @@ from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.data.loader import TrainLoader
-from semisup.data.pool import Pool
 from semisup.errors import require
 from semisup.losses import cross_entropy, linear_ramp
 from semisup.predict import select
 from semisup.runtime.console import say
 from semisup.selection import Rule
-from semisup.strategy import Loss, LossStrategy, Phase
-from semisup.targets import kept
+from semisup.strategy import Loss, Phase
+from strategies.relabeling import Relabeling
 
 _BINS = 10  # of the confidence histogram
 
@@ -61,7 +60,7 @@ def vanishing(before: Tensor, now: Tensor) -> list[int]:
     return fewer.nonzero().flatten().tolist()
 
 
-class PseudoLabel(LossStrategy):
+class PseudoLabel(Relabeling):
     """Pseudo-labels in rounds over the unlabeled pool (Lee 2013), by threshold, top-k or curriculum.
 
     Args:
@@ -121,8 +120,7 @@ class PseudoLabel(LossStrategy):
         self.targets_from = "evaluating"
         if after == "warmup":
             self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio, unlabeled="relabeled")
-        self.rows_ = torch.empty(0, dtype=torch.int64)
-        self.targets_ = torch.empty(0, dtype=torch.int64)
+        super().__init__()
         self.trained_ = torch.empty(0, dtype=torch.int64)
         self.most_ = torch.empty(0, dtype=torch.int64)  # (classes,) pseudo-labels of each in the round that had most
         self._names: tuple[str, ...] = ()
@@ -131,12 +129,8 @@ class PseudoLabel(LossStrategy):
         """The training, and after it, where that is asked for, the one on the union."""
         if self.after == "warmup":
             return super().phases(module)
-        union = Phase("with pseudo-labels", labeled=self._union, restart=self.restart)
+        union = Phase("with pseudo-labels", labeled=self.union, restart=self.restart)
         return [Phase(end=lambda module: self._round(module, 0)), union]
-
-    def _union(self, module: Classifier) -> Pool:
-        """The labeled images, and behind them those that have a pseudo-label."""
-        return module.datamodule.pools.with_pseudo_labels(self.rows_, self.targets_)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and of the pseudo-labeled ones by their weight."""
@@ -184,9 +178,8 @@ class PseudoLabel(LossStrategy):
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the pseudo-labels of the images that are still there and have no label."""
-        pool, then = module.datamodule.pools.without_label, len(self.rows_)
-        rows, there = kept(self.rows_, places, len(pool) if pool else 0)
-        self.rows_, self.targets_ = rows[there], self.targets_[there]
+        then = len(self.rows_)
+        super().remap(module, places)
         trained = places.to(self.trained_.device)[self.trained_]
         self.trained_ = trained[trained >= 0]
         say(f"pseudolabel: {len(self.rows_):,} of {then:,} pseudo-labels are of images that are still there")

@@ -12,7 +12,7 @@ from torch import Tensor
 from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
 from semisup.composition import Composition
-from semisup.strategy import LossStrategy
+from semisup.strategy import LossStrategy, Phase
 
 
 class Identity(Classifier):
@@ -34,6 +34,7 @@ def identity(strategy: LossStrategy, **options: Any) -> Identity:
     module.trainer = trainer(5)
     module.trainer.datamodule = data  # type: ignore[attr-defined]
     strategy.setup(module.trainer, module, "fit")
+    strategy.begin_phase(module, Phase())
     return module
 
 

@@ -17,18 +17,9 @@ from semisup.classifier import Classifier, OptimizerOptions
 from semisup.errors import InputError
 from semisup.models.optim import Constant
 from semisup.randomness import Draw
-from strategies.metapseudolabels import MetaPseudoLabels, drawn
+from strategies.metapseudolabels import MetaPseudoLabels
 
 RATE = 0.05
-
-
-def test_classes_are_drawn_by_their_probabilities() -> None:
-    p = torch.rand(5, 4).softmax(1).double()
-    for x in torch.rand(50, 5):
-        slow = [next((k for k in range(4) if x[i] < p[i, : k + 1].sum()), 3) for i in range(5)]
-        assert drawn(p, x).tolist() == slow
-    assert drawn(torch.eye(3), torch.tensor([0.0, 0.5, 0.999])).tolist() == [0, 1, 2]
-    assert drawn(torch.ones(2, 1), torch.tensor([0.0, 0.999])).tolist() == [0, 0]
 
 
 class Watch(pl.Callback):

@@ -113,6 +113,19 @@ def test_normal_numbers_have_the_distribution_and_belong_to_the_place() -> None:
     assert not torch.equal(replace(whole, step=1).normal("x", 20), values)
 
 
+def test_classes_are_drawn_by_their_probabilities() -> None:
+    p = torch.rand(64, 4, generator=torch.Generator().manual_seed(0)).softmax(1).double()
+    uniform = draw().uniform("class")[:, 0]
+    slow = [next((k for k in range(4) if x < q[: k + 1].sum()), 3) for x, q in zip(uniform, p, strict=True)]
+    assert draw().categorical("class", p).tolist() == slow and set(slow) == {0, 1, 2, 3}
+    assert draw(3).categorical("class", torch.eye(3)).tolist() == [0, 1, 2]
+    assert draw(2).categorical("class", torch.ones(2, 1)).tolist() == [0, 0]
+    assert draw(0).categorical("class", torch.ones(0, 3)).tolist() == []
+    many = torch.tensor([0.1, 0.6, 0.0, 0.3]).repeat(20_000, 1)
+    counts = draw(20_000).categorical("class", many).bincount(minlength=4)
+    assert counts[2] == 0 and stats.chisquare(counts[[0, 1, 3]], [2_000, 12_000, 6_000]).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 64, 129])
 def test_half_is_exact(size: int) -> None:
     for step in range(10):

@@ -25,7 +25,10 @@ from semisup.data.fingerprint import Fingerprint, Pictures
 from semisup.errors import InputError
 from semisup.runs import checkpoint_file
 from semisup.runs.run import Run
+from strategies.crest import CReST
 from strategies.exemplar import Exemplar
+from strategies.noisystudent import NoisyStudent
+from strategies.pseudolabel import PseudoLabel
 
 SIDE = 8
 FIT = [
@@ -281,6 +284,22 @@ def test_surrogate_classes_keep_their_order() -> None:
     strategy.rows_, strategy.backbone_ = torch.tensor([4, 1, 3]), {"x": torch.zeros(1)}
     strategy.remap(module, torch.tensor([9, -1, 7, 0, 5]))
     assert strategy.rows_.tolist() == [5, -1, 0]
+
+
+@pytest.mark.parametrize("make", [PseudoLabel, NoisyStudent, CReST])
+def test_labels_follow_their_images_but_to_those_that_have_a_true_one_now(
+    make: type[PseudoLabel] | type[NoisyStudent] | type[CReST],
+) -> None:
+    data = Blobs()
+    module = classifier(data, strategy := make())
+    fitting = trainer(1)
+    fitting.datamodule = data  # type: ignore[attr-defined]
+    module.trainer = fitting
+    assert data.pools.without_label is not None
+    count = len(data.pools.without_label)
+    strategy.rows_, strategy.targets_ = torch.tensor([0, 1, 2, 4]), torch.tensor([2, 1, 0, 1])
+    strategy.remap(module, torch.tensor([5, -1, count, 9, count - 1]))
+    assert strategy.rows_.tolist() == [5, count - 1] and strategy.targets_.tolist() == [2, 1]
 
 
 # ---- moved data, and runs of before

@@ -33,6 +33,13 @@ def test_top_per_class_takes_the_most_confident_of_every_class() -> None:
     assert selection.top_per_class(CONFIDENCE, PREDICTED, 11, 8).tolist() == sorted(expected)
 
 
+def test_top_per_class_takes_as_many_of_a_class_as_are_said_of_it() -> None:
+    most, expected = [3, 0, 50, 1, 2, 7, 4, 9], []
+    for k, count in enumerate(most):
+        expected += [row for row in naive_ranking() if PREDICTED[row] == k][:count]
+    assert selection.top_per_class(CONFIDENCE, PREDICTED, torch.tensor(most), 8).tolist() == sorted(expected)
+
+
 def test_top_per_class_takes_what_there_is() -> None:
     rows = selection.top_per_class(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0, 0, 1]), 5, 2)
     assert rows.tolist() == [0, 1, 2]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from semisup.targets import align, probabilities, push, running, sharpen
+from semisup.targets import align, moved, probabilities, push, running, sharpen, written
 
 
 def drawn(rows: int = 6, classes: int = 4) -> torch.Tensor:
@@ -67,3 +67,20 @@ def test_a_bank_forgets_the_oldest() -> None:
         bank, kept = push(bank, rows), (rows.float().tolist() + kept)[:5]
         assert bank.tolist() == kept and bank.dtype == torch.float32
     assert push(torch.zeros(2, 1), torch.ones(3, 1)).tolist() == [[1], [1]]  # more rows than it has room for
+
+
+def test_a_table_follows_its_images_to_another_pool() -> None:
+    table = torch.arange(10).view(5, 2)
+    places = torch.tensor([3, -1, 0, 7, 1, 2])  # the image of row 3 has a label now; the last place is no row of it
+    now, known = moved(table, places, 4, 0.0)
+    assert now.tolist() == [[4, 5], [8, 9], [0, 0], [0, 1]] and known == 3
+    assert moved(table[:, 0], places[:2], 4)[0].tolist() == [-1, -1, -1, 0]
+
+
+def test_of_a_row_that_is_written_to_twice_the_last_counts() -> None:
+    table, rows = torch.zeros(6, 3), torch.tensor([4, 1, 4, 0, 1, 4])
+    values, slow = drawn(6, 3), torch.zeros(6, 3)
+    for row, value in zip(rows.tolist(), values, strict=True):
+        slow[row] = value
+    assert torch.equal(written(table, rows, values), slow) and not table.any()
+    assert torch.equal(written(slow, rows[:0], values[:0]), slow)
