@@ -77,6 +77,16 @@ def _soft(logits: Tensor, target: Tensor) -> bool:
     return soft
 
 
+def distribution(target: Tensor, classes: int) -> Tensor:
+    """Targets as probabilities (B, classes) float: classes (B,) int64 are sure, soft ones are what they are."""
+    return target if target.is_floating_point() else F.one_hot(target, classes).float()
+
+
+def most_probable(target: Tensor) -> Tensor:
+    """Targets as classes (B,) int64: of soft ones, (B, classes) float, the most probable."""
+    return target.argmax(1) if target.is_floating_point() else target
+
+
 LabeledLoss = Literal["nll", "multi_margin", "mse"]
 LABELED: dict[LabeledLoss, Callable[..., Tensor]] = {
     "nll": cross_entropy,

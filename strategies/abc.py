@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import check
-from semisup.losses import consistency
+from semisup.losses import consistency, most_probable
 from semisup.strategy import Loss, Outputs, TermStrategy
 from semisup.targets import probabilities
 
@@ -61,7 +61,7 @@ class AuxiliaryBalancedClassifier(TermStrategy):
         assert unlabeled is not None
         logits, weak, strong = (module.extra[self.evaluating_head](outputs[name]) for name in self.reads)
         kept = module.draw(labeled, batch, "abc")
-        drawn = kept.uniform("labeled")[:, 0] < self.rarity_[labeled.target]
+        drawn = kept.uniform("labeled")[:, 0] < self.rarity_[most_probable(labeled.target)]
         target = probabilities(weak)
         confidence, predicted = target.max(1)
         share = 1 - min(1.0, batch.step / module.total_steps) * (1 - self.rarity_[predicted])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency, precise
+from semisup.losses import consistency, distribution, precise
 from semisup.runtime.ranks import gather, gather_with_gradient, mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import align, probabilities
@@ -121,7 +121,7 @@ class CoMatch(LossStrategy):
         p = q = align(p, torch.stack(self.means_).mean(0))
         if len(self.bank_p_):
             q = smoothed(p, z[1].detach(), self.bank_p_, self.bank_z_, self.alpha, self.temperature)
-        known = F.one_hot(labeled.target, p.shape[1]).to(p.dtype)
+        known = distribution(labeled.target, p.shape[1]).to(p.dtype)
         rows = [torch.cat([gather(u), gather(x)]) for u, x in ((p, known), (z[1], z[0]))]
         size = _BATCHES * len(rows[0])
         self.bank_p_, self.bank_z_ = (

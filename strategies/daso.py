@@ -25,7 +25,7 @@ from torch import Tensor
 from semisup.batch import Batch
 from semisup.classifier import Classifier
 from semisup.errors import check
-from semisup.losses import consistency, precise
+from semisup.losses import consistency, most_probable, precise
 from semisup.runtime.ranks import gather
 from semisup.strategy import Loss, Outputs, TermStrategy
 from semisup.targets import probabilities
@@ -99,7 +99,9 @@ class DASO(TermStrategy):
         """Takes in the labeled features, blends the weak predictions and counts them."""
         labeled = batch.labeled
         known = precise(module.teacher.features(labeled.views["weak"]))
-        self.queue_, self.filled_ = pushed(self.queue_, self.filled_, gather(known), gather(labeled.target))
+        self.queue_, self.filled_ = pushed(
+            self.queue_, self.filled_, gather(known), gather(most_probable(labeled.target))
+        )
         p = probabilities(outputs["weak"])
         if self._begun(module, batch):
             near = semantic(outputs["weak_features"].detach(), prototypes(self.queue_, self.filled_)).softmax(1)

@@ -16,12 +16,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import linear_ramp, squared_error
+from semisup.losses import distribution, linear_ramp, squared_error
 from semisup.mixup import mixup_streams
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities, sharpen
@@ -63,7 +62,7 @@ class MixMatch(LossStrategy):
         with module.frozen_batchnorm(), torch.no_grad():
             first, second = (probabilities(logits) for logits in module.joint(*views[1:])[0])
         guess = sharpen((first + second) / 2, self.temperature)
-        known = F.one_hot(labeled.target, guess.shape[1]).to(guess.dtype)
+        known = distribution(labeled.target, guess.shape[1]).to(guess.dtype)
         draws = [module.draw(samples, batch, "mixmatch") for samples in (labeled, unlabeled, unlabeled)]
         images, targets = mixup_streams(views, [known, guess, guess], draws, self.alpha)
         logits, *unlabeled_logits = module.joint(*images)[0]

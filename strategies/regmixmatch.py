@@ -19,13 +19,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency, squared_error
+from semisup.losses import consistency, distribution, most_probable, squared_error
 from semisup.mixup import mix, resize_mix
 from semisup.runtime.ranks import gather, mean
 from semisup.strategy import Loss
@@ -82,7 +81,7 @@ class RegMixMatch(FreeMatch):
         total, metrics, outputs = super().loss(module, batch)  # type: ignore[misc]
         labeled, unlabeled = batch.labeled, batch.unlabeled
         assert unlabeled is not None
-        p, classes = probabilities(outputs["weak"]), gather(labeled.target)
+        p, classes = probabilities(outputs["weak"]), gather(most_probable(labeled.target))
         confidence, target = p.max(1)
         sure = confidence >= self.mix_threshold
         draw = module.draw(unlabeled, batch, "regmixmatch")
@@ -99,8 +98,9 @@ class RegMixMatch(FreeMatch):
         area = torch.where(sure, above, below)
         side = torch.where(sure | suits.any(1), _SIDES[0] + area.sqrt() * (_SIDES[1] - _SIDES[0]), 0.0)
         mixed, share = resize_mix(unlabeled.views["strong"], images[partner], side, draw.uniform("centre", 2))
-        own = torch.where(sure[:, None], F.one_hot(target, p.shape[1]).to(p.dtype), p)
-        goal = mix(own, F.one_hot(classes[partner], p.shape[1]).to(p.dtype), share)
+        own = torch.where(sure[:, None], distribution(target, p.shape[1]).to(p.dtype), p)
+        given = (gather(distribution(labeled.target, p.shape[1])), distribution(classes[count:], p.shape[1]))
+        goal = mix(own, torch.cat(given)[partner].to(p.dtype), share)
         logits = module(mixed)
         high, low = consistency(logits, goal, sure), squared_error(logits, goal, confidence**3 * ~sure)
         low = low / mean((~sure).float().mean()).clamp_min(1e-6)

@@ -27,7 +27,7 @@ from semisup.augment.geometry import quarter_turns
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.errors import BELOW_ONE, check
-from semisup.losses import consistency, linear_ramp
+from semisup.losses import consistency, distribution, linear_ramp
 from semisup.mixup import mixup_streams
 from semisup.runtime.ranks import mean
 from semisup.strategy import Loss, LossStrategy
@@ -102,7 +102,7 @@ class ReMixMatch(LossStrategy):
         guess = sharpen(align(p, self.means_.mean(0), self.labeled_), self.temperature)
         self.means_ = push(self.means_, mean(p.mean(0))[None])
 
-        known = F.one_hot(labeled.target, guess.shape[1]).to(guess.dtype)
+        known = distribution(labeled.target, guess.shape[1]).to(guess.dtype)
         views = [labeled.views["strong"], *strong, unlabeled.views["weak"]]
         draws = [module.draw(x, batch, "remixmatch") for x in (labeled, *[unlabeled] * (len(views) - 1))]
         images, targets = mixup_streams(views, [known, *[guess] * (len(views) - 1)], draws, self.alpha)

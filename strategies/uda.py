@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
@@ -42,10 +43,11 @@ def annealed_cross_entropy(logits: Tensor, target: Tensor, threshold: float) -> 
 
     Args:
         logits: (B, classes) float.
-        target: (B,) int64 classes.
-        threshold: greatest probability of its class at which an image still counts.
+        target: (B,) int64 classes, or (B, classes) float probabilities.
+        threshold: greatest probability of its class at which an image still counts; of a soft target, the exponential
+            of minus its cross-entropy.
     """
-    each = -precise(logits).log_softmax(1).gather(1, target[:, None])[:, 0]  # (B,)
+    each = F.cross_entropy(precise(logits), target, reduction="none")  # (B,)
     counts = each.detach() >= -math.log(threshold) - 1e-7
     return each * counts, counts
 

@@ -1,4 +1,4 @@
-"""Every strategy at the edges: in bf16 and compiled, with labels of one class, with one labeled image in a batch."""
+"""Every strategy at the edges: bf16 and compiled, labels of one class, one labeled image in a batch, soft labels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import methods
 import pytest
+import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from helpers import Blobs, trainer, weights
 
+from semisup.batch import Batch
 from semisup.classifier import Classifier, ModelOptions
 from semisup.composition import Composition
 from semisup.data.pools import Pools
@@ -62,3 +65,19 @@ def test_with_one_labeled_image_in_a_batch_it_trains_or_says_what_it_needs(name:
         fitted(name, Blobs(augmentation="weak", steps_per_epoch=2, batch_size=1))
     except InputError as error:
         assert "no variance over one image" in str(error)
+
+
+class OneHot(pl.Callback):
+    """Every label of the training is the probabilities of all classes, as what mixes or smooths labels makes them."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        if pl_module.phase.loss is None:
+            batch.labeled.target = F.one_hot(batch.labeled.target, len(pl_module.spec.class_names)).float()
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_a_label_that_is_a_sure_probability_is_as_one_that_is_a_class(name: str) -> None:
+    hard = fitted(name, Blobs(augmentation="weak", steps_per_epoch=2))
+    soft = fitted(name, Blobs(augmentation="weak", steps_per_epoch=2), callbacks=[OneHot()])
+    for key, x in weights(hard).items():
+        torch.testing.assert_close(weights(soft)[key], x, rtol=1e-4, atol=1e-6)

@@ -16,9 +16,11 @@ from semisup.losses import (
     confident_consistency,
     consistency,
     cross_entropy,
+    distribution,
     divergence,
     gaussian_ramp,
     linear_ramp,
+    most_probable,
     mse,
     multi_margin,
     precise,
@@ -183,6 +185,13 @@ def test_hard_targets_are_those_of_one_hot_ones() -> None:
     one_hot = F.one_hot(target, 3).float()
     torch.testing.assert_close(consistency(x, target), consistency(x, one_hot))
     torch.testing.assert_close(consistency(x, target), divergence(x, one_hot))  # a certain target has no entropy
+
+
+def test_targets_as_probabilities_and_as_classes() -> None:
+    hard, soft = torch.tensor([2, 0]), torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+    assert distribution(hard, 3).tolist() == [[0, 0, 1], [1, 0, 0]] and torch.equal(distribution(soft, 3), soft)
+    assert most_probable(soft).tolist() == [1, 0] and torch.equal(most_probable(hard), hard)
+    assert distribution(hard[:0], 3).shape == (0, 3) and most_probable(soft[:0]).shape == (0,)
 
 
 def test_precise_is_float32_or_more() -> None:

@@ -33,6 +33,9 @@ def test_images_that_are_known_are_left_out(threshold: float) -> None:
     assert counts.tolist() == kept and counts[12] and (threshold == 1) == all(kept)
     expected = torch.stack([e if c else torch.tensor(0.0) for e, c in zip(naive, kept, strict=True)])
     torch.testing.assert_close(each, expected)
+    soft, sure = annealed_cross_entropy(rows, torch.eye(3)[target], threshold)  # the same classes as probabilities
+    torch.testing.assert_close(soft, expected)
+    assert torch.equal(sure, counts)
 
 
 @pytest.mark.parametrize("annealing", ["none", "linear", "log", "exp"])
