@@ -7,14 +7,13 @@ and when it is scored, is in semisup/predictor.py.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import Tensor
 
 from semisup import saved_classifier
 from semisup.batch import Batch, Samples
@@ -22,17 +21,16 @@ from semisup.compiled import compile_step
 from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.data.fingerprint import Fingerprint
-from semisup.data.hidden_labels import target_quality
 from semisup.data.picture import How
 from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError
 from semisup.features.cached import CachedFeatures
 from semisup.frozen import cached_features
+from semisup.logged import log_step
 from semisup.losses import LABELED, class_weights, weighted
-from semisup.models import adapt, optim, weights
+from semisup.models import adapt, optim
 from semisup.models.modes import enough_images
-from semisup.models.network import Network
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
 from semisup.predictor import Predictor
@@ -41,9 +39,9 @@ from semisup.runs import checkpoint_file
 from semisup.runtime.console import say
 from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
-from semisup.runtime.ranks import average_gradients, mean_over_ranks
 from semisup.runtime.seeding import Seeding
 from semisup.said import say_model
+from semisup.second_step import SecondStep
 from semisup.strategy import Outputs, Phase, Strategy
 
 __all__ = ["SGD", "Classifier", "ModelOptions", "OptimizerOptions"]
@@ -87,29 +85,10 @@ class Classifier(Predictor):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)  # (classes,), where `--model.class_weights` asks
         self.finite = StopOnNonFinite()
-        self._first: tuple[Batch, Outputs] | None = None  # of a step that a second one follows
+        self.second_step = SecondStep()
         # Of a model that was restored:
         self.trained_on: Fingerprint | None = None
         self.preprocessing = Preprocessing(How(spec.image_size, spec.channels))
-
-    def restart(self) -> None:
-        """Begins with fresh weights again: those that the seed draws, and then what strategies put in their place.
-
-        Those that train in phases come last, since what they put there was trained from what the others did.
-        """
-        fresh = self._initial()
-        pairs: list[tuple[nn.Module, nn.Module]] = [(self.network, fresh)]
-        pairs += [(part, fresh.extra[name]) for name, part in self.network.extra.items() if name in fresh.extra]
-        for ours, drawn in pairs:
-            if not (isinstance(ours, Network) and isinstance(drawn, Network)):
-                ours.load_state_dict(drawn.state_dict())
-                continue
-            ours.backbone.load_state_dict(drawn.backbone.state_dict())
-            if self._start is not None:
-                weights.load(self._start, ours.backbone)
-            ours.head.load_state_dict(drawn.head.state_dict())
-        for part in sorted(self.strategy.parts.values(), key=lambda part: bool(part.phases(self))):
-            part.initialize(self)
 
     # ---- the step
 
@@ -125,58 +104,16 @@ class Classifier(Predictor):
         with enough_images():
             loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
         outputs = rest[0] if rest else {}
-        self._first = (batch, outputs) if self._steps_twice else None
-        scalars = mean_over_ranks({"loss": loss, **metrics})
-        self.finite.keep(self.trainer, batch, scalars)
-        if self._is_logged():
-            self._log(batch, scalars | self._target_quality(batch, outputs))
+        self.second_step.follow(self, batch, outputs)
+        log_step(self, batch, loss, metrics, outputs)
         return loss
-
-    def _log(self, batch: Batch, scalars: dict[str, Tensor]) -> None:
-        for name, value in scalars.items():
-            bar = name in ("loss", "utilisation")
-            self.log(f"{self.phase.metrics}/{name}", value, prog_bar=bar, batch_size=len(batch.labeled))
-
-    @property
-    def _steps_twice(self) -> bool:
-        owner = self.strategy.owner
-        return self.phase.loss is None and owner is not None and owner.steps_twice
-
-    def _target_quality(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """What the step's targets are worth, to be looked at; empty where the strategy hands none over."""
-        if batch.unlabeled is None or not {"target", "mask"} <= outputs.keys():
-            return {}
-        hidden, rows, classes = self.datamodule.hidden_labels, batch.unlabeled.index, len(self.spec.class_names)
-        return target_quality(hidden, rows, outputs["target"], outputs["mask"], classes)
-
-    def _is_logged(self) -> bool:
-        """Whether this step's scalars are looked at; it takes Lightning half a millisecond to keep one of them."""
-        trainer = self.trainer
-        every: int = trainer.log_every_n_steps or 1  # type: ignore[attr-defined]
-        return (trainer.global_step + 1) % every == 0 or trainer.is_last_batch
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """A step of the optimiser, or two of them, and of the moving average: no checkpoint falls between them."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self._first is not None:
-            optimizer.step(closure=partial(self._second_loss, *self._first, optimizer))
-            self._first = None
+        self.second_step.take(self, optimizer)
         if self.ema is not None:
             self.ema.update(self.network)
-
-    def _second_loss(self, batch: Batch, outputs: Outputs, optimizer: Any) -> Tensor:
-        """The loss of the second step on a batch, after its gradients are made."""
-        assert self.strategy.owner is not None
-        with self.trainer.precision_plugin.train_step_context(), enough_images():
-            loss, metrics, *_ = self.strategy.owner.second_loss(self, batch, outputs)
-        scalars = mean_over_ranks({"loss": loss, **metrics})
-        self.finite.keep(self.trainer, batch, scalars)
-        if self._is_logged():
-            self._log(batch, {name: scalars[name] for name in metrics})
-        optimizer.zero_grad()
-        self.trainer.strategy.backward(loss, optimizer)
-        average_gradients(self.parameters())
-        return loss
 
     def refined(self, batch: Batch, outputs: Outputs) -> Outputs:
         """What an owner of the loss has computed, as other strategies refine it (`Strategy.refine`)."""

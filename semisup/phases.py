@@ -21,6 +21,7 @@ from semisup.batch import Needs
 from semisup.errors import InputError, require
 from semisup.randomness import key
 from semisup.runtime.ranks import synchronize_buffers
+from semisup.second_step import check_steps
 from semisup.strategy import LossStrategy, Phase, Strategy, TermStrategy
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Phases(pl.Callback):
         for network in module.network.networks:
             network.freeze()
         if owner is not None and owner.steps_twice:
-            self._check_steps(module)
+            check_steps(module)
         if len(self._all) > 1:
             self._limit(module.trainer)
 
@@ -165,29 +166,6 @@ class Phases(pl.Callback):
                     module.beside[name] = make(network.head.in_features, network.head.out_features)
             extra[name] = module.beside[name].to(network.head.weight.device, network.head.weight.dtype)
         return nn.ModuleDict(extra).to(memory_format=torch.channels_last)
-
-    def _check_steps(self, module: Classifier) -> None:
-        """Sees to it that a batch can have two steps, the second of which trains the networks beside the first's."""
-        trainer, name, optimizer = module.trainer, module.strategy.name, module.optimizer.name
-        require(
-            trainer.accumulate_grad_batches == 1,
-            f"{name} takes two steps of the optimizer on a batch, and trainer.accumulate_grad_batches is "
-            f"{trainer.accumulate_grad_batches}; type 1, and a larger --data.batch_size",
-        )
-        require(
-            optimizer.lower() != "lbfgs",
-            f"{name} takes two steps of the optimizer on a batch, each of other weights, and {optimizer} takes all "
-            f"weights as one; type another --optimizer",
-        )
-        require(
-            isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy),
-            f"{name} takes two steps of the optimizer on a batch, and {type(trainer.strategy).__name__} can't; type "
-            f"--trainer.strategy ddp, or --trainer.devices 1",
-        )
-        # DDP would wait for their gradients in the first step; after the second one the classifier averages them.
-        beside = [x for x in module.network.networks if x is not module.network]
-        theirs = {p for network in beside for p in network.parameters()}
-        module._ddp_params_and_buffers_to_ignore = [n for n, p in module.named_parameters() if p in theirs]  # type: ignore[assignment]
 
     def _limit(self, trainer: pl.Trainer) -> None:
         """Tells the trainer when to stop, and whether to validate."""

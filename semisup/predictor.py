@@ -117,6 +117,25 @@ class Predictor(pl.LightningModule):
                 f"{self.options.normalization} here (--model.normalization)"
             )
 
+    def restart(self) -> None:
+        """Begins with fresh weights again: those that the seed draws, and then what strategies put in their place.
+
+        Those that train in phases come last, since what they put there was trained from what the others did.
+        """
+        fresh = self._initial()
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.network, fresh)]
+        pairs += [(part, fresh.extra[name]) for name, part in self.network.extra.items() if name in fresh.extra]
+        for ours, drawn in pairs:
+            if not (isinstance(ours, Network) and isinstance(drawn, Network)):
+                ours.load_state_dict(drawn.state_dict())
+                continue
+            ours.backbone.load_state_dict(drawn.backbone.state_dict())
+            if self._start is not None:
+                weights.load(self._start, ours.backbone)
+            ours.head.load_state_dict(drawn.head.state_dict())
+        for part in sorted(self.strategy.parts.values(), key=lambda part: bool(part.phases(self))):
+            part.initialize(self)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) float32 in [0, 1].
 

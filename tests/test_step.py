@@ -123,10 +123,11 @@ def test_scalars_that_nobody_looks_at_are_not_logged(
             plain(key, *rest, **options)
 
         monkeypatch.setattr(module, "log", log)
-        if name == "all":
-            monkeypatch.setattr(module, "_is_logged", lambda: True)
-        options = {"log_every_n_steps": 3, "accumulate_grad_batches": accumulated, "callbacks": [Looks()]}
-        trainer(3, logger=MetricsCSV(folder), **options).fit(module, data)
+        with monkeypatch.context() as patch:
+            if name == "all":
+                patch.setattr("semisup.logged.is_looked_at", lambda module: True)
+            options = {"log_every_n_steps": 3, "accumulate_grad_batches": accumulated, "callbacks": [Looks()]}
+            trainer(3, logger=MetricsCSV(folder), **options).fit(module, data)
         found.append((folder / "metrics.csv").read_text())
         counts.append(logged.count("train/loss"))
     steps = [row["step"] for row in read_metrics(tmp_path / "some") if "train/loss" in row]
