@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from semisup.augment.views import View, find_view, meant
 from semisup.batch import Batch, Needs, Samples, by_label
+from semisup.data.augmented import augment
 from semisup.data.contract import Contract
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
@@ -28,7 +28,6 @@ from semisup.data.residency import Residency, make_resident
 from semisup.data.said import say_pools
 from semisup.data.served import Features
 from semisup.errors import check, require
-from semisup.randomness import Draw
 
 __all__ = ["DataModule", "DataSpec", "Pools"]
 
@@ -285,28 +284,5 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch | Samples, dataloader_idx: int) -> Any:
         """Augments on the device: the views that the strategy needs, or the plain images for evaluation."""
-        if isinstance(batch, Samples):
-            pool = self.pools.test if self.trainer and self.trainer.testing else self.pools.val
-            self._augment(pool, batch, "evaluation", {"none": "none"}, 0, len(batch))
-            return batch
-        views = by_label(self.needs.labeled_views)
-        self._augment(self.training_pool, batch.labeled, "labeled", views, batch.step, self._size)
-        if batch.unlabeled is not None:
-            size, views = self._size * self.needs.unlabeled_ratio, by_label(self.needs.unlabeled_views)
-            self._augment(self.pools.unlabeled, batch.unlabeled, "unlabeled", views, batch.step, size)
+        augment(self, batch, self._size)
         return batch
-
-    def _augment(
-        self, pool: Pool | None, samples: Samples, stream: str, views: dict[str, str], step: int, size: int
-    ) -> None:
-        if self.features is None and samples.image.device.type != "cpu":
-            samples.image = samples.image.contiguous()
-        elif self.features is None:
-            samples.image = torch.from_numpy(np.ascontiguousarray(samples.image.numpy()))  # in half of torch's time
-        for label, name in views.items():
-            view = meant(name, self.augmentation)
-            draw = Draw(self.seed, step, f"{stream}/{label}", samples.position, size)
-            if self.features is not None and pool is not None:
-                samples.views[label] = self.features.gather(pool, samples.index, view, draw)
-            else:
-                samples.views[label] = self.find_view(view)(samples.image, draw)
