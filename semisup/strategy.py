@@ -60,12 +60,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
-import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
-from semisup.errors import require
+from semisup.learned_state import LearnedState
 from semisup.phase import Loss, Outputs, Phase
 
 __all__ = ["Loss", "LossStrategy", "Outputs", "Phase", "Strategy", "TermStrategy"]
@@ -101,7 +99,7 @@ def weak_and_strong(module: Any, batch: Batch) -> tuple[Outputs, Outputs]:
     return outputs, module.refined(batch, outputs)
 
 
-class Strategy(pl.Callback, ABC):
+class Strategy(LearnedState, ABC):
     """What the unlabeled images teach. Every hook of a Lightning callback can be overridden.
 
     Attributes:
@@ -181,32 +179,6 @@ class Strategy(pl.Callback, ABC):
     def summary(self) -> str:
         """A line on what the strategy did, for the table at the end of a run; empty for none."""
         return ""
-
-    # ---- learned state: attributes whose names end in `_`
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was learned: name without the trailing `_` -> value."""
-        return {name[:-1]: value for name, value in vars(self).items() if _is_learned(name)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what the run that is resumed had learned.
-
-        Raises:
-            InputError: it had learned something else.
-        """
-        mine = {name[:-1] for name in vars(self) if _is_learned(name)}
-        require(
-            mine <= state_dict.keys(),
-            f"the checkpoint's {type(self).__name__} had not learned {', '.join(sorted(mine - state_dict.keys()))}; a "
-            f"resumed run must go on as it began",
-        )
-        for name in mine:
-            setattr(self, f"{name}_", state_dict[name])
-
-    def move_state(self, device: torch.device) -> None:
-        """Moves what was learned to a device; called when a fit begins, after a resumed run's state is restored."""
-        for name in [name for name in vars(self) if _is_learned(name)]:
-            setattr(self, name, _moved(getattr(self, name), device))
 
 
 class LossStrategy(Strategy, ABC):
@@ -288,15 +260,3 @@ class TermStrategy(Strategy, ABC):
             batch: the step's data.
             outputs: what the owner of the loss computed, by name (`LossStrategy.loss`), with gradient.
         """
-
-
-def _is_learned(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("_")
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, dict):
-        return {key: _moved(inner, device) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_moved(inner, device) for inner in value]
-    return value.to(device) if isinstance(value, Tensor) else value

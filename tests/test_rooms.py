@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "escape", "batch", "presentation", "selection", "randomness"},
     {
+        "learned_state",
         "phase",
         "strategy",
         "composition",
