@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -67,6 +68,31 @@ def photographs() -> Path:
     if not path.is_file():
         pytest.skip(f"no photographs in {path}; SEMISUP_PHOTOGRAPHS can name a zip of <class>/<name>.jpg")
     return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten pictures of cats and ten of dogs."""
+    from picture_folders import cats_and_dogs
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return cats_and_dogs(tmp_path / "data")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the pictures that were read."""
+    from datamodules import folder_cache
+
+    names: list[str] = []
+    original = folder_cache.read
+
+    def watched(path: Path, *arguments: Any) -> Any:
+        names.append(path.name)
+        return original(path, *arguments)
+
+    monkeypatch.setattr(folder_cache, "read", watched)
+    return names
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from datamodules.folder import Folder
 from semisup.data.pool import Pool
 
 SIZE = 16
+SQUARE = (SIZE, SIZE)
+ROW = SIZE * SIZE * 3  # bytes of a picture in a cache
 
 
 def picture(path: Path, width: int = 24, height: int = 20, mode: str = "RGB", orientation: int = 0) -> Path:
@@ -141,3 +143,18 @@ def folder(root: Path, **kwargs: object) -> Folder:
 def kept(root: Path) -> list[Path]:
     """What the cache beside the pictures holds, but for its locks."""
     return sorted(path for path in (root / ".semisup-cache").iterdir() if path.suffix != ".lock")
+
+
+def all_images(root: Path) -> dict[str, np.ndarray]:
+    """Every picture of every pool, by name."""
+    pools = folder(root).pools
+    there = [pool for pool in (pools.labeled, pools.without_label, pools.val, pools.test) if pool]
+    return {name: image for pool in there for name, image in by_name(pool).items()}
+
+
+def assert_whole(root: Path) -> None:
+    """Every picture of every pool is what the slow and obvious way gives."""
+    pools = folder(root).pools
+    for pool in (pools.labeled, pools.without_label, pools.val, pools.test):
+        if pool:
+            assert_equals_pillow(pool, root)

@@ -9,18 +9,11 @@ from pathlib import Path
 
 import pytest
 from helpers import classifier, trainer
-from picture_folders import assert_equals_pillow, by_name, cats_and_dogs, folder, picture
+from picture_folders import assert_equals_pillow, by_name, folder, picture
 
 from datamodules.folder import Folder
 from semisup.errors import InputError
 from strategies.pseudolabel import PseudoLabel
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten pictures of cats and ten of dogs."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    return cats_and_dogs(tmp_path / "data")
 
 
 def test_a_name_that_is_not_unicode_is_escaped(root: Path) -> None:
