@@ -71,6 +71,22 @@ def photographs() -> Path:
 
 
 @pytest.fixture
+def without_login(tmp_path: Path) -> Iterator[None]:
+    """No login, no settings and no W&B process from outside of the test."""
+    from helpers import alone_with_wandb
+
+    with alone_with_wandb(tmp_path):
+        yield
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """An empty folder for a run."""
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+@pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ten pictures of cats and ten of dogs."""
     from picture_folders import cats_and_dogs
