@@ -101,6 +101,7 @@ class Exemplar(Pretraining):
         if stage != "fit":
             return
         assert isinstance(pl_module, Classifier)
+        self.require_trained(pl_module)
         side, world = pl_module.spec.image_size, trainer.world_size
         require(
             self.crop is None or self.crop <= side,

@@ -99,12 +99,7 @@ class SimCLR(Pretraining):
         Raises:
             InputError: there is nothing to train, or nothing to train it on.
         """
-        require(
-            any(p.requires_grad for p in module.network.backbone.parameters()),
-            f"simclr trains the backbone, and --model.adapt {module.options.adapt} --model.freeze "
-            f"{module.options.freeze} leaves all of it as it is; type --model.adapt full, or leave simclr out of "
-            f"--strategy",
-        )
+        self.require_trained(module)
         world, count = module.trainer.world_size, len(_pool(module))
         size = min(self.batch_size, count) // world * world
         require(

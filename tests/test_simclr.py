@@ -23,6 +23,7 @@ from semisup.errors import InputError
 from semisup.randomness import Draw
 from semisup.training.probe import nearest_votes, pool_features
 from strategies.curriculum import CurriculumLabeling
+from strategies.exemplar import Exemplar
 from strategies.fixmatch import FixMatch
 from strategies.simclr import SimCLR, nt_xent
 
@@ -221,10 +222,14 @@ def test_few_images_are_one_batch_and_a_single_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize("options", [{"adapt": "head"}, {"adapt": "head", "draws": 0}, {"freeze": 3}])
-def test_a_backbone_that_is_not_trained_is_refused(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("strategy", [SimCLR(epochs=1), Exemplar(epochs=1)])
+def test_a_backbone_that_is_not_trained_is_refused(strategy: SimCLR | Exemplar, options: dict[str, Any]) -> None:
     data = Blobs()
-    module = Classifier(data.spec, Composition({"simclr": SimCLR(epochs=1)}), ModelOptions("small", **options))
-    with pytest.raises(InputError, match=r"simclr trains the backbone, and --model.adapt \w+ --model.freeze \d leaves"):
+    module = Classifier(data.spec, strategy, ModelOptions("small", **options))
+    name = type(strategy).__name__.lower()
+    with pytest.raises(
+        InputError, match=rf"{name} trains the backbone, and --model.adapt \w+ --model.freeze \d leaves"
+    ):
         trainer(1).fit(module, data)
 
 
