@@ -11,10 +11,13 @@ from textwrap import dedent
 import pytest
 
 from semisup import plugins
+from semisup.cli import listing
 from semisup.errors import InputError
 from semisup.plugins import source
 
 Install = Callable[..., Path]
+NESTED = "[" * 100_000
+STEERS = r'{"theirs": {"accuracy": "\u001b[2J"}}'
 
 
 @pytest.fixture
@@ -279,3 +282,32 @@ def test_a_namespace_package_and_an_editable_install(tmp_path: Path, monkeypatch
     assert source.describe("d5_edit:A").summary == "Edited."
     monkeypatch.syspath_prepend(str(tmp_path))
     assert source.describe("d5_space.inner.m:A").summary == "Found."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '"x"', NESTED, '{"theirs": 3}', '{"theirs": {"cost": "3"}}'),
+        *('{"theirs": {"cost": true}}', '{"theirs": {"cost": NaN}}', '{"theirs": {"accuracy": 90}}'),
+        *('{"theirs": {"measured_as": null}}', '{"other": {"difference": ["+1"]}}', STEERS, b"\xff\xfe"),
+    ],
+)
+def test_figures_that_are_none_are_left_out_with_a_line(
+    text: str | bytes, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strategy = '"""Theirs (Doe 2030)."""\n\nclass Theirs:\n    """Does what it does."""\n'
+    folder = install("theirs", {plugins.STRATEGIES: ["theirs = their_strategy:Theirs"]}, their_strategy=strategy)
+    path = folder / "measured.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    listed = listing.lines("strategies")
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"warning: {path} is left out, which is not what was measured")
+    assert any(line.split()[:2] == ["theirs", "2030"] and "not measured" in line for line in listed)
+    assert any(line.split()[:1] == ["fixmatch"] and "96.67" in line for line in listed)
+
+
+def test_figures_of_a_package_are_shown_as_far_as_it_gives_them(install: Install) -> None:
+    strategy = '"""Theirs (Doe 2030)."""\n\nclass Theirs:\n    """Does what it does."""\n'
+    folder = install("some", {plugins.STRATEGIES: ["some = some_strategy:Theirs"]}, some_strategy=strategy)
+    (folder / "measured.json").write_text('{"some": {"cost": 2.5, "accuracy": "91.0 ± 1.2", "more": [1]}, "other": {}}')
+    assert any("2.5" in line and "91.0 ± 1.2 ()" in line for line in listing.lines("strategies"))

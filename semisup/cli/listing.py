@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import textwrap
@@ -14,6 +15,7 @@ from typing import Any
 
 from semisup import plugins
 from semisup.errors import InputError, did_you_mean
+from semisup.escape import printable
 from semisup.plugins import source
 
 _GROUPS = {
@@ -79,15 +81,36 @@ def _row(group: str, name: str, point: EntryPoint) -> tuple[str, ...]:
     ratio = next((option.default for option in told.options if option.name == "ratio"), "")
     needs = "NAME+" if "+" in known.get("measured_as", "") else ratio
     cost = f"{known['cost']:g}" if known.get("cost") else ""
-    digits = f"{known['accuracy']} ({known['difference']})" if known.get("accuracy") else "not measured"
+    digits = f"{known['accuracy']} ({known.get('difference', '')})" if known.get("accuracy") else "not measured"
     return name, year, arxiv, needs, cost, digits, told.summary
 
 
 @cache
 def _measured(path: Path | None) -> dict[str, dict[str, Any]]:
-    """What a package says that was measured of its strategies, by name: cost of a step, accuracy and difference."""
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    return found
+    """What a package says that was measured of its strategies, by name: cost of a step, accuracy and difference.
+
+    A file that says something else is left out, with a line.
+    """
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError, RecursionError) as error:
+        found, why = None, str(error) or type(error).__name__
+    else:
+        why = "it must hold, by a strategy's name, its measured_as, cost, accuracy and difference"
+    if isinstance(found, dict) and all(map(_is_measured, found.values())):
+        return found
+    print(printable(f"warning: {path} is left out, which is not what was measured of strategies: {why}"))
+    return {}
+
+
+def _is_measured(said: Any) -> bool:
+    """Whether a file says of a strategy what it must, or less."""
+    if not isinstance(said, dict):
+        return False
+    cost = said.get("cost")
+    number = isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < math.inf
+    texts = (said.get(name, "") for name in ("measured_as", "accuracy", "difference"))
+    return (cost is None or number) and all(isinstance(text, str) and text.isprintable() for text in texts)
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
