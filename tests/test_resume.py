@@ -94,6 +94,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], 
     return fit(tmp_path_factory.mktemp("whole"))
 
 
+def test_what_a_killed_process_left_half_written_is_gone_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Also one of an earlier version, which gave it another name; what is not of ours stays."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("last.temporary", "last.aside", "best.aside", "notes.txt"):
+        (folder / name).write_bytes(b"half")
+    saving, data = Checkpoints(folder), Blobs()
+    trainer(1, max_steps=1, callbacks=[saving]).fit(classifier(data), data)
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "notes.txt"}
+
+
 WHERE: dict[str, tuple[Any, str]] = {
     "before a checkpoint": (pl.Trainer, "save_checkpoint"),
     "before it is flushed": (checkpoints, "_flush"),

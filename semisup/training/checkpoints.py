@@ -35,6 +35,7 @@ from semisup.runtime.signals import Signals, Stopped
 
 SECONDS = 600.0  # from one checkpoint to the next within an epoch: what a kill can cost of it
 _TEMPORARY = ".temporary"  # ends the name of a checkpoint that is not in place yet
+_HALF_WRITTEN = (_TEMPORARY, ".aside")  # the latter of earlier versions
 _DUE = 0.5  # less than the number of any signal
 
 
@@ -196,7 +197,7 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
                 raise
 
     def _clear(self) -> None:
-        for left in self.folder.glob(f"*{_TEMPORARY}"):
+        for left in [path for path in self.folder.iterdir() if path.suffix in _HALF_WRITTEN]:
             left.unlink()
 
     def state_dict(self) -> dict[str, Any]:
