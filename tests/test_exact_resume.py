@@ -24,7 +24,7 @@ from semisup.training.checkpoints import Checkpoints
 
 BASE = (
     "--data blobs --tracking.mode disabled --trainer.accelerator cpu --trainer.devices 1 --trainer.max_epochs 3 "
-    "--trainer.log_every_n_steps 1 --trainer.num_sanity_val_steps 0"
+    "--trainer.log_every_n_steps 1 --trainer.num_sanity_val_steps 0 --yes"  # however little memory others leave
 )
 KILLED = (6, 8)  # batches of the whole run before which it is: within the second epoch, and between two
 MORE = (7,)  # where it is validated within epochs: after such a validation
@@ -85,5 +85,5 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
     for left in killed:
         shutil.rmtree(run)
         left.rename(run)
-        assert main(["fit", "--resume", str(run), "--trust"]) == 0
+        assert main(["fit", "--resume", str(run), "--trust", "--yes"]) == 0
         assert list(differences(expected, ends(run), f"killed before batch {left.name}")) == []

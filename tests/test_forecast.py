@@ -66,6 +66,16 @@ def test_bytes_lie_on_the_line_through_both_points() -> None:
     assert _Line((10, 20), (500, 500), 0.1).bytes_of(80) == 500
 
 
+def test_what_else_the_process_takes_meanwhile_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """7 images, and 15 in which once there are 40 MB more, of which a step of 60 would be held to need 225 further."""
+    peaks = iter([100, 100 + 40 * MEGABYTE, 101 + 40 * MEGABYTE, 109])
+    monkeypatch.setattr(forecast, "peak", lambda device: next(peaks))
+    monkeypatch.setattr(forecast, "_images", len)
+    parts: list[Any] = [range(7), range(15)]
+    line = forecast._measure(lambda part: None, parts, CPU)
+    assert line.images == (7, 15) and line.bytes == (100, 109)
+
+
 @pytest.mark.slow
 def test_what_is_told_is_what_the_training_then_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a network whose activations take 150 MB for a batch, and 20 MB for an eighth of it."""
