@@ -101,7 +101,7 @@ def test_what_a_killed_process_left_half_written_is_gone_when_the_run_goes_on(tm
     for name in ("last.temporary", "last.aside", "best.aside", "notes.txt"):
         (folder / name).write_bytes(b"half")
     saving, data = Checkpoints(folder), Blobs()
-    trainer(1, max_steps=1, callbacks=[saving]).fit(classifier(data), data)
+    trainer(1, max_steps=4, callbacks=[saving], enable_checkpointing=True).fit(classifier(data), data)
     assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "notes.txt"}
 
 
