@@ -5,73 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from changed_pictures import CHANGES, FIT, SIDE, add, edit, picture, pictures, remove, rename, swap
 from helpers import Blobs, classifier, trainer
-from PIL import Image
 
 from datamodules.folder import Folder
-from semisup.cli.config import parse
 from semisup.cli.front import main
-from semisup.cli.yaml_files import with_places
-from semisup.data.changes import Changes
-from semisup.data.fingerprint import Fingerprint, Pictures
-from semisup.errors import InputError
 from semisup.runs import checkpoint_file
 from semisup.runs.run import Run
 from strategies.crest import CReST
 from strategies.exemplar import Exemplar
 from strategies.noisystudent import NoisyStudent
 from strategies.pseudolabel import PseudoLabel
-
-SIDE = 8
-FIT = [
-    *("--strategy", "pseudolabel", "--pseudolabel.warmup_epochs", "1", "--pseudolabel.every_n_epochs", "9"),
-    *(
-        "--pseudolabel.threshold",
-        "0",
-        "--data",
-        "folder",
-        "--data.image_size",
-        str(SIDE),
-        "--data.labels_per_class",
-        "3",
-    ),
-    *(
-        "--data.batch_size",
-        "6",
-        "--data.steps_per_epoch",
-        "2",
-        "--trainer.max_epochs",
-        "2",
-        "--lr_scheduler",
-        "constant",
-    ),
-    *("--tracking.mode", "disabled", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
-]
-
-
-def picture(path: Path) -> None:
-    """Noise that depends on the path below the root, brighter for dogs."""
-    seed = [*"/".join(path.parts[-3:]).encode()]
-    values = np.random.default_rng(seed).integers(0, 120, (SIDE, SIDE, 3)) + 100 * ("dog" in path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values.astype(np.uint8)).save(path)
-
-
-def pictures(root: Path) -> None:
-    for name in ("cat", "dog"):
-        for part, count in (("train", 10), ("val", 3), ("test", 4)):
-            for number in range(count):
-                picture(root / part / name / f"{name}{number}.png")
-    for number in range(12):
-        picture(root / "unlabeled" / f"{('cat', 'dog')[number % 2]}-u{number:02}.png")
 
 
 @pytest.fixture(scope="module")
@@ -116,72 +66,6 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 # ---- changes
-
-
-def rename(one: str, other: str) -> Callable[[Path], None]:
-    def apply(root: Path) -> None:
-        (root / other).parent.mkdir(parents=True, exist_ok=True)
-        (root / one).rename(root / other)
-
-    return apply
-
-
-def edit(root: Path) -> None:
-    with Image.open(root / "train/cat/cat3.png") as image:
-        changed = image.copy()
-    changed.putpixel((0, 0), (changed.getpixel((0, 0))[0] ^ 1, 0, 0))  # type: ignore[index]
-    changed.save(root / "train/cat/cat3.png")
-
-
-def add(root: Path) -> None:
-    for number in range(20):
-        picture(root / "unlabeled" / f"a-cat{number:02}.png")
-
-
-def remove(root: Path) -> None:
-    for number in range(5):
-        (root / "unlabeled" / f"{('cat', 'dog')[number % 2]}-u{number:02}.png").unlink()
-
-
-def rename_all(root: Path) -> None:
-    for path in sorted((root / "unlabeled").iterdir()):
-        path.rename(path.with_name(f"z{99 - int(path.stem[-2:])}.png"))
-
-
-def swap(root: Path) -> None:
-    for part in ("train", "val", "test"):
-        (root / part / "cat").rename(root / part / "x")
-        (root / part / "dog").rename(root / part / "cat")
-        (root / part / "x").rename(root / part / "dog")
-
-
-CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "edited": (edit, r": 1 edited \(train/cat/cat3\.png\); "),
-    "moved to another part": (
-        rename("train/cat/cat1.png", "val/cat/new.png"),
-        r"1 renamed \(train/cat/cat1\.png is now val/cat/new\.png\)",
-    ),
-    "moved to another class": (
-        rename("val/cat/cat1.png", "val/dog/cat1.png"),
-        r"1 of another class \(val/dog/cat1\.png: cat, now dog\)",
-    ),
-    "added": (
-        add,
-        r": 20 added \(unlabeled/a-cat00\.png, unlabeled/a-cat01\.png, unlabeled/a-cat02\.png and 17 more\); ",
-    ),
-    "removed": (remove, r": 5 removed \(unlabeled/cat-u00\.png, unlabeled/cat-u02\.png, unlabeled/cat-u04\.png and 2"),
-    "renamed": (rename_all, r": 12 renamed \(unlabeled/cat-u00\.png is now unlabeled/z99\.png, .* and 9 more\); "),
-    "no val": (
-        lambda root: shutil.rmtree(root / "val"),
-        r": 6 removed \(val/cat/cat0\.png, .*in another pool \(train/",
-    ),
-    "no test": (lambda root: shutil.rmtree(root / "test"), r": 8 removed \(test/cat/cat0\.png, "),
-    "no unlabeled": (lambda root: shutil.rmtree(root / "unlabeled"), r": 12 removed \(unlabeled/cat-u00\.png, "),
-    "swapped": (
-        swap,
-        r"classes .* have changed places: what it knows as 'cat' is now 'dog', 'dog' is now 'cat'; put it",
-    ),
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -393,74 +277,6 @@ def test_a_damaged_run_does_not_end_auto(here: Path, capsys: pytest.CaptureFixtu
 # ---- the parts
 
 
-def listing(*images: tuple[str, int, int]) -> Pictures:
-    names, labels, keys = zip(*images, strict=True)
-    return Pictures(names, np.array(labels), np.array(keys, dtype=np.uint64))
-
-
-def test_a_fingerprint_is_restored_as_it_was_saved() -> None:
-    one = Fingerprint.of(Blobs().pools)
-    other = Fingerprint.restored(one.saved(), 3)
-    assert other is not None and other == one and other is not one and other.digest == one.digest
-    assert list(one.pools) == ["labeled", "unlabeled", "val", "test"] and [*map(len, one.pools.values())] == [
-        12,
-        90,
-        30,
-        30,
-    ]
-    assert one.pools["labeled"].labels.tolist() == Blobs().pools.labeled.labels.tolist()
-    assert Fingerprint.of(Blobs(seed=1, labeled_in_unlabeled=False).pools) == one
-    odd = Fingerprint({"labeled": listing(("é\udce9\n,", 2, 2**64 - 1), ("", -1, 0))})
-    again = Fingerprint.restored(odd.saved(), 3)
-    assert (
-        again is not None
-        and again == odd
-        and again.pools["labeled"].names == ("é\udce9\n,", "")
-        and int(again.pools["labeled"].keys[0]) == 2**64 - 1
-    )
-    assert Fingerprint.restored(None, 3) is None
-    with pytest.raises(InputError, match="a label is of no class"):
-        Fingerprint.restored(odd.saved(), 2)
-
-
-def test_digests_say_what_differs() -> None:
-    one = listing(("a", 0, 1), ("b", 1, 2))
-    for what, other in {
-        "names": listing(("a", 0, 1), ("c", 1, 2)),
-        "labels": listing(("a", 0, 1), ("b", 0, 2)),
-        "content": listing(("a", 0, 1), ("b", 1, 3)),
-    }.items():
-        assert [name for name, digest in one.digests.items() if other.digests[name] != digest] == [what]
-
-
-def test_images_that_show_the_same_are_found_by_their_names() -> None:
-    then = Fingerprint(
-        {"unlabeled": listing(("a", -1, 5), ("b", -1, 5), ("c", -1, 6)), "labeled": listing(("d", 0, 7))}
-    )
-    now = Fingerprint({"unlabeled": listing(("b", -1, 5), ("d", -1, 7), ("x", -1, 5)), "labeled": listing(("c", 0, 8))})
-    changes = Changes.between(then, now)
-    # b is b, a is now x, d has no label any more, and c was edited and has one.
-    assert changes.places().tolist() == [2, 0, 3, 1]
-    assert changes.said(("cat",)) == (
-        "1 edited (c), 1 renamed (a is now x), 2 in another pool (c: unlabeled, now labeled, d: labeled, now unlabeled)"
-    )
-
-
-def test_another_order_is_another_order() -> None:
-    then = Fingerprint({"val": listing(("a", 0, 5), ("b", 1, 6))})
-    now = Fingerprint({"val": listing(("b", 1, 6), ("a", 0, 5))})
-    assert then != now and Changes.between(then, now).said(("x", "y")) == "the images are in another order"
-
-
-def test_a_few_corrected_labels_are_no_swapped_class() -> None:
-    images = [(f"{label}{number}", label, 10 * label + number) for label in (0, 1) for number in range(5)]
-    then = Fingerprint({"val": listing(*images)})
-    few = [(name, 1 - label if key in (0, 1, 12) else label, key) for name, label, key in images]
-    assert Changes.between(then, Fingerprint({"val": listing(*few)})).swapped() == {}
-    most = [(name, 1 if key in (0, 1, 3) else label, key) for name, label, key in images]
-    assert Changes.between(then, Fingerprint({"val": listing(*most)})).swapped() == {0: 1}
-
-
 def test_the_digest_of_a_dataset_is_that_of_every_seed(here: Path) -> None:
     def digest(root: str = "pictures", **options: Any) -> str:
         data = Folder(root, image_size=SIDE, **{"labels_per_class": 3, **options})
@@ -476,20 +292,3 @@ def test_the_digest_of_a_dataset_is_that_of_every_seed(here: Path) -> None:
     assert digest("copy").split()[0] == first.split()[0] and digest("copy") != first
     shutil.rmtree(here / "copy" / "test" / "cat")
     assert digest("copy").split()[0] != first.split()[0]
-
-
-@pytest.mark.parametrize(
-    "typed", ["plain", "with: colon # and 'quotes'", "long " * 40, "uni\u2028code é", "null", "1e3"]
-)
-def test_a_place_is_absolute_beside_what_was_typed(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    plain = parse("fit", ["--data", "folder", "--data.root", typed]).yaml
-    assert with_places(plain) == plain  # which isn't there
-    Path(typed).mkdir()
-    Path("mine.yaml").write_text(with_places(plain))
-    config = parse("fit", ["--config", "mine.yaml"])
-    assert config.data.arguments["root"] == str(tmp_path / typed)
-    assert with_places(config.yaml) == config.yaml
-    assert config.yaml.replace(str(tmp_path), "") != plain or typed == "x"
-    there = parse("fit", ["--data", "folder", "--data.root", "/"]).yaml
-    assert with_places(there) == there
