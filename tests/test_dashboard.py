@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import statistics
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from comparable_runs import write_run
-from helpers import HANG, alone_with_wandb
+from dashboards import (
+    GROUPS,
+    RUNS,
+    TINY,
+    Record,
+    copy,
+    drawn,
+    found,
+    names_of,
+    records,
+    replace,
+    shown,
+    specification,
+    without_ids,
+)
+from helpers import alone_with_wandb
+from wandb_runs import KEY
+from wandb_server import serving
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
@@ -30,18 +41,6 @@ from semisup.dashboard.runs import read
 from semisup.dashboard.sweep import METRIC
 
 pytestmark = pytest.mark.slow  # the runs take some seconds each
-KEY = "0123456789abcdef0123456789abcdef01234567"
-TINY = "--data digits --data.batch_size 16 --data.steps_per_epoch 2 --trainer.max_epochs 10 --tracking.mode offline"
-ROUNDS = "--pseudolabel.threshold 0.2 --pseudolabel.warmup_epochs 2 --pseudolabel.every_n_epochs 4"
-RUNS = (
-    "--strategy supervised --seed 0",
-    "--strategy supervised --seed 1",
-    f"--strategy pseudolabel --seed 0 {ROUNDS}",
-    f"--strategy pseudolabel --seed 1 {ROUNDS}",
-    "--strategy supervised --seed 0 --data.labels_per_class 8 --trainer.max_epochs 1",
-)
-GROUPS = ["digits-40", "digits-80"]
-Record = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -66,44 +65,6 @@ def there(made: Path) -> Iterator[Path]:
 def logged(made: Path) -> list[list[Record]]:
     """What W&B's own files hold, a list of records for each run."""
     return [records(folder) for folder in sorted(made.glob("runs/digits/*/*/wandb/offline-run-*"))]
-
-
-def records(folder: Path) -> list[Record]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=HANG)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def names_of(run: list[Record]) -> set[str]:
-    """The metrics and pictures that a run's W&B file holds."""
-    items = [record["history"]["item"] for record in run if record["type"] == "history"]
-    return {name.removesuffix("._type") for item in items for name in item}
-
-
-def found(tree: Any, key: str) -> list[Any]:
-    """Every value of a key, at any depth of JSON."""
-    if isinstance(tree, list):
-        return [value for inner in tree for value in found(inner, key)]
-    if isinstance(tree, dict):
-        return ([tree[key]] if key in tree else []) + [value for inner in tree.values() for value in found(inner, key)]
-    return []
-
-
-def specification(folder: Path, name: str) -> Any:
-    return json.loads((folder / "dashboard" / f"{name}.json").read_text())["spec"]
-
-
-def shown(spec: Any) -> set[str]:
-    """Every metric and picture that a panel names."""
-    configs = [panel["config"] for panel in drawn(spec)]
-    lists = [name for config in configs for key in ("metrics", "mediaKeys") for name in config.get(key, [])]
-    axes = [config[key] for config in configs for key in ("xAxis", "yAxis") if key in config]
-    return {name.removeprefix("summary:") for name in (*lists, *axes)}
-
-
-def drawn(spec: Any) -> list[Record]:
-    """All panels."""
-    return [panel for listed in found(spec, "panels") if isinstance(listed, list) for panel in listed]
 
 
 @pytest.mark.parametrize("name", ["workspace", "report"])
@@ -200,14 +161,6 @@ def test_the_files_are_wandb_workspaces_own(made: Path) -> None:
     assert without_ids(json.loads(build.as_json(again))) == without_ids(json.loads(text))
 
 
-def without_ids(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [without_ids(inner) for inner in tree]
-    if isinstance(tree, dict):
-        return {key: without_ids(inner) for key, inner in tree.items() if key not in ("id", "__id__")}
-    return tree
-
-
 def test_differences_are_those_of_the_confusion_tables(made: Path) -> None:
     def accuracy(strategy: str, seed: int) -> list[float]:
         (path,) = [p for p in made.glob(f"runs/digits/{strategy}/*-s{seed}/confusion.csv") if is_of_40(p.parent)]
@@ -267,68 +220,6 @@ def test_offline_it_says_what_to_type_later(there: Path, capsys: pytest.CaptureF
     assert again.endswith("semisup dashboard runs/digits --project=other --out=elsewhere")
     assert json.loads(Path("elsewhere/workspace.json").read_text())["project"] == "other"
     assert sorted(path.name for path in Path("elsewhere").glob("*.json")) == ["report.json", "workspace.json"]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers what the dashboard asks of W&B's GraphQL endpoint, or refuses all of it; remembers what was saved."""
-
-    def __init__(self, refuses: bool) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.refuses = refuses
-        self.projects: list[Record] = []
-        self.views: list[Record] = []
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        assert isinstance(self.server, Server)
-        if self.path != "/graphql" or self.server.refuses:
-            return self._send(401 if self.server.refuses else 404, {"errors": [{"message": "no"}]})
-        asked = json.loads(body)
-        self._send(200, {"data": self._answer(self.server, asked["query"], asked.get("variables") or {})})
-
-    do_GET = do_POST
-
-    def _answer(self, server: Server, query: str, variables: Record) -> Record:
-        if "upsertView(" in query:
-            server.views.append(variables)
-            project = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
-            names = {name: variables[name] for name in ("name", "displayName", "type", "spec")}
-            view = {"id": f"Vmlldzo{len(server.views)}", "description": "", "project": project, **names}
-            return {"upsertView": {"view": view, "inserted": True}}
-        if "upsertModel(" in query:
-            server.projects.append(variables["input"])
-            return {"result": {"project": None, "model": None, "inserted": True}}
-        if "models(" in query:
-            return {"models": {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}}
-        user = {"id": "u", "username": "me", "entity": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
-        return {"viewer": user}
-
-    def _send(self, code: int, answer: Record) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving(patch: pytest.MonkeyPatch, refuses: bool = False) -> Iterator[tuple[Server, str]]:
-    with Server(refuses) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        patch.setenv("WANDB_BASE_URL", url)
-        patch.setenv("WANDB_API_KEY", KEY)
-        try:
-            yield server, url
-        finally:
-            server.shutdown()
 
 
 def test_online_it_saves_both_and_says_where(
@@ -414,14 +305,3 @@ def test_runs_that_can_not_be_shown_together(made: Path, tmp_path: Path, capsys:
         assert main(["dashboard", "--project", "ours"]) == 0
         assert main(["dashboard", str(one), str(foreign)]) == 2
         assert "the runs are of several datasets (digits, stl10); type the runs of one" in capsys.readouterr().err
-
-
-def copy(made: Path, to: Path) -> Path:
-    first = next(made.glob("runs/digits/supervised/*"))
-    return Path(shutil.copytree(first, to, ignore=shutil.ignore_patterns("wandb", "checkpoints")))
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
