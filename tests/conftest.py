@@ -112,6 +112,19 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Three seeds of two strategies with 40 and 160 labels; one with all labels."""
+    from comparable_runs import SEEDS, write_run
+
+    for seed, base in SEEDS.items():
+        write_run(tmp_path, "supervised", seed, 4, base, base - 0.01)
+        write_run(tmp_path, "supervised", seed, 16, base + 0.2, base + 0.19)
+        write_run(tmp_path, "pseudolabel", seed, 4, base + 0.1 + 0.01 * seed, base)
+    write_run(tmp_path, "supervised", 0, None, 0.97, 0.96)
+    return tmp_path
+
+
+@pytest.fixture
 def few_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 images are embedded in a figure, for t-SNE of all that there are takes seconds."""
     from semisup.figures.artifacts import labeled_images
