@@ -191,19 +191,6 @@ def test_without_another_strategy_there_is_no_difference_and_no_round(there: Pat
     assert "Pseudo-labels" not in names and names[:3] == ["Accuracy by number of labels", "Accuracy", "Classes"]
 
 
-def test_a_panel_shows_what_of_it_was_logged() -> None:
-    sections = {s.name: s.panels for s in panels.shown(["best/test_accuracy", "best/test_accuracy/b", "seconds"])}
-    assert sections == {
-        "Accuracy": (panels.Panel("bars", "Test accuracy, best and last checkpoint", ("best/test_accuracy",)),),
-        "Classes": (panels.Panel("bars", "Test accuracy of every class, best checkpoint", ("best/test_accuracy/b",)),),
-        "Throughput and cost": (
-            panels.Panel("bars", "Seconds of training", ("seconds",)),
-            panels.Panel("scatter", "Test accuracy by seconds of training", ("best/test_accuracy",), "seconds"),
-        ),
-    }
-    assert panels.shown(["something/else"]) == []
-
-
 def test_offline_it_says_what_to_type_later(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = sorted(str(path.relative_to(there)) for path in there.glob("runs/digits/*/*/wandb/offline-run-*"))
     mark = there / folders[0] / "run-x.wandb.synced"
