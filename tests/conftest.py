@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,24 @@ def without_login(tmp_path: Path) -> Iterator[None]:
 
     with alone_with_wandb(tmp_path):
         yield
+
+
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that importing `class_that_marks` makes, which must not be there in the end."""
+    made = tmp_path / "imported"
+    (tmp_path / "path").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "path" / "class_that_marks.py").write_text(
+        f"import pytorch_lightning\nopen({str(made)!r}, 'w').close()\n"
+        "class Marks(pytorch_lightning.Callback):\n    def __init__(self, x: int = 0) -> None: self.x = x\n"
+        "def function(*_): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    monkeypatch.chdir(tmp_path)
+    yield made
+    sys.modules.pop("class_that_marks", None)
+    assert not made.exists()
 
 
 @pytest.fixture

@@ -5,59 +5,22 @@ What is typed may name classes in the trainer's group, and a file that is truste
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
+from class_paths import FORMS, MARK, NAMED, refused, was_imported, written
 
 from semisup import plugins
 from semisup.cli import parsing
 from semisup.cli.config import parse
-from semisup.cli.front import main
 from semisup.cli.plain import plain
-from semisup.errors import InputError
 from semisup.models.optim import SCHEDULES
 
-MARK = "class_that_marks.Marks"
-NAMED = {"class_path": MARK, "init_args": {"x": {"class_path": MARK}}}
-FORMS: dict[str, Any] = {
-    "class path": {"class_path": MARK},
-    "init_args": {"class_path": "torch.nn.Linear", "init_args": {"in_features": NAMED, "out_features": 1}},
-    "list": [NAMED, MARK],
-    "mapping": {"a": NAMED, "b": [NAMED]},
-    "text": MARK,
-}
 USUAL = {"strategy": "supervised", "data.name": "digits", "optimizer.name": "sgd", "lr_scheduler.name": "cosine"}
-
-
-@pytest.fixture(autouse=True)
-def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that is made when the module is imported; not there in the end unless a test has taken it away."""
-    made = tmp_path / "imported"
-    (tmp_path / "path").mkdir()
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "path" / "class_that_marks.py").write_text(
-        f"import pytorch_lightning\nopen({str(made)!r}, 'w').close()\n"
-        "class Marks(pytorch_lightning.Callback):\n    def __init__(self, x: int = 0) -> None: self.x = x\n"
-        "def function(*_): ...\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path / "path"))
-    monkeypatch.chdir(tmp_path)
-    yield made
-    sys.modules.pop("class_that_marks", None)
-    assert not made.exists()
-
-
-def was_imported(mark: Path) -> bool:
-    """Whether the module was imported since the last time."""
-    found = mark.exists()
-    mark.unlink(missing_ok=True)
-    sys.modules.pop("class_that_marks", None)
-    return found
+pytestmark = pytest.mark.usefixtures("mark")
 
 
 def every_option() -> dict[str, dict[str, str]]:
@@ -78,21 +41,6 @@ def every_option() -> dict[str, dict[str, str]]:
 
 OPTIONS = every_option()
 HOLD_CLASSES = [option for option in OPTIONS if " " in option]
-
-
-def written(chosen: dict[str, str], option: str, value: Any, path: Path) -> Path:
-    """A YAML file that names classes, and gives one option a value."""
-    path.write_text(yaml.safe_dump({**chosen, option: value}))
-    return path
-
-
-def refused(verb: str, *argv: str) -> str:
-    """What a verb says of arguments that it may refuse, and empty where it takes them."""
-    try:
-        parse(verb, [*argv])
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def test_the_walk_meets_every_kind_of_option() -> None:
@@ -192,116 +140,6 @@ def test_text_of_a_trusted_file_is_text_where_text_is_taken(mark: Path, tmp_path
     path = written({}, "trainer.profiler", MARK, tmp_path / "x.yaml")
     assert parse("fit", ["--config", str(path), "--trust"]).trainer["profiler"] == MARK
     assert not mark.exists()
-
-
-# ---- verbs, on a run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    options = [
-        *("--data", "digits", "--data.steps_per_epoch", "2", "--data.eval_batch_size", "2000", "--model", "small"),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
-        *("--tracking.mode", "disabled", "--trainer.default_root_dir", str(folder / "runs")),
-    ]
-    assert main(["fit", *options]) == 0
-    (run,) = (folder / "runs/digits/supervised").iterdir()
-    return run
-
-
-VERBS = ("predict --ckpt_path", "test --ckpt_path", "figures --only augmentations", "compare", "fit --resume")
-
-
-def changed(finished: Path, tmp_path: Path, **options: Any) -> Path:
-    """The run with other options in its config.yaml."""
-    run = Path(shutil.copytree(finished, tmp_path / "runs" / "digits" / "supervised" / finished.name))
-    tree = yaml.safe_load((run / "config.yaml").read_text())
-    for option, value in options.items():
-        group, _, name = option.partition("__")
-        tree[group][name] = value
-    (run / "config.yaml").write_text(yaml.safe_dump(tree))
-    return run
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_verbs_refuse_a_run_whose_options_are_classes(verb: str, finished: Path, mark: Path, tmp_path: Path) -> None:
-    run = changed(finished, tmp_path, optimizer__lr=NAMED, data__root=NAMED)
-    assert main([*verb.split(), str(run)]) == (0 if verb == "compare" else 2)  # it builds no data and no optimiser
-    assert not mark.exists()
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_verbs_that_only_read_take_nothing_from_the_trainer(
-    verb: str, finished: Path, mark: Path, tmp_path: Path
-) -> None:
-    run = changed(finished, tmp_path, trainer__callbacks=[NAMED], trainer__logger=NAMED)
-    (run / "config.yaml").write_text((run / "config.yaml").read_text() + f"trainer.profiler: {{class_path: {MARK}}}\n")
-    assert main([*verb.split(), str(run)]) == (2 if verb == "fit --resume" else 0)
-    assert not mark.exists()
-
-
-def test_a_run_with_a_callback_of_its_own_goes_on_where_it_is_trusted(
-    finished: Path, mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = changed(finished, tmp_path, trainer__callbacks=[{"class_path": MARK, "init_args": {"x": 1}}])
-    assert main(["fit", "--resume", str(run)]) == 2
-    said = capsys.readouterr().err
-    assert f"asks to import {MARK}; type --trust" in said and not mark.exists()
-    assert main(["fit", "--resume", str(run), "--trust"]) == 0
-    assert was_imported(mark)
-
-
-# ---- where a file lets things be written
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "place"),
-    [
-        (
-            "profiler",
-            {"class_path": "SimpleProfiler", "init_args": {"dirpath": "/etc", "filename": "x"}},
-            "dirpath /etc",
-        ),
-        ("profiler", {"class_path": "SimpleProfiler", "init_args": {"dirpath": "/etc"}}, "dirpath /etc"),
-        ("profiler", {"class_path": "SimpleProfiler", "init_args": {"filename": "../../x"}}, "filename ../../x"),
-        ("profiler", {"class_path": "AdvancedProfiler", "init_args": {"dirpath": "here"}}, "dirpath here"),
-        ("logger", {"class_path": "CSVLogger", "init_args": {"save_dir": "~/x"}}, "save_dir ~/x"),
-        ("logger", [{"class_path": "CSVLogger", "init_args": {"save_dir": "/tmp"}}], "save_dir /tmp"),
-        ("logger", {"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "/x"}}, "save_dir ."),
-    ],
-)
-def test_a_file_sends_no_logger_and_no_profiler_out_of_the_run(
-    option: str, value: Any, place: str, tmp_path: Path
-) -> None:
-    path = written({}, f"trainer.{option}", value, tmp_path / "x.yaml")
-    said = refused("fit", "--config", str(path), "--trust")
-    assert "outside the run" in said and f"type --trainer.{option}.{place}" in said
-
-
-def test_their_places_can_be_typed_and_be_within_the_run(tmp_path: Path) -> None:
-    csv = {"class_path": "CSVLogger", "init_args": {"save_dir": "/elsewhere"}}
-    path = written({}, "trainer.logger", csv, tmp_path / "x.yaml")
-    typed = ["--config", str(path), "--trust", "--trainer.logger.save_dir", str(tmp_path / "mine")]
-    assert parse("fit", typed).trainer["logger"].save_dir == str(tmp_path / "mine")
-    run = tmp_path / "run"
-    csv["init_args"]["save_dir"] = str(run / "csv")  # type: ignore[index]
-    written({}, "trainer.logger", csv, run / "config.yaml")
-    assert parse("fit", ["--resume", str(run), "--trust"]).trainer["logger"].save_dir == str(run / "csv")
-
-
-def test_what_a_profiler_writes_lies_in_the_run(finished: Path, tmp_path: Path) -> None:
-    path = written({}, "trainer.profiler", "advanced", tmp_path / "x.yaml")
-    words = "--data digits --data.steps_per_epoch 2 --model small --trainer.max_epochs 1 --tracking.mode disabled"
-    csv = {"class_path": "AdvancedProfiler", "init_args": {"filename": "profile"}}
-    written({}, "trainer.profiler", csv, path)
-    before = {*tmp_path.iterdir()}
-    cpu = ["--trainer.accelerator", "cpu", "--trainer.logger", "false"]
-    assert main(["fit", "--config", str(path), "--trust", *words.split(), *cpu]) == 0
-    (run,) = (tmp_path / "runs/digits/supervised").iterdir()
-    assert {*tmp_path.iterdir()} - before == {tmp_path / "runs"}
-    assert [*run.glob("fit-profile*.txt")]
 
 
 # ---- a stranger's options
