@@ -8,52 +8,17 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from structure import conv, linear, norm, of_type, on_meta, parameters, pooled_shapes
+from torch import nn
 
 from semisup import plugins
 from semisup.errors import InputError
 from semisup.models import backbones
-from semisup.models.backbones import from_torchvision, wideresnet
+from semisup.models.backbones import from_torchvision
 from semisup.models.backbones.course import Sample, Solution, VGGBNDrop
 from semisup.models.backbones.small import Small
 from semisup.models.backbones.wideresnet import WideResNet28x2, WideResNet37x2
 from semisup.plugins import source
-
-
-def conv(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> int:
-    return kernel * kernel * inputs * outputs + (outputs if bias else 0)
-
-
-def linear(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
-
-
-def norm(channels: int) -> int:
-    return 2 * channels
-
-
-def parameters(backbone: nn.Module, classes: int = 10) -> int:
-    """With the linear head that a backbone doesn't have."""
-    return sum(p.numel() for p in backbone.parameters()) + linear(int(backbone.num_features), classes)
-
-
-def of_type(module: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
-    return [m for m in module.modules() if isinstance(m, kind)]
-
-
-def pooled_shapes(backbone: nn.Module, channels: int, size: int) -> list[tuple[int, ...]]:
-    """Shape after every max-pooling, for one image, on the meta device."""
-    shapes: list[tuple[int, ...]] = []
-    for pool in of_type(backbone, nn.MaxPool2d):
-        pool.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape[1:])))
-    backbone.eval()(torch.empty(2, channels, size, size, device="meta"))
-    return shapes
-
-
-def on_meta(cls: type[nn.Module], size: int = 96, channels: int = 3) -> nn.Module:
-    with torch.device("meta"):
-        return cls(channels, size)
-
 
 SAMPLE = (3, 64, 128, 256, 256, 256, 256, 256)
 VGG = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
@@ -169,90 +134,6 @@ def test_small_learns_in_seconds() -> None:
     assert (network.eval()(images).argmax(dim=1) == targets).float().mean() > 0.95
 
 
-def wide_parameters(widths: tuple[int, ...]) -> int:
-    total, before = conv(3, 16), 16
-    for width in widths:
-        total += norm(before) + conv(before, width) + norm(width) + conv(width, width) + conv(before, width, kernel=1)
-        total += 3 * 2 * (norm(width) + conv(width, width))
-        before = width
-    return total + norm(before) + linear(before, 10)
-
-
-@pytest.mark.parametrize(
-    ("cls", "widths", "sides", "by_hand", "usb"),
-    [
-        (WideResNet28x2, (32, 64, 128), (32, 16, 8), 1_469_642, 1_467_626),
-        (WideResNet37x2, (32, 64, 128, 256), (16, 8, 4, 2), 5_933_770, 5_929_450),
-    ],
-)
-def test_wide_resnet_structure(
-    cls: type[nn.Module], widths: tuple[int, ...], sides: tuple[int, ...], by_hand: int, usb: int
-) -> None:
-    backbone = on_meta(cls, 32)
-    assert parameters(backbone) == wide_parameters(widths) == by_hand
-    assert f"{by_hand:,}" in (cls.__doc__ or "") and f"{by_hand:,}" in (wideresnet.__doc__ or "")
-    biases = sum(m.bias.numel() for m in of_type(backbone, nn.Conv2d) if m is not backbone.stem)
-    assert by_hand - biases == usb  # counted of USB's own code, whose convolutions but the stem have none
-    assert f"{usb:,}" in (wideresnet.__doc__ or "")
-    assert backbone.num_features == widths[-1]
-    assert len(of_type(backbone, nn.Conv2d)) == 1 + len(widths) * (4 * 2 + 1)  # 28 and 37
-    x = backbone.stem(torch.empty(1, 3, 32, 32, device="meta"))
-    for stage, width, side in zip(backbone.stages, widths, sides, strict=True):
-        x = stage(x)
-        assert tuple(x.shape) == (1, width, side, side)
-    assert {m.negative_slope for m in of_type(backbone, nn.LeakyReLU)} == {0.1}
-
-
-def naive_wide_resnet(weights: list[Tensor], x: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """FixMatch's network, written line by line over a queue of weights in the order in which they are used."""
-    queue = iter(weights)
-
-    def convolve(x: Tensor, stride: int = 1) -> Tensor:
-        weight, bias = next(queue), next(queue)
-        return F.conv2d(x, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
-
-    def activate(x: Tensor) -> Tensor:
-        weight, bias, mean, variance = (next(queue)[:, None, None] for _ in range(4))
-        x = (x - mean) / (variance + 0.001).sqrt() * weight + bias
-        return torch.where(x > 0, x, 0.1 * x)
-
-    y = convolve(x)
-    for stage, stride in enumerate(strides):
-        for block in range(4):
-            x0, step = y, stride if block == 0 else 1
-            y = activate(y)
-            if stage == 0 and block == 0:
-                x0 = y
-            y = convolve(activate(convolve(y, step)))
-            y = (convolve(x0, step) if block == 0 else x0) + y
-    y = activate(y).mean(dim=(2, 3))
-    assert next(queue, None) is None
-    return y
-
-
-@pytest.mark.parametrize(
-    ("cls", "strides", "size"), [(WideResNet28x2, (1, 2, 2), 9), (WideResNet37x2, (2, 2, 2, 2), 17)]
-)
-def test_wide_resnet_against_naive_reference(cls: type[nn.Module], strides: tuple[int, ...], size: int) -> None:
-    torch.manual_seed(0)
-    backbone = cls(3, size).double().eval()
-    for name, tensor in backbone.state_dict().items():
-        if "running_var" in name:
-            tensor.uniform_(0.5, 2)
-        elif "num_batches" not in name and tensor.ndim == 1:
-            tensor.normal_(1 if name.endswith("weight") else 0, 0.3)
-    weights = [value for name, value in backbone.state_dict().items() if "num_batches" not in name]
-    x = torch.rand(2, 3, size, size, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(backbone(x), naive_wide_resnet(weights, x, strides))
-
-
-def test_every_wide_resnet_parameter_is_used() -> None:
-    backbone = WideResNet28x2(1, 4)
-    backbone(torch.rand(2, 1, 4, 4)).square().sum().backward()
-    assert [name for name, p in backbone.named_parameters() if p.grad is None] == []
-
-
 @pytest.mark.parametrize(
     ("size", "name"), [(8, "small"), (16, "small"), (17, "wrn-28-2"), (64, "wrn-28-2"), (65, "solution")]
 )
@@ -282,41 +163,6 @@ def test_summaries_are_read_from_the_source() -> None:
         if point.module.startswith("semisup."):
             cls = plugins.load(plugins.BACKBONES, name)
             assert source.describe(point.value).summary == (cls.__doc__ or "").splitlines()[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "channels", "size", "features"),
-    [
-        ("resnet18", 3, 32, 512),
-        ("mobilenet_v3_small", 1, 32, 1024),
-        ("vgg11", 1, 32, 4096),
-        ("vit_b_32", 3, 64, 768),
-        ("regnet_y_400mf", 4, 32, 440),
-    ],
-)
-def test_torchvision(name: str, channels: int, size: int, features: int) -> None:
-    backbone = backbones.build(f"torchvision:{name}", channels, size).eval()
-    assert backbone.num_features == features
-    with torch.no_grad():
-        assert backbone(torch.rand(1, channels, size, size)).shape == (1, features)
-
-
-def test_torchvision_keeps_all_but_head_and_first_convolution() -> None:
-    from torchvision.models import resnet18
-
-    torch.manual_seed(0)
-    backbone = backbones.build("torchvision:resnet18", 3, 32)
-    torch.manual_seed(0)
-    reference = resnet18(weights=None)
-    reference.fc = nn.Identity()
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(backbone.eval()(x), reference.eval()(x))
-    gray = backbones.build("torchvision:resnet18", 1, 32)
-    first = next(m for m in gray.modules() if isinstance(m, nn.Conv2d))
-    assert (tuple(first.weight.shape), first.stride, first.padding) == ((64, 1, 7, 7), (2, 2), (3, 3))
-    assert first.bias is None
-    assert parameters(gray, 1000) == sum(p.numel() for p in resnet18().parameters()) - 64 * 2 * 49
 
 
 @pytest.mark.parametrize(
