@@ -28,6 +28,7 @@ from semisup.composition import Composition
 from semisup.data.datamodule import DataModule
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
+from semisup.predict import predict
 from semisup.strategy import Strategy
 
 # Seconds until a test gives up waiting: so many that the busiest machine needs fewer, and no outcome depends on them.
@@ -221,3 +222,9 @@ def in_two_processes(rank: Callable[[int, str, int], None], folder: Path) -> Non
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Whether two sets of weights are equal bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def probabilities(module: Any, data: Blobs) -> torch.Tensor:
+    """What a classifier says of the unlabeled images: (N, classes)."""
+    assert data.pools.without_label is not None
+    return torch.cat([p for _, p in predict(module, data.pools.without_label, 16)])
