@@ -99,6 +99,13 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, empty: no k-means of another test is found in it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "semisup"
+
+
+@pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """An empty folder for a run."""
     (tmp_path / "run").mkdir()

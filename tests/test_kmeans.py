@@ -7,48 +7,22 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import Blobs, SaveAt, classifier, in_two_processes, same, trainer, weights
 from helpers import patches as crops
+from kmeans_data import Photographs
 from torch import nn
 
 from semisup.classifier import Classifier, ModelOptions
 from semisup.composition import Composition
-from semisup.data.pool import Pool
-from semisup.data.pools import DataSpec, Pools
 from semisup.errors import InputError
 from semisup.features.dictionary import learn
 from semisup.features.patches import contrast_normalize, random_patches
 from strategies.kmeans import KMeans, first_convolution
 from strategies.pseudolabel import PseudoLabel
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache, empty."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "semisup"
-
-
-class Photographs(Blobs):
-    """Crops of photographs, red halved so that the channels differ: 12 labeled, 60 unlabeled."""
-
-    def __init__(self, side: int = 32, unlabeled: bool = True) -> None:
-        super().__init__()
-        self.side, self.unlabeled = side, unlabeled
-
-    @property
-    def spec(self) -> DataSpec:
-        return DataSpec("photographs", ("one", "two", "three"), channels=3, image_size=self.side)
-
-    def read(self) -> Pools:
-        images = crops(self.side, tuple(range(20, 560, 30))).numpy()  # (72, 3, side, side)
-        images[:, 0] = images[:, 0] // 2 + 100
-        rows = np.arange(72)
-        unlabeled = Pool(images, rows=rows[12:]) if self.unlabeled else None
-        return Pools(Pool(images, rows[:12] % 3, rows[:12]), unlabeled, None, None, train_size=12)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def started(strategy: KMeans | None, data: Blobs | None = None, backbone: str = "small", **model: Any) -> Classifier:
@@ -197,48 +171,6 @@ def test_it_composes_with_a_strategy_that_owns_the_loss() -> None:
         assert len(pseudolabel.rows_) > 0
         trained[names] = weights(module)
     assert not same(*trained.values())
-
-
-def test_the_same_patches_are_clustered_once(cache: Path) -> None:
-    pool, options = Photographs().pools.labeled, {"images": 12, "patches_per_image": 20}
-    first = learn(pool, 8, (3, 3), 0, **options)
-    (file,) = cache.iterdir()
-    again = learn(pool, 8, (3, 3), 0, **options)
-    assert torch.equal(again.centroids, first.centroids) and torch.equal(again.filters(), first.filters())
-    kept = torch.load(file, weights_only=True)
-    torch.save({**kept, "centroids": torch.ones(8, 27)}, file)  # what is recalled now is the cache's
-    assert torch.equal(learn(pool, 8, (3, 3), 0, **options).centroids, torch.ones(8, 27))
-
-
-def test_whatever_changes_the_centroids_is_another_entry_of_the_cache(cache: Path) -> None:
-    data, other = Photographs(), Photographs()
-    other.pools.labeled._images[:, 0] //= 2
-    base = {"pool": data.pools.labeled, "k": 8, "seed": 0, "eps": 0.1, "method": "auto", "images": 12}
-    changes = [{"k": 9}, {"seed": 1}, {"eps": 0.2}, {"eps": None}, {"method": "lloyd"}, {"images": 11}, {"steps": 9}]
-    for number, change in enumerate([{}, *changes, {"pool": other.pools.labeled}, {"method": "minibatch"}], start=1):
-        learn(**{**base, **change}, size=(3, 3), patches_per_image=20)
-        assert len(list(cache.iterdir())) == min(number, 9), change  # the last is what auto stands for
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", "half"])
-def test_a_damaged_cache_is_computed_anew(damage: Any, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pool, options = Photographs().pools.labeled, {"images": 12, "patches_per_image": 20}
-    first = learn(pool, 8, (3, 3), 0, **options)
-    (file,) = cache.iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
-    assert torch.equal(learn(pool, 8, (3, 3), 0, **options).centroids, first.centroids)
-    assert f"{file} is damaged; its centroids are computed anew" in capsys.readouterr().out
-    assert torch.equal(torch.load(file, weights_only=True)["centroids"], first.centroids)
-    assert list(cache.iterdir()) == [file]
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    pool = Photographs().pools.labeled
-    one, other = (learn(pool, 8, (3, 3), 0, images=12, patches_per_image=20) for _ in range(2))
-    assert torch.equal(one.centroids, other.centroids)
 
 
 class OneByOne(nn.Module):
