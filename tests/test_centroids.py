@@ -7,7 +7,6 @@ second, which is a half where the kinds don't differ, with a standard deviation 
 
 from __future__ import annotations
 
-from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
@@ -23,10 +22,7 @@ from semisup.features.dictionary import Dictionary, learn
 COUNT, DEVIATION = 128, (257 / (12 * 128 * 128)) ** 0.5
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def pool(kind: str, request: pytest.FixtureRequest) -> Pool:

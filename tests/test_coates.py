@@ -21,11 +21,7 @@ from semisup.features.linear import GRID, linear_svm
 from semisup.figures.filters import filters
 from semisup.figures.style import save
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def learned(k: int = 20, size: tuple[int, int] = (3, 4), eps: float | None = 0.1) -> Dictionary:

@@ -62,10 +62,7 @@ def averaged(name: str) -> bool:
     return owner is not None and owner.ema_decay > 0
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 # ---- stopping and going on
