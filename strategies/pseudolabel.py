@@ -45,6 +45,7 @@ from semisup.strategy import Loss, Phase
 from strategies.relabeling import Relabeling
 
 _BINS = 10  # of the confidence histogram
+_TOP_K = 1000  # by default
 
 
 def vanishing(before: Tensor, now: Tensor) -> list[int]:
@@ -66,7 +67,8 @@ class PseudoLabel(Relabeling):
     Args:
         rule: threshold, top_k_overall, top_k_per_class or percentile.
         threshold: least confidence of a pseudo-labeled image, for the rule threshold.
-        top_k: images that a round selects, overall or of each class, for the rules top_k_*.
+        top_k: images that a round selects, overall or of each class, for the rules top_k_*; the default of 1,000 is a
+            fifth of a pool that has fewer images, in all.
         soft: train on the predicted probabilities rather than on the most probable class.
         weight: final weight of the pseudo-labeled images in the loss.
         ramp_start: step after the first round at which their weight starts to rise from 0.
@@ -86,7 +88,7 @@ class PseudoLabel(Relabeling):
         self,
         rule: Literal["threshold", "top_k_overall", "top_k_per_class", "percentile"] = "threshold",
         threshold: float = 0.95,
-        top_k: int = 1000,
+        top_k: int = _TOP_K,
         soft: bool = False,
         weight: float = 1.0,
         ramp_start: int = 0,
@@ -146,7 +148,10 @@ class PseudoLabel(Relabeling):
         return supervised + alpha * pseudo, {"loss_labeled": supervised, "loss_pseudo": pseudo}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuses a top_k that the pool can't fill, and says where the training ends before its first pseudo-label."""
+        """Refuses a top_k that the pool can't fill, but for the default, which then follows the pool.
+
+        Says where the training ends before its first pseudo-label.
+        """
         assert isinstance(pl_module, Classifier)
         pool, self._names = pl_module.datamodule.pools.without_label, pl_module.spec.class_names
         require(
@@ -154,11 +159,17 @@ class PseudoLabel(Relabeling):
             f"pseudolabel needs unlabeled images and {pl_module.spec.name} has none here; add some, give fewer labels "
             f"(--data.labels_per_class N), or type --strategy supervised",
         )
-        if stage == "fit" and pool and self.rule.startswith("top_k"):
+        if stage == "fit" and pool and self.rule.startswith("top_k") and self.top_k > len(pool):
+            classes = len(self._names) if self.rule == "top_k_per_class" else 1
+            fifth = max(1, len(pool) // 5 // classes)
             require(
-                self.top_k <= len(pool),
+                self.top_k == _TOP_K,
                 f"pseudolabel.top_k is {self.top_k:,}, but the unlabeled pool has {len(pool):,} images; "
-                f"type --pseudolabel.top_k N with N up to that, such as {max(1, len(pool) // 5):,}, a fifth of them",
+                f"type --pseudolabel.top_k N with N up to that, such as {fifth:,}, a fifth of them in all",
+            )
+            self.top_k = fifth
+            say(
+                f"pseudolabel: top_k is {fifth:,}, a fifth of the {len(pool):,} unlabeled images in all, not {_TOP_K:,}"
             )
         if (
             stage == "fit"

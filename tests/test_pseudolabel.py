@@ -163,6 +163,18 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
         PseudoLabel(**options)
 
 
+@pytest.mark.parametrize(("rule", "fifth"), [("top_k_overall", 18), ("top_k_per_class", 6)])
+def test_the_default_top_k_is_a_fifth_of_a_pool_that_has_fewer(
+    rule: Any, fifth: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 90 images in all; what a round then selects is what one with that number typed selects."""
+    strategy, module, _ = fitted(rule=rule)
+    typed, other, _ = fitted(rule=rule, top_k=fifth)
+    assert strategy.top_k == fifth and same(weights(module), weights(other))
+    assert torch.equal(strategy.rows_, typed.rows_) and len(strategy.rows_) <= 18
+    assert f"pseudolabel: top_k is {fifth}, a fifth of the 90 unlabeled images in all" in capsys.readouterr().out
+
+
 def test_a_top_k_beyond_the_pool_is_refused_before_the_first_step() -> None:
     with pytest.raises(InputError, match="top_k is 91, but the unlabeled pool has 90 images"):
         fitted(rule="top_k_overall", top_k=91)
