@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import Blobs, in_two_processes, same, trainer, weights
+from helpers import Blobs, classifier, in_two_processes, same, trainer, weights
 from methods import NAMES, parts
 from torch import Tensor
 
@@ -21,9 +23,12 @@ from semisup.composition import Composition
 from semisup.data.pool import Pool
 from semisup.data.pools import Pools
 from semisup.runs.reading import read_metrics
+from semisup.runtime.ranks import gather
 from semisup.runtime.sync_batchnorm import CPUSync
-from semisup.strategy import Strategy
+from semisup.strategy import Loss, Strategy
 from semisup.tracking.record import MetricsCSV
+from semisup.training import forecast
+from semisup.training.forecast import Forecast, TooLittleMemory
 from strategies.kmeans import KMeans
 from strategies.pseudolabel import PseudoLabel
 from strategies.supervised import Supervised
@@ -80,13 +85,13 @@ class Witness(pl.Callback):
         self.steps[-1]["loss"] = outputs["loss"].detach()[None]
 
 
-def fit(name: str, folder: Path, **options: Any) -> dict[str, Any]:
+def fit(name: str, folder: Path, *callbacks: pl.Callback, **options: Any) -> dict[str, Any]:
     """Trains two epochs in double precision, in which rounding can't tip a choice; everything that came of it."""
     data, parts, witness = Odd(), strategies()[name], Witness()
     module = Classifier(data.spec, Composition(parts))
     folder.mkdir(exist_ok=True)
     logging = {"logger": MetricsCSV(folder), "log_every_n_steps": 1, "reload_dataloaders_every_n_epochs": 1}
-    fitter = trainer(2, callbacks=[witness], precision="64-true", **logging, **options)
+    fitter = trainer(2, callbacks=[*callbacks, witness], precision="64-true", **logging, **options)
     fitter.fit(module, data)
     fitter.test(module, data, verbose=False)
     scores = {stage: [scores.scalars, scores.confusion] for stage, scores in module.scores.items()}
@@ -94,12 +99,33 @@ def fit(name: str, folder: Path, **options: Any) -> dict[str, Any]:
     return {"steps": witness.steps, "scores": scores, "state": state}
 
 
+class FailsInPart(Supervised):
+    """Its loss gathers, and does not take a part of a batch on one of two ranks."""
+
+    def loss(self, module: Classifier, batch: Batch) -> Loss:
+        loss, metrics = super().loss(module, batch)
+        if len(batch.labeled) < 6 and module.global_rank == 1:
+            raise RuntimeError("6 images, please")
+        return loss + 0 * gather(batch.labeled.target).sum(), metrics
+
+
 def rank(number: int, folder: str, port: int) -> None:
     os.environ |= {"LOCAL_RANK": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ["XDG_CACHE_HOME"] = folder
+    said: dict[str, list[str]] = {}
     for name in strategies():
+        forecast.say = said.setdefault(name, []).append
         two: dict[str, Any] = {"devices": 2, "strategy": "ddp", "plugins": [CPUSync()]}
-        torch.save(fit(name, Path(folder, name), **two), Path(folder, f"{name}-{number}.pt"))
+        torch.save(fit(name, Path(folder, name), Forecast(), **two), Path(folder, f"{name}-{number}.pt"))
+    for name, room in (("fails in part", 2**40), ("no room", 2 if number else 2**40)):  # rank 1 has 2 bytes
+        forecast.say, forecast.available = said.setdefault(name, []).append, lambda device, room=room: room
+        data = Blobs()
+        module = classifier(data, FailsInPart() if name == "fails in part" else Supervised())
+        try:
+            trainer(1, callbacks=[Forecast()], devices=2, strategy="ddp").fit(module, data)
+        except TooLittleMemory as error:
+            said[name].append(str(error))
+    Path(folder, f"said-{number}.json").write_text(json.dumps(said))
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +136,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(path))
         yield path
+
+
+@pytest.mark.slow
+def test_two_processes_tell_memory_and_stop_together(folder: Path) -> None:
+    """What a forecast leaves behind, the test below would see: one process makes none there."""
+    first, second = (json.loads((folder / f"said-{number}.json").read_text()) for number in range(2))
+    told = r"memory: about [\d.]+ GB of [\d.]+ GB for each of 2 ranks"
+    assert [name for name in strategies() if not any(re.fullmatch(told, line) for line in first[name])] == []
+    assert not any("memory" in line for line in first["fails in part"] + second["fails in part"])
+    assert "for 2 steps" in first["fails in part"][-1]  # it trains
+    assert first["no room"] == second["no room"] and len(first["no room"]) == 1
+    assert first["no room"][0].startswith("this training needs about ")
 
 
 def test_no_strategy_is_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -39,6 +40,21 @@ def frozen_batchnorm(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.track_running_stats = True
+
+
+@contextmanager
+def separate_batchnorm(module: nn.Module) -> Iterator[None]:
+    """Batch normalisation over all ranks normalises each rank's images by themselves, and asks no other rank."""
+    over_ranks = [
+        m for m in module.modules() if isinstance(m, _BatchNorm) and type(m).forward is not _BatchNorm.forward
+    ]
+    for part in over_ranks:
+        part.forward = partial(_BatchNorm.forward, part)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for part in over_ranks:
+            del part.forward
 
 
 @contextmanager

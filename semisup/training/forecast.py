@@ -3,28 +3,31 @@
 Memory is measured on an eighth and on a quarter of the first batch, forwards, backwards and in evaluation, and grows
 evenly with the images of a batch. These passes leave nothing behind: no step is taken, and what they change, such as
 the statistics of batch normalisation, is put back. A training that needs more than there is is refused before the
-system could kill it. On several devices the time alone is told.
+system could kill it. Several devices measure each by itself, without a word to the others, since a pass may fail on one
+of them alone; then they compare, and all go on or none. Where a network is spread over them the time alone is told.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
-from semisup.batch import Batch
+from semisup.batch import Batch, Samples
 from semisup.classifier import Classifier
 from semisup.errors import InputError
-from semisup.models.modes import enough_images
+from semisup.models.modes import enough_images, separate_batchnorm
 from semisup.runtime.console import say, time_line
 from semisup.runtime.memory import available, forget_peak, peak
+from semisup.runtime.ranks import gather, rehearsal
 
 _PARTS = (1 / 8, 1 / 4)  # of a batch
 _LEAST = 2  # images; batch normalisation needs as many
@@ -55,39 +58,48 @@ class Forecast(pl.Callback):
         """
         if pl_module.phases.index != self._phase:
             self._phase, self._steps = pl_module.phases.index, 0
-            # On several, a loss may gather what all ranks hold, and one that failed on one of them would never end.
-            if isinstance(trainer.strategy, SingleDeviceStrategy):
+            if type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy):  # each holds all of the network
                 self._memory(trainer, pl_module, batch)
 
     def _memory(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
-        if (found := self._measured(trainer, module, batch)) is None:
+        """Of the rank that has the least room, the same on all of them."""
+        device = module.device if trainer.world_size > 1 else "cpu"
+        everyone = gather(torch.tensor([self._needed(trainer, module, batch)], dtype=torch.float64, device=device))
+        takes, there, fits = max(everyone.tolist(), key=lambda its: its[0] / its[1] if its[1] else math.inf)
+        if not there:  # on some rank it can't be told
             return
+        told = f"{_gigabytes(takes)} of {_gigabytes(there)}"
+        if takes > there and not self.anyway:
+            raise TooLittleMemory(
+                f"this training needs about {told} of memory that there are; type {_advice(module, trainer, int(fits))}"
+                f", or --yes to go on"
+            )
+        say(f"memory: about {told}{f' for each of {trainer.world_size} ranks' if trainer.world_size > 1 else ''}")
+
+    def _needed(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[float, float, float]:
+        """Bytes that this rank needs, those that it can have, and how large a global batch fits; 0 where unknown."""
+        if (found := self._measured(trainer, module, batch)) is None:
+            return 0, 0, 0
         base, training, scoring = found
-        device, whole = module.device, _images(batch)
+        whole, left = _images(batch), available(module.device)
+        if module.device.type == "cpu":
+            left //= trainer.num_devices  # the ranks of a machine share it
         # What the optimiser is about to hold: two numbers for each weight at the most.
         weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
         kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
         of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
-        takes, left = max(training.bytes_of(whole) + kept, of_evaluation), available(device)
-        if not base or not left:  # it can't be told here
-            return
-        there = base + left
-        told = f"{_gigabytes(takes)} of {_gigabytes(there)}"
-        if takes > there and not self.anyway:
-            fits = int(module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole)
-            raise TooLittleMemory(
-                f"this training needs about {told} of memory that there are; type {_advice(module, trainer, fits)}, or "
-                f"--yes to go on"
-            )
-        say(f"memory: about {told}")
+        there = base + left if base and left else 0
+        fits = module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole
+        return max(training.bytes_of(whole) + kept, of_evaluation), there, fits
 
     def _measured(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[int, _Line, _Line] | None:
         """Bytes before, those of a step and those of an evaluation; None where a batch can't be measured in part."""
-        parts = [_first(batch, max(_LEAST, round(part * len(batch.labeled)))) for part in _PARTS]
+        sizes = [max(_LEAST, round(part * len(batch.labeled))) for part in _PARTS]
+        parts = [_first(batch, size, trainer.global_rank) for size in sizes]
         if len(parts[1].labeled) >= len(batch.labeled):
             return None
         try:
-            with _nothing_left_behind(module):
+            with _nothing_left_behind(module), rehearsal(), separate_batchnorm(module):
                 forget_peak(module.device)
                 base = peak(module.device)
                 training = _measure(lambda part: _train(trainer, module, part), parts, module.device)
@@ -174,11 +186,19 @@ def _score(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
         module.evaluate(next(iter(batch.labeled.views.values())) if served else batch.labeled.image.float() / 255)
 
 
-def _first(batch: Batch, labeled: int) -> Batch:
-    """The first images of a batch, as many labeled ones as that, and of the unlabeled ones the same part."""
-    part, unlabeled = labeled / len(batch.labeled), batch.unlabeled
-    rest = None if unlabeled is None else unlabeled.first(max(1, round(part * len(unlabeled))))
-    return Batch(batch.step, batch.labeled.first(labeled), rest)
+def _first(batch: Batch, labeled: int, rank: int) -> Batch:
+    """The first images of a batch, as many labeled ones as that, and of the unlabeled ones the same part.
+
+    They have the positions that they would have if every rank had a batch of that size.
+    """
+
+    def first(samples: Samples, count: int) -> Samples:
+        position = samples.position[:count] - samples.position[0] + rank * count
+        return replace(samples.first(count), position=position)
+
+    unlabeled = batch.unlabeled
+    count = 0 if unlabeled is None else max(1, round(labeled / len(batch.labeled) * len(unlabeled)))
+    return Batch(batch.step, first(batch.labeled, labeled), unlabeled and first(unlabeled, count))
 
 
 def _images(batch: Batch) -> int:
