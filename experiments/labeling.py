@@ -1,6 +1,7 @@
 """Accuracy by number of labels: pictures that `semisup label` chooses, against as many at random.
 
     python experiments/labeling.py
+    python experiments/labeling.py --data stl10 --root data/photographs32 --labels 40 100 250 --steps 1000 --batch 32
     python experiments/labeling.py --data cifar10 --root data --labels 100 200 300 --steps 2000 --backbone wrn-28-2
 
 Labels are hidden and then revealed for those pictures alone that an arm asks for. Of a seed, both arms begin with the
