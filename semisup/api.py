@@ -34,6 +34,7 @@ from semisup.data.memory import Memory
 from semisup.errors import InputError
 from semisup.model import Model, load
 from semisup.runtime.caller import kept
+from semisup.runtime.launch import end_started_ranks
 from semisup.runtime.signals import Stopped
 
 __all__ = ["fit"]
@@ -54,6 +55,8 @@ def fit(data: Any = None, strategy: str | None = None, **options: Any) -> Model:
             `trainer={"max_epochs": 5}`, `optimizer={"name": "adamw", "lr": 1e-3}`, `fixmatch={"threshold": 0.9}`,
             `model="small"`, `tracking={"mode": "disabled"}`, `config="mine.yaml"`, `resume="auto"` or the path of a
             run. The trainer's may be objects, such as `trainer={"callbacks": [Mine()]}`, which config.yaml leaves out.
+            Several devices run the program that calls, which is to be a file, once for each up to this training, the
+            first one in it; what follows runs once.
 
     Returns:
         The model that was scored, with its `scores`, its run's `directory`, `predict` and `features`.
@@ -91,6 +94,7 @@ def fit(data: Any = None, strategy: str | None = None, **options: Any) -> Model:
         if isinstance(leaving.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
+    end_started_ranks()
     return _model(trained, "cpu" if config.trainer.get("accelerator") == "cpu" else None)
 
 

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from helpers import HANG, spins, unbounded
 from semisup.cli.front import main
 from semisup.errors import InputError
 from semisup.runs.reading import read_metrics
-from semisup.runtime.launch import check
+from semisup.runtime import launch
+from semisup.runtime.launch import check, check_program
 from semisup.runtime.openmp import SPINS
 
 # Double precision, in which rounding can't tip a choice; batch normalisation over all ranks.
@@ -118,6 +121,43 @@ def test_torchrun_on_one_node(alone: Any, tmp_path: Path) -> None:
     assert str(SPINS) in spins(said)  # and what torchrun's own process says
     assert "training: 2 devices (cpu), 64-true, batch 24 labeled and 24 unlabeled in all, 12 and 12 on each" in said
     is_the_same(tmp_path, alone)
+
+
+PROGRAM = """
+import semisup
+from semisup.errors import InputError
+
+options = OPTIONS
+options |= {"trainer.devices": 2, "trainer.strategy": "ddp"}
+model = semisup.fit(**options)
+print("scored", len(model.scores))
+print("one device:", len(semisup.fit(**options | {"trainer.devices": 1, "trainer.default_root_dir": "one"}).scores))
+try:
+    semisup.fit(**options)
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_trains_on_two_devices(alone: Any, tmp_path: Path) -> None:
+    """Two processes train, and one goes on."""
+    options = {name.removeprefix("--"): x for name, x in zip(SIX_STEPS[::2], SIX_STEPS[1::2], strict=True)}
+    (tmp_path / "program.py").write_text(PROGRAM.replace("OPTIONS", repr(options)))
+    ((code, said),) = together(tmp_path, (["program"], {"PYTHONPATH": str(tmp_path)}))
+    assert code == 0, said
+    is_the_same(tmp_path, alone)
+    assert said.count("scored") == said.count("one device:") == 1
+    again = "a training on 2 devices starts this program again for each device, and it has trained before; put this"
+    assert again in said.splitlines()[-1]
+
+
+def test_a_program_that_is_no_file_can_not_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_trainings", count())
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as in `python -c`
+    with pytest.raises(InputError, match="it is no file; put it into one, or type semisup fit with these options"):
+        check_program(2)
+    check_program(1)
 
 
 @pytest.mark.slow

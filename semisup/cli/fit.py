@@ -38,7 +38,7 @@ from semisup.runs.options import PRECISION, flat
 from semisup.runs.reading import METRICS_FILE
 from semisup.runtime import signals
 from semisup.runtime.console import say, typed
-from semisup.runtime.launch import losing_ranks
+from semisup.runtime.launch import check_program, losing_ranks
 from semisup.tracking import finish, make_loggers
 from semisup.tracking.record import ContinueRecord, MetricsCSV
 from semisup.training.added_callbacks import Rewind, Watched, prepare
@@ -134,6 +134,8 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
                 callbacks.append(Checkpoints(run_dir / "checkpoints", stop))
             # What Lightning leaves stays in the run.
             trainer = build_trainer(flags, logger=loggers, callbacks=callbacks, default_root_dir=run_dir)
+            if from_python:
+                check_program(trainer.world_size)
             if trainer.is_global_zero:
                 _record(run_dir, data, config.yaml, anew=point is None)
             begins = ", which has saved nothing yet and begins anew" if resumed else ""

@@ -30,7 +30,14 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch.distributed import DistError, PrefixStore, Store, rendezvous
+from torch.distributed import (
+    DistError,
+    PrefixStore,
+    Store,
+    destroy_process_group,
+    is_initialized,
+    rendezvous,
+)
 
 from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
@@ -46,6 +53,7 @@ _ON_THIS_NODE = {"torchrun": "LOCAL_WORLD_SIZE", "SLURM": "SLURM_NTASKS_PER_NODE
 ANSWER = "SEMISUP_RANK_0"  # the variable in which rank 0 leaves a decision to the ranks that it starts
 _GRACE = 10  # seconds to report the loss of rank 0, or to finish, before the process ends
 _number = count()
+_trainings = count()  # of this program
 
 
 def launcher() -> tuple[str, ClusterEnvironment] | None:
@@ -101,6 +109,34 @@ def check(devices: int, nodes: int) -> None:
             f"--trainer.num_nodes is {nodes}, and no launcher started this process; start the ranks of several nodes "
             f"with torchrun --nnodes {nodes} or srun --nodes {nodes}",
         )
+
+
+def check_program(ranks: int) -> None:
+    """Refuses ranks that would be started by running this program again, where it would do something else than train.
+
+    Args:
+        ranks: of a training that this program begins.
+
+    Raises:
+        InputError: it is no file, or it has trained before, which it would do again on every rank.
+    """
+    before, main = next(_trainings), getattr(sys.modules["__main__"], "__file__", None)
+    if ranks == 1 or launcher():
+        return
+    begins = f"a training on {ranks} devices starts this program again for each device"
+    advice = "type semisup fit with these options in a shell, or leave trainer.devices at 1"
+    require(main is not None and Path(main).is_file(), f"{begins}, and it is no file; put it into one, or {advice}")
+    require(
+        not before, f"{begins}, and it has trained before; put this training into a program of its own, or {advice}"
+    )
+
+
+def end_started_ranks() -> None:
+    """Leaves the rest of the program to rank 0: where that started this process for a training, it ends here."""
+    if launcher() is None and is_initialized():
+        destroy_process_group()
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            raise SystemExit(0)
 
 
 def _on_this_node() -> int:
