@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -135,6 +136,27 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(folder_cache, "read", watched)
     return names
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a distribution of modules and entry points, in a folder of its own."""
+
+    def make(name: str, points: dict[str, list[str]], **modules: str) -> Path:
+        folder = tmp_path / name
+        info = folder / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        lines = [line for group, entries in points.items() for line in (f"[{group}]", *entries)]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for module, text in modules.items():
+            path = folder / f"{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(text))
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return make
 
 
 @pytest.fixture
