@@ -6,12 +6,17 @@
 
 What is here is imported when it is first used, so that `import semisup` and the light verbs of the command line stay
 free of torch. All else is imported from its own module (`from semisup.classifier import Classifier`).
+
+A program that imports torch after this stays fast on a busy machine (`semisup/runtime/openmp.py`).
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from semisup.runtime.openmp import bound_spinning
 
 if TYPE_CHECKING:
     from semisup.api import fit as fit
@@ -24,6 +29,9 @@ __version__ = "0.1.0"
 __all__ = ["Data", "Model", "Predictions", "fit", "load"]
 _MODULES = {name: "semisup.model" for name in ("Model", "Predictions", "load")}
 _MODULES |= {"Data": "semisup.data.given", "fit": "semisup.api"}
+
+if "torch" not in sys.modules:  # else it is too late, and a script that begins once more must see that
+    bound_spinning()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,6 @@ import sys
 from semisup.cli import front
 from semisup.cli.verbs import VERBS
 from semisup.runtime import streams
-from semisup.runtime.openmp import bound_spinning
 
 
 def main() -> int:
@@ -17,7 +16,6 @@ def main() -> int:
         The exit code; 1 as well where a verb whose result is what it prints found no room to print it.
     """
     streams.outlast()
-    bound_spinning()
     code, verb = front.main(), VERBS.get("".join(sys.argv[1:2]))
     return code or int(streams.was_full() and not (verb and not verb.prints))
 

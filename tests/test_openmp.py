@@ -25,6 +25,11 @@ def test_the_entry_point_bounds_it_before_torch_is_loaded(way: str, tmp_path: Pa
     assert spins(done.stderr) == {str(SPINS)}
 
 
+@pytest.mark.parametrize("program", ["import semisup", "from semisup.batch import Needs"])
+def test_a_program_that_imports_semisup_first_is_bounded(program: str) -> None:
+    assert spins(run_python("-c", f"{program}; {LOAD}", env=unbounded()).stderr) == {str(SPINS)}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"), [("GOMP_SPINCOUNT", "77", "77"), ("OMP_WAIT_POLICY", "PASSIVE", "0")]
 )

@@ -6,8 +6,8 @@ takes the time that the work should have: two threads beside two busy processes 
 A bound of 1,000 costs a few percent of an idle machine's speed (experiments/bench/spinning.py).
 
 GNU's OpenMP (libgomp, which PyTorch and scikit-learn bring along on Linux) reads its environment once, when torch is
-imported: whoever wants the bound asks for it before. Processes that are started from here on inherit it. Standard
-library only.
+imported: importing `semisup` before torch sets the bound, for the command line and for any program. Processes that are
+started from there on inherit it. Standard library only.
 """
 
 from __future__ import annotations
