@@ -35,10 +35,12 @@ def align(p: Tensor, seen: Tensor, wanted: Tensor | float = 1.0) -> Tensor:
     Args:
         p: (B, classes) probabilities.
         seen: (classes,) their mean so far.
-        wanted: (classes,) what that mean should be; uniform by default.
+        wanted: (classes,) what that mean should be; uniform by default. A prediction that is sure of classes of which
+            there should be none stays what it is.
     """
     aligned = p * (wanted / seen.clamp_min(1e-6))
-    return aligned / aligned.sum(1, keepdim=True)
+    total = aligned.sum(1, keepdim=True)
+    return torch.where(total > 0, aligned / total, p)
 
 
 def running(mean: Tensor, new: Tensor, decay: float) -> Tensor:

@@ -47,6 +47,7 @@ def pushed(queue: Tensor, filled: Tensor, features: Tensor, labels: Tensor) -> t
     place = (filled[labels] + rank) % size
     # One row too many takes what does not stay, so that no place is written to twice.
     rows = torch.where(stays, labels * size + place, classes * size)
+    features = precise(features)
     flat = torch.cat([queue.flatten(0, 1).to(features.dtype), features.new_zeros(1, queue.shape[2])])
     return flat.index_copy(0, rows, features)[:-1].view_as(queue), filled + counts
 
@@ -64,8 +65,8 @@ def semantic(features: Tensor, means: Tensor) -> Tensor:
 
 def blended(p: Tensor, q: Tensor, share: Tensor, temperature: float) -> Tensor:
     """(1 - v) p + v q of probabilities (B, classes), with v by the class that p predicts and its share (classes,)."""
-    v = share ** (1 / temperature)
-    v = (v / v.max().clamp_min(1e-12))[p.argmax(1)][:, None]
+    relative = share / share.max().clamp_min(1e-12)  # before the power, of which small shares would become 0
+    v = (relative ** (1 / temperature))[p.argmax(1)][:, None]
     return (1 - v) * p + v * q
 
 

@@ -16,6 +16,7 @@ import math
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
@@ -24,6 +25,11 @@ from semisup.losses import precise
 from semisup.runtime.ranks import mean
 from semisup.strategy import Outputs, Strategy
 from semisup.targets import probabilities, running
+
+
+def log(p: Tensor) -> Tensor:
+    """The logarithm of probabilities, finite for a class that was never predicted."""
+    return p.clamp_min(1e-30).log()
 
 
 class DebiasPL(Strategy):
@@ -50,7 +56,7 @@ class DebiasPL(Strategy):
 
     def refine(self, module: Classifier, batch: Batch, outputs: Outputs) -> Outputs:
         """Takes the bias from the weak logits, and gives it to the strong ones as a margin."""
-        before = self.marginal_
-        self.marginal_ = running(before, mean(probabilities(outputs["weak"]).mean(0)), self.decay)
-        weak = precise(outputs["weak"].detach()) - self.strength * before.log()
-        return {**outputs, "weak": weak, "strong": precise(outputs["strong"]) + self.strength * self.marginal_.log()}
+        before = log(self.marginal_)
+        self.marginal_ = running(self.marginal_, mean(probabilities(outputs["weak"]).mean(0)), self.decay)
+        weak = precise(outputs["weak"].detach()) - self.strength * before
+        return {**outputs, "weak": weak, "strong": precise(outputs["strong"]) + self.strength * log(self.marginal_)}

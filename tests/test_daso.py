@@ -50,6 +50,24 @@ def test_the_most_frequent_class_is_blended_whole() -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.3, 1.5])
+def test_shares_that_are_alike_blend_alike_however_cold(temperature: float) -> None:
+    p, q = torch.eye(20), torch.full((20, 20), 0.05)
+    assert torch.equal(blended(p, q, torch.full((20,), 0.05), temperature), q)  # v is 1 for all
+    assert torch.equal(blended(p, q, torch.zeros(20), temperature), p)  # and 0 where nothing was counted
+    assert blended(p[:0], q[:0], torch.full((20,), 0.05), temperature).shape == (0, 20)
+
+
+def test_features_of_less_precision_are_queued_and_averaged_in_float32() -> None:
+    features = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
+    queue, filled = torch.zeros(1, 50, 2), torch.zeros(1, dtype=torch.int64)
+    queue, filled = pushed(queue, filled, features, torch.zeros(40, dtype=torch.int64))
+    assert queue.dtype == torch.float32
+    torch.testing.assert_close(prototypes(queue, filled)[0], features.float().mean(0))
+    again, same = pushed(queue, filled, features[:0], torch.zeros(0, dtype=torch.int64))
+    assert torch.equal(again, queue) and torch.equal(same, filled)
+
+
 def composed(**options: float) -> tuple[Classifier, DASO, Batch]:
     """A trained composition with FixMatch, and a batch of its data."""
     data = Blobs(augmentation="weak")

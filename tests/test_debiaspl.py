@@ -13,7 +13,7 @@ from one_step import Identity, assert_same, batch, cross_entropies, logits
 from semisup import plugins
 from semisup.composition import Composition
 from semisup.errors import InputError
-from semisup.strategy import LossStrategy
+from semisup.strategy import LossStrategy, Phase
 from strategies.debiaspl import DebiasPL
 from strategies.fixmatch import FixMatch
 
@@ -28,6 +28,7 @@ def composed(owner: LossStrategy, debias: DebiasPL) -> Identity:
     module.trainer.datamodule = data  # type: ignore[attr-defined]
     for part in (owner, debias):
         part.setup(module.trainer, module, "fit")
+        part.begin_phase(module, Phase())
     return module
 
 
@@ -57,6 +58,22 @@ def test_loss_gradient_and_running_mean_of_three_steps() -> None:
         assert outputs["target"].tolist() == debiased.argmax(1).tolist() and int(outputs["mask"].sum()) == len(terms)
         changed, counted = changed + int((debiased.argmax(1) != weak.argmax(1)).sum()), counted + len(terms)
     assert changed > 0 and 0 < counted < 120
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 2.0])
+def test_a_class_that_is_never_predicted_is_no_trouble(strength: float) -> None:
+    """Of which the running mean is 0, with logits of 1e4 and no memory."""
+    debias = DebiasPL(strength=strength, decay=0.0)
+    module = composed(FixMatch(threshold=0.7), debias)
+    for step in range(2):
+        inputs = labeled, weak, strong = logits(4, 8, 8)
+        with torch.no_grad():
+            weak[:, 0] += 1e4
+            weak[:, 1] = -1e4
+        given = batch(labeled, torch.tensor([0, 1, 2, 0]), step, weak=weak, strong=strong)
+        loss, _, outputs = module.strategy.loss(module, given)
+        assert debias.marginal_[1] == 0 and outputs["target"].tolist() == [0] * 8
+        assert loss.isfinite() and all(x.isfinite().all() for x in torch.autograd.grad(loss, (inputs[0], inputs[2])))
 
 
 @pytest.mark.parametrize("name", REFINABLE)

@@ -52,6 +52,15 @@ def test_alignment() -> None:
     assert bool(align(p, torch.tensor([1.0, 0, 0, 0])).isfinite().all())  # classes that were never seen
 
 
+@pytest.mark.parametrize("wanted", [[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+def test_alignment_leaves_what_is_sure_of_a_class_that_there_should_not_be(wanted: list[float]) -> None:
+    p = probabilities(1e4 * torch.eye(4))
+    aligned = align(p, torch.tensor([0.0, 0.4, 0.3, 0.3]), torch.tensor(wanted))
+    assert torch.equal(aligned, torch.eye(4))
+    empty = align(p[:0], torch.full((4,), 0.25))
+    assert empty.shape == (0, 4)
+
+
 def test_a_running_mean_is_a_weighted_one() -> None:
     values, mean = [3.0, 1.0, 4.0], torch.tensor(2.0)
     for value in values:
