@@ -115,9 +115,10 @@ def test_no_verb_writes_over_a_runs_own_files(
 ) -> None:
     (run / "checkpoints" / "best.ckpt").write_bytes(b"weights")
     before = snapshot(run)
-    assert call(verb, run, "--out", run / name) == 2
-    said = capsys.readouterr().err
-    assert ("a checkpoint" if "ckpt" in name else "a file of the run") in said and snapshot(run) == before
+    for force in ([], ["--force"]):
+        assert call(verb, run, "--out", run / name, *force) == 2
+        said = capsys.readouterr().err
+        assert ("a checkpoint" if "ckpt" in name else "a file of the run") in said and snapshot(run) == before
 
 
 @pytest.mark.parametrize(("verb", "wrong"), [("predict", "folder"), ("sweep", "folder"), ("report", "file")])

@@ -109,8 +109,13 @@ def test_a_runs_own_predictions_are_not_replaced(
 ) -> None:
     run = Path(shutil.copytree(RUN, "run"))
     before = (run / "predictions.csv").read_bytes()
-    assert main(["predict", "run", "new", "--out", "run/predictions.csv"]) == 2
-    assert "--force to replace it" in capsys.readouterr().err and (run / "predictions.csv").read_bytes() == before
+    for pictures in (["new"], ["--on", "unlabeled"]):
+        for force in ([], ["--force"]):
+            assert main(["predict", "run", *pictures, "--out", "run/predictions.csv", *force]) == 2
+            said = capsys.readouterr().err
+            assert "which nothing else is written over; type --out" in said
+    assert main(["predict", "run", "--on", "val"]) == 0
+    assert (run / "predictions.csv").read_bytes() == before and Path("predictions.csv").is_file()
 
 
 def test_no_class_name_leads_out_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,9 +102,11 @@ def test_other_pictures_are_predicted(here: Path, capsys: pytest.CaptureFixture[
     for name in ("cat", "dog"):
         picture(here / "others" / "train" / name / f"{name}-other.png")
         picture(here / "others" / "test" / f"{name}-new.png")
+    own = Path(run_in(here)) / "predictions.csv"
+    before = own.read_bytes()
     assert main(["predict", "--ckpt_path", run_in(here), "--data.root", "others", "--data.labels_per_class", "1"]) == 0
     assert "not what it was trained with" in capsys.readouterr().out
-    assert len((Path(run_in(here)) / "predictions.csv").read_text().splitlines()) == 1 + 2
+    assert len(Path("predictions.csv").read_text().splitlines()) == 1 + 2 and own.read_bytes() == before
 
 
 @pytest.mark.parametrize("verb", ["test", "predict", "resume"])

@@ -5,30 +5,26 @@ python -m semisup predict --ckpt_path runs/digits/pseudolabel/20260101-120000-s0
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from semisup.cli.build import build_data
 from semisup.cli.config import Config
-from semisup.cli.predictions import HEAD, write_predictions
+from semisup.cli.predictions import HEAD, KAGGLE_HEAD, write_predictions
 from semisup.cli.same_data import restore
 from semisup.errors import InputError
-from semisup.runs.directory import run_of
 from semisup.runs.paths import output_file
 from semisup.runtime.console import say
 
 
 def run(config: Config) -> None:
-    """Predicts and writes the file that `--out` names, by default `predictions.csv` in the run directory.
+    """Predicts and writes the file that `--out` names, by default `predictions.csv` in the working folder.
 
     Raises:
         InputError: the file may not be written, the checkpoint doesn't fit the data, or the pool that `--on` names is
             empty.
     """
     own = config.own
-    usual = (run_of(Path(own.ckpt_path)) or Path()) / "predictions.csv"
-    path = output_file(own.out or usual, own.force or not own.out, lambda head: head.startswith(HEAD))
+    path = output_file(own.out or "predictions.csv", own.force, lambda head: head.startswith((HEAD, KAGGLE_HEAD)))
     data = build_data(config.data)
     module = restore(own.ckpt_path, data)
     pools = {"test": data.pools.test, "val": data.pools.val, "unlabeled": data.pools.without_label}

@@ -16,7 +16,7 @@ from semisup.predict import predict
 from semisup.runs.directory import write_atomically
 
 Format = Literal["csv", "kaggle"]
-HEAD = b"id,class,confidence\n"  # which a file of the format csv begins with
+HEAD, KAGGLE_HEAD = b"id,class,confidence\n", b"id,class\n"  # which a file of each format begins with
 
 
 def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: int, format: Format = "csv") -> None:
@@ -32,7 +32,7 @@ def write_predictions(path: Path, module: Classifier, pool: Pool, batch_size: in
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "class"] if format == "kaggle" else HEAD.decode().strip().split(","))
+    writer.writerow((KAGGLE_HEAD if format == "kaggle" else HEAD).decode().strip().split(","))
     for index, p in predict(module, pool, batch_size):
         for row, confidence, k in zip(index.tolist(), *(x.tolist() for x in p.max(1)), strict=True):
             line = [pool.name(row), module.spec.class_names[k]]

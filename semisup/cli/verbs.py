@@ -105,7 +105,7 @@ VERBS = {
         "write a run's predictions to a file, of its data or of the pictures that are named",
         (
             _CHECKPOINT,
-            Option("out", "FILE", "None", "where to write"),
+            Option("out", "FILE", "predictions.csv", "where to write"),
             Option("format", "csv|kaggle", "csv", "of the file"),
             Option("on", "test|val|unlabeled", "test", "the images to predict"),
             Option("force", "", "", "write over a file that isn't one of predictions as well"),

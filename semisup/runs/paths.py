@@ -3,7 +3,7 @@
 Every option that names a file or a folder goes through `local`, and every output through `output_file` or
 `output_folder`, before any work is done. A link, a device, a pipe or a socket is never written to. A file that is there
 already is replaced if semisup wrote it: a folder of outputs remembers what was written to it, by name and SHA-256, and
-a file alone is known by how it begins. Anything else, a run's own files above all, is replaced only with `--force`.
+a file alone is known by how it begins. Anything else is replaced only with `--force`, and a run's own record never.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from semisup.runs.run_files import state_of
 
 WRITTEN = ".semisup-outputs"  # in a folder of outputs: its files as `sha256sum` lists them, and checks them with -c
 _HEAD = 4096  # bytes that a file is known by
+_RECORD = ("config.yaml", "environment.txt", "metrics.csv", "predictions.csv", "confusion.csv")
 
 
 def local(path: str | Path) -> Path:
@@ -60,6 +61,8 @@ def output_file(path: str | Path, force: bool = False, ours: Callable[[bytes], b
     _refuse_special(file_path)
     require(file_path.parent.exists(), f"the folder {file_path.parent} of --out does not exist; make it first")
     _refuse_parent(file_path.parent)
+    advice = "which nothing else is written over; type --out with another name"
+    require(not _is_record(file_path), f"{file_path} is {_what(file_path)}, {advice}")
     if file_path.exists() and not force:
         with file_path.open("rb") as file:
             head = file.read(_HEAD)
@@ -130,6 +133,13 @@ def _refuse_parent(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists() or parent.is_symlink())
     require(there.is_dir(), f"{there} is no folder, and so nothing can be written below it; type another path")
     require(os.access(there, os.W_OK | os.X_OK), f"{there} may not be written to; let it, or type another path")
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a file is what a run knows of itself."""
+    run = run_of(path.absolute().parent)
+    own = run is not None and path.absolute().parent.samefile(run) and path.name in _RECORD
+    return path.exists() and (own or (run is not None and path.suffix == ".ckpt"))
 
 
 def _what(path: Path) -> str:
