@@ -6,7 +6,6 @@ Whatever in a store is damaged is found out when it is first read, and made agai
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from datamodules.folder_stores import Record, State, caches, folders
 from datamodules.folder_stores import store as folder_store
@@ -26,7 +24,7 @@ from semisup.data.picture import How, Reading, read, reading
 from semisup.data.store import Block, Store
 from semisup.errors import InputError, require
 from semisup.escape import shell
-from semisup.runtime.console import say
+from semisup.runtime.console import Watched, say
 
 _THREADS = 4  # Pillow lets go of the interpreter while it works
 _ROWS, _BYTES = 64, 1 << 24  # pictures and bytes in a block, at most: bounds the memory, and what one fault costs
@@ -184,7 +182,7 @@ class _Pictures:
         step = max(_THREADS, min(_ROWS, _BYTES // int(np.prod(self.how.shape))))
         ranges = self.ranges()
         one = partial(self._read, ranges=ranges)
-        with reading(self.how), ThreadPool(_THREADS) as pool, _progress(len(missing)) as bar:
+        with reading(self.how), ThreadPool(_THREADS) as pool, Watched("resizing", len(missing), "files") as bar:
             for start in range(0, len(missing), step):
                 chunk = missing[start : start + step]
                 self._keep(list(zip(chunk, pool.map(one, chunk), strict=True)), ranges)
@@ -244,7 +242,3 @@ class _Pictures:
         with suppress(OSError), self.store.lock(0), self.store.writing():  # else the next run mends them again
             records = [self._record(position, its, ranges).json() for position, its in found]
             self.store.append(np.stack([its.pixels for _, its in found if its.pixels is not None]), records)
-
-
-def _progress(total: int) -> Any:
-    return tqdm(total=total, desc="resizing", unit="file", leave=False, disable=not sys.stderr.isatty())

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from semisup.classifier import Classifier
 from semisup.data.files import named
@@ -21,7 +20,7 @@ from semisup.errors import require
 from semisup.models.modes import evaluation_mode
 from semisup.runs.directory import find_checkpoint, run_of
 from semisup.runs.run import Run
-from semisup.runtime.console import say
+from semisup.runtime.console import say, watched
 
 __all__ = ["Model", "Predictions", "load"]
 
@@ -133,7 +132,7 @@ class Model:
         unreadable: dict[str, str] = {}
         batches = self.classifier.preprocessing.batches(_given(pictures), batch_size)
         with evaluation_mode(self.classifier):
-            for images, seen, reasons in tqdm(batches, "predicting", leave=False, unit="batch", disable=None):
+            for images, seen, reasons in watched(batches, "predicting"):
                 if len(images):
                     rows.append(function(images.to(self.classifier.device).float() / 255).cpu())
                 names += seen

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from semisup.data.loader import EvaluationLoader
 from semisup.models.modes import evaluation_mode
+from semisup.runtime.console import watched
 from semisup.runtime.ranks import gather_rows, synchronize_buffers
 from semisup.selection import Candidates, Rule, Selection
 
@@ -55,7 +55,7 @@ def _passed(
         cached.prepare(pool, "none")
     with evaluation_mode(module), precision:
         batches = EvaluationLoader(pool, batch_size, rank, world, module.device)
-        for batch in tqdm(batches, title, leave=False, unit="batch", disable=rank > 0 or None):  # None: by terminal
+        for batch in watched(batches, title, len(batches), disable=rank > 0):
             yield batch.index, batch.image.float() / 255 if cached is None else cached.gather(pool, batch.index, "none")
 
 

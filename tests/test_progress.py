@@ -11,6 +11,7 @@ import pytest
 from helpers import Blobs, classifier, trainer
 
 from semisup.cli.front import main
+from semisup.runtime import console
 from semisup.training import progress
 from semisup.training.progress import Progress
 
@@ -27,6 +28,36 @@ def test_half_a_minute_without_a_word_ends_with_a_line(monkeypatch: pytest.Monke
         "epoch 1 of 1, step 2 of 4: loss L, 4 images/s, about 32 s left",
         "epoch 1 of 1, step 4 of 4: loss L, 4 images/s, about 0 s left",
     ]
+
+
+def test_a_long_validation_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by 40 s whenever somebody looks."""
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0, 40).__next__))
+    data = Blobs()  # 30 validation images in batches of 16
+    trainer(1, callbacks=[Progress()]).fit(classifier(data), data)
+    assert [line for line in said if line.startswith("validation")] == [
+        "validation: batch 1 of 2",
+        "validation: batch 2 of 2",
+    ]
+
+
+def test_a_log_is_told_every_half_minute_how_far_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by 16 s for each of five batches; nothing is left to be told at the end."""
+    said: list[str] = []
+    monkeypatch.setattr(console, "say", said.append)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=count(0, 16).__next__))
+    assert list(console.watched("abcde", "predicting", 5)) == [*"abcde"]
+    assert said == [
+        "predicting: 2 of 5 batches, about 48 s left",
+        "predicting: 4 of 5 batches, about 16 s left",
+    ]
+    said.clear()
+    assert list(console.watched("abc", "predicting")) == [*"abc"]  # of an unknown number
+    assert said == ["predicting: 2 batches"]
+    said.clear()
+    assert list(console.watched("abcde", "predicting", 5, disable=True)) == [*"abcde"] and said == []
 
 
 def test_the_bar_counts_the_steps_of_the_training(

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
 from semisup.augment.views import find_view
 from semisup.batch import move
@@ -31,7 +30,7 @@ from semisup.data.keys import image_keys
 from semisup.data.pool import Pool
 from semisup.errors import InputError, require
 from semisup.randomness import Draw
-from semisup.runtime.console import say
+from semisup.runtime.console import Watched, say
 from semisup.runtime.ranks import of_the_first
 
 PLAIN = "none"  # the view without augmentation, of which there is one draw
@@ -154,14 +153,13 @@ class CachedFeatures:
             told = f"{draws} draw{'s' if draws > 1 else ''} of the view {view} of {len(rows):,} images"
             if count:
                 say(f"features: {told}, {count:,} computed now, {size / 1e6:,.0f} MB in {values}")
-            bar = tqdm(total=count, desc=f"features ({view})", unit="image", leave=False, disable=None)
-            for draw, these in missing:
-                for part in np.array_split(these, -(-len(these) // self._batch_size)) if len(these) else []:
-                    kept[draw, part] = self._features(images, part, view, draw)
-                    kept.flush()
-                    there[draw, part] = True
-                    bar.update(len(part))
-            bar.close()
+            with Watched(f"features ({view})", count, "images") as bar:
+                for draw, these in missing:
+                    for part in np.array_split(these, -(-len(these) // self._batch_size)) if len(these) else []:
+                        kept[draw, part] = self._features(images, part, view, draw)
+                        kept.flush()
+                        there[draw, part] = True
+                        bar.update(len(part))
         self._open[id(images), view] = kept
 
     def _features(self, images: np.ndarray, rows: np.ndarray, view: str, draw: int) -> np.ndarray:

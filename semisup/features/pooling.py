@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from semisup.data.loader import EvaluationLoader
 from semisup.data.pool import Pool
 from semisup.models.modes import evaluation_mode
+from semisup.runtime.console import watched
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh)
 
@@ -90,6 +90,6 @@ def pooled_features(
         return torch.cat(
             [
                 pooled_responses(network, (batch.image.to(dtype) / 255).to(memory_format=torch.channels_last)).cpu()
-                for batch in tqdm(batches, "features", leave=False, unit="batch", disable=rank > 0 or None)
+                for batch in watched(batches, "features", len(batches), disable=rank > 0)
             ]
         )

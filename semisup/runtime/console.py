@@ -4,17 +4,68 @@ from __future__ import annotations
 
 import re
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from semisup.escape import nearby, printable, shell
+
+_Item = TypeVar("_Item")
+QUIET = 30.0  # seconds after which a line is due where there is no progress bar
 
 
 @rank_zero_only
 def say(line: str) -> None:
     """Prints a line at once, on rank 0; names in it don't steer the terminal."""
     print(printable(line), flush=True)
+
+
+class Watched:
+    """How far work is: a bar where a person watches, and a line every half a minute in a log.
+
+    Args:
+        title: what is done.
+        total: of how many; None where nobody knows.
+        unit: such as files.
+        disable: this rank says nothing.
+    """
+
+    def __init__(self, title: str, total: int | None, unit: str, disable: bool = False) -> None:
+        from tqdm import tqdm
+
+        self.title, self.total, self.unit = title, total, unit
+        self._bar: Any = tqdm(total=total, desc=title, unit=f" {unit}", leave=False, disable=disable or None)
+        self._done, self._began = 0, time.monotonic()
+        self._said = float("inf") if disable or not self._bar.disable else self._began
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, count: int = 1) -> None:
+        """So many more are done."""
+        self._done, now = self._done + count, time.monotonic()
+        self._bar.update(count)
+        if now - self._said >= QUIET and self._done != self.total:
+            far = f"{self._done:,} {self.unit}"
+            if self.total:
+                left = (self.total - self._done) * (now - self._began) / self._done
+                far = f"{self._done:,} of {self.total:,} {self.unit}, about {duration(left)} left"
+            say(f"{self.title}: {far}")
+            self._said = now
+
+
+def watched(items: Iterable[_Item], title: str, total: int | None = None, disable: bool = False) -> Iterator[_Item]:
+    """Batches one after the other, with a `Watched` of them."""
+    with Watched(title, total, "batches", disable) as watch:
+        for item in items:
+            yield item
+            watch.update()
 
 
 def command() -> str:

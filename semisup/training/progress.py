@@ -10,9 +10,7 @@ from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.runtime.console import duration, say
-
-_QUIET = 30.0  # seconds after which a line is due where there is no progress bar
+from semisup.runtime.console import QUIET, duration, say
 
 
 class Progress(pl.Callback):
@@ -43,8 +41,16 @@ class Progress(pl.Callback):
         """Counts a batch's images, over all ranks."""
         self.images += trainer.world_size * sum(map(len, batch.streams))
         self._count_seconds()
-        if self._since - self._said >= _QUIET and trainer.progress_bar_callback is None:
+        if self._since - self._said >= QUIET and trainer.progress_bar_callback is None:
             self._say_how_far(trainer, pl_module, outputs["loss"])
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Says how far a validation is that takes long."""
+        if self.began and time.monotonic() - self._said >= QUIET and trainer.progress_bar_callback is None:
+            say(f"validation: batch {batch_idx + 1:,} of {sum(trainer.num_val_batches):,.0f}")
+            self._mark(trainer)
 
     def _say_how_far(self, trainer: pl.Trainer, module: Classifier, loss: Tensor) -> None:
         """Of the phase; the rate and the time left are by what was done since the last line."""
