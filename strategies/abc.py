@@ -27,9 +27,9 @@ from semisup.targets import probabilities
 
 
 def rarity(labels: Tensor, classes: int) -> Tensor:
-    """N_L / N_k (classes,) of labels (N,) int64, with N_L the least of the N_k; 1 for a class without a label."""
-    counts = labels.bincount(minlength=classes).clamp_min(1)
-    return counts.min() / counts
+    """N_L / N_k (classes,) of labels (N,) int64, with N_L the least N_k over 0; 1 for a class without a label."""
+    counts = labels.bincount(minlength=classes)
+    return (counts[labels].min() / counts.clamp_min(1)).clamp_max(1)
 
 
 class AuxiliaryBalancedClassifier(TermStrategy):

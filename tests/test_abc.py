@@ -17,9 +17,14 @@ from strategies.fixmatch import FixMatch
 
 
 def test_the_rarest_class_is_kept_whole() -> None:
-    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([40, 10, 4, 0]))
-    assert rarity(labels, 4).tolist() == pytest.approx([1 / 40, 1 / 10, 1 / 4, 1.0])
-    assert rarity(labels[:54], 3).tolist() == pytest.approx([0.1, 0.4, 1.0])
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([40, 10, 4]))
+    assert rarity(labels, 3).tolist() == pytest.approx([0.1, 0.4, 1.0])
+
+
+def test_a_class_without_a_label_makes_no_other_one_rarer() -> None:
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([40, 10, 0, 4]))
+    assert rarity(labels, 5).tolist() == pytest.approx([0.1, 0.4, 1.0, 1.0, 1.0])
+    assert rarity(torch.tensor([1, 1]), 3).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("step", [0, 9, 19])
