@@ -30,6 +30,7 @@ What a loss works with:
     module.frozen_batchnorm()                                         passes that leave the running statistics alone
     module.labeled_loss(logits, target)                               the loss that --model.loss names
     module.labeled_offset                                             what that adds to the logits, None for nothing
+    semisup.losses: distribution, most_probable                       of labels, which may be classes or probabilities
     module.refined(batch, outputs)                                    what others in the composition make of targets
     module.draw(batch.unlabeled, batch, "mixup")                      random numbers of this step, equal on all ranks
     module.total_steps                                                for ramps
