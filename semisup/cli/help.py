@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import textwrap
+from collections.abc import Collection
 from dataclasses import replace
 
 from semisup import plugins
@@ -30,6 +31,7 @@ _MOST_USED = (
     *("gradient_clip_val", "limit_train_batches", "limit_val_batches", "check_val_every_n_epoch"),
     *("default_root_dir", "fast_dev_run"),
 )
+_OF_TRAINING = ("batch_size", "sampler", "steps_per_epoch", "augmentation", "labeled_in_unlabeled")  # of data
 
 
 def overview() -> str:
@@ -65,7 +67,8 @@ def of_verb(verb: str, argv: list[str], topic: str | None) -> str:
     for name in plugins.split_names(last(argv, "strategy") or DEFAULTS["strategy"]) if trains else ():
         parts.append(_plugin(plugins.STRATEGIES, name, name))
     data, why = resolve_data(last(argv, "data.name"), last(argv, "data.root") or ROOT)
-    parts.append(_plugin(plugins.DATAMODULES, data, "data", f" ({why.partition(';')[0]})" if why else ""))
+    why = f" ({why.partition(';')[0]})" if why else ""
+    parts.append(_plugin(plugins.DATAMODULES, data, "data", why, without=() if trains else _OF_TRAINING))
     parts += [_topic(group, argv) for group in ("model", "optimizer", "lr_scheduler", "tracking") if trains]
     trainer = {o.name: replace(o, help=re.split(r"(?<=[^.]\.)\s", o.help)[0]) for o in _trainer()}
     most_used = _MOST_USED if trains else ("accelerator", "devices", "precision")
@@ -100,10 +103,11 @@ def _topic(topic: str, argv: list[str]) -> str:
     raise InputError(f"there is no help on {topic!r}{did_you_mean(topic, topics)}")
 
 
-def _plugin(group: str, name: str, prefix: str, why: str = "") -> str:
+def _plugin(group: str, name: str, prefix: str, why: str = "", without: Collection[str] = ()) -> str:
     description = source.describe(plugins.find(group, name).value)
     kind = "strategy" if group == plugins.STRATEGIES else "data"
-    options = tuple(option for option in description.options if (prefix, option.name) != ("data", "seed"))
+    hidden = {*without, *(["seed"] if prefix == "data" else [])}
+    options = tuple(option for option in description.options if option.name not in hidden)
     return _section(f"{kind} {name}{why}: {description.summary}", f"{prefix}.", options)
 
 
