@@ -69,10 +69,10 @@ class CIFAR10(DataModule):
         if wrong := self._wrong():
             folder = self.root / self.source.base_folder
             damaged = [name for name in wrong if (folder / name).exists()]
-            found = f"in {folder} a wrong md5: {', '.join(damaged)}" if damaged else f"no {folder}/{wrong[0]}"
+            problem = f"in {folder} a wrong md5: {', '.join(damaged)}" if damaged else f"no {folder}/{wrong[0]}"
             raise InputError(
-                f"{self.title} is missing or damaged (found {found}); type --data.download true to download 170 MB to "
-                f"{self.root}, or --data.root FOLDER if it is elsewhere"
+                f"{self.title} is missing or damaged (found {problem}); type --data.download true to download 170 MB "
+                f"to {self.root}, or --data.root FOLDER if it is elsewhere"
             )
 
     def _wrong(self) -> list[str]:

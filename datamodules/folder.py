@@ -135,10 +135,10 @@ class Folder(DataModule):
             InputError: the folders are not as expected, a class has no readable picture, or the cache can't be written.
         """
         classes = self._class_names()
-        found = self._find(classes)
-        paths = [path for _, path, _ in found]
+        pictures = self._find(classes)
+        paths = [path for _, path, _ in pictures]
         names = [printable(path) for path in paths]
-        parts, labels = np.array([part for part, _, _ in found]), np.array([label for _, _, label in found])
+        parts, labels = np.array([part for part, _, _ in pictures]), np.array([label for _, _, label in pictures])
         cache = folder_cache.load(self.root, paths, [str(part) for part in parts], self.how)
         readable, self._ranges = cache.rows >= 0, cache.ranges
         if self.labels_csv is not None:
@@ -180,15 +180,15 @@ class Folder(DataModule):
     def _typed(self) -> dict[str, str]:
         """The class of each picture of `labels_csv`, by its path below the root."""
         assert self.labels_csv is not None
-        found: dict[str, str] = {}
+        name_of: dict[str, str] = {}
         for path, name in read_labels(self.labels_csv).items():
             below = os.path.normpath(path)
             below = os.path.relpath(below, place(str(self.root))) if os.path.isabs(below) else below
-            other = found.setdefault(below, name)
+            other = name_of.setdefault(below, name)
             require(
                 other == name, f"{self.labels_csv} has the classes {other} and {name} for {below}; keep one of them"
             )
-        return found
+        return name_of
 
     def _labels_of(self, names: list[str], labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """The label of every file, where those of what is trained on are in `labels_csv`."""
@@ -222,8 +222,8 @@ class Folder(DataModule):
         require(self.root.is_dir(), f"there is no folder {self.root}; {expected}")
         if self.labels_csv is not None:
             names = tuple(sorted({*self._typed.values()}))
-            found = f"{self.labels_csv} has {len(names)} classes ({named(names) or 'none'})"
-            require(len(names) >= 2, f"{found}, but must have two or more; add rows path,class of others")
+            given = f"{self.labels_csv} has {len(names)} classes ({named(names) or 'none'})"
+            require(len(names) >= 2, f"{given}, but must have two or more; add rows path,class of others")
             return names
         if "train" not in (parts := self._parts):
             folders, beside = listing(self.root)
@@ -246,7 +246,7 @@ class Folder(DataModule):
             say(f"data: there is no train/ in {self.root}, so its folders are the classes: {named(classes)}")
         if lies.unused:
             say(f"data: not used in {self.root}: {named(lies.unused)}")
-        found: list[tuple[str, str, int]] = []
+        pictures: list[tuple[str, str, int]] = []
         for part in PARTS:
             if part in lies.parts:
                 tops = self._tops(part, lies.parts, classes)
@@ -255,10 +255,10 @@ class Folder(DataModule):
                 below, left_out = files(self.root, [top.relative_to(self.root).as_posix() for top, _ in tops])
                 for its, (_, label) in zip(below, tops, strict=True):
                     those = (path.removeprefix("./") for path in its)
-                    found += [(part, path, label) for path in those if not path.startswith(others)]
+                    pictures += [(part, path, label) for path in those if not path.startswith(others)]
                 if left_out:
                     say(f"data: left out, as their files were found in another place already: {named(left_out)}")
-        return found
+        return pictures
 
     def _tops(self, part: str, parts: dict[str, Path], classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         """The folders of a part, and the class of what is in them."""

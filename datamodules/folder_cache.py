@@ -125,14 +125,16 @@ class _Pictures:
         """What is black and what is white in each kind of values, as far as it can be told yet."""
         if None in self.records:
             return {kind: self.how.range for kind in (INTEGERS, FLOATS)} if self.how.range else {}
-        found: dict[str, Range] = {}
+        by_kind: dict[str, Range] = {}
         for part in dict.fromkeys(self.parts):
             here = [record for record, its in zip(self.records, self.parts, strict=True) if record and its == part]
             for kind in (INTEGERS, FLOATS):
                 measured = [record.measured for record in here if record.kind == kind]
-                if measured and kind not in found:
-                    found[kind] = self._range(min(low for low, _ in measured), max(high for _, high in measured), kind)
-        return found
+                if measured and kind not in by_kind:
+                    by_kind[kind] = self._range(
+                        min(low for low, _ in measured), max(high for _, high in measured), kind
+                    )
+        return by_kind
 
     def _range(self, low: float, high: float, kind: str) -> Range:
         """What was typed, and what was measured where nothing was."""
@@ -191,15 +193,15 @@ class _Pictures:
     def _read(self, position: int, ranges: Mapping[str, Range]) -> Reading:
         return read(self.root / self.names[position], self.how, ranges)
 
-    def _keep(self, found: list[tuple[int, Reading]], ranges: Mapping[str, Range]) -> None:
+    def _keep(self, readings: list[tuple[int, Reading]], ranges: Mapping[str, Range]) -> None:
         """Appends a block of what was read, but for what may come out otherwise the next time."""
-        found.sort(key=lambda pair: pair[1].pixels is None)
-        records = [self._record(position, its, ranges) for position, its in found]
-        pixels = [its.pixels for _, its in found if its.pixels is not None]
-        kept = [record.json() for record, (_, its) in zip(records, found, strict=True) if not its.passing]
+        readings.sort(key=lambda pair: pair[1].pixels is None)
+        records = [self._record(position, its, ranges) for position, its in readings]
+        pixels = [its.pixels for _, its in readings if its.pixels is not None]
+        kept = [record.json() for record, (_, its) in zip(records, readings, strict=True) if not its.passing]
         block = self.store.append(np.stack(pixels) if pixels else np.empty((0, *self.how.shape), np.uint8), kept)
         self.blocks.append(block)
-        for number, (record, (position, _)) in enumerate(zip(records, found, strict=True)):
+        for number, (record, (position, _)) in enumerate(zip(records, readings, strict=True)):
             self.records[position] = record
             self.rows[position] = block.start + number if number < block.count else -1
 
@@ -225,7 +227,7 @@ class _Pictures:
         positions = [int(position) for position in np.flatnonzero(here)]
         if not positions:  # nobody will see them
             return
-        ranges, found = self.ranges(), []
+        ranges, readings = self.ranges(), []
         with reading(self.how):
             for position in positions:
                 path = self.root / self.names[position]
@@ -235,10 +237,10 @@ class _Pictures:
                     f"what {self.store.rows} kept of {path} is damaged, and the picture itself was changed since; "
                     f"type the same command again",
                 )
-                found.append((position, its))
-        for position, its in found:
+                readings.append((position, its))
+        for position, its in readings:
             self._pixels[self.rows[position]] = np.asarray(its.pixels)
-        say(f"data: {len(found):,} pictures in {self.store.rows} were damaged, and are made again from their files")
+        say(f"data: {len(readings):,} pictures in {self.store.rows} were damaged, and are made again from their files")
         with suppress(OSError), self.store.lock(0), self.store.writing():  # else the next run mends them again
-            records = [self._record(position, its, ranges).json() for position, its in found]
-            self.store.append(np.stack([its.pixels for _, its in found if its.pixels is not None]), records)
+            records = [self._record(position, its, ranges).json() for position, its in readings]
+            self.store.append(np.stack([its.pixels for _, its in readings if its.pixels is not None]), records)

@@ -47,15 +47,15 @@ def layout(root: Path, labels_elsewhere: bool = False) -> Layout:
     folders, files = listing(root)
     parts, unused = {}, [f"{path.name}/" for path in folders]
     for part, names in PARTS.items():
-        found = [path for path in folders if path.name.casefold() in names]
+        matching = [path for path in folders if path.name.casefold() in names]
         require(
-            len(found) < 2,
-            f"{root} holds {named([f'{path.name}/' for path in found])}, which are names for the same pictures; "
+            len(matching) < 2,
+            f"{root} holds {named([f'{path.name}/' for path in matching])}, which are names for the same pictures; "
             f"keep one of them, or join them",
         )
-        if found:
-            parts[part] = found[0]
-            unused.remove(f"{found[0].name}/")
+        if matching:
+            parts[part] = matching[0]
+            unused.remove(f"{matching[0].name}/")
     if "train" not in parts:
         others = [folder for folder in folders if folder not in parts.values()]
         nested = any(inner.name.casefold() in PARTS["train"] for other in others for inner in listing(other)[0])

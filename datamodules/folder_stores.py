@@ -112,7 +112,7 @@ def caches(root: Path) -> list[Cache]:
 
 
 def _caches(folder: Path) -> list[Cache]:
-    found, beside = [], folder.name == _FOLDER
+    caches, beside = [], folder.name == _FOLDER
     for index in sorted(folder.glob("*.index")):
         rows, lock = index.with_suffix(".rows"), index.with_suffix(".lock")
         keys = rows.with_name(f".{rows.name}.keys")  # of the pictures, for the fingerprint of a dataset
@@ -124,12 +124,12 @@ def _caches(folder: Path) -> list[Cache]:
             old = f"made by another version, {told.get('reader', 'which is not known')}"
         elif not beside and not Path(told["root"]).is_dir():
             old = f"{told['root']} is gone"
-        found.append(Cache((rows, index, keys, lock), what, old, lock))
-    known = {path for cache in found for path in cache.files}
+        caches.append(Cache((rows, index, keys, lock), what, old, lock))
+    known = {path for cache in caches for path in cache.files}
     for path in sorted(folder.glob("*")):
         if path not in known and path.is_file():
             if path.suffix in (".pixels", ".rows"):
-                found.append(Cache((path,), "pictures", "made by an earlier version"))
+                caches.append(Cache((path,), "pictures", "made by an earlier version"))
             elif path.suffix == ".part":
-                found.append(Cache((path,), "pictures", "left by a process that was killed"))
-    return found
+                caches.append(Cache((path,), "pictures", "left by a process that was killed"))
+    return caches

@@ -17,7 +17,7 @@ _KINDS = {INTEGERS: "integers of more than 8 bits or with a sign", FLOATS: "numb
 
 
 def tell(
-    names: list[str], parts: Sequence[str], labels: np.ndarray, classes: Sequence[str], found: Loaded, how: How
+    names: list[str], parts: Sequence[str], labels: np.ndarray, classes: Sequence[str], loaded: Loaded, how: How
 ) -> None:
     """Says what was left out and why, how pictures of more than 8 bits are seen, and where nothing is to be seen.
 
@@ -26,10 +26,10 @@ def tell(
         parts: (N,) what each is for.
         labels: (N,) classes.
         classes: their names.
-        found: what came of reading the files.
+        loaded: what came of reading the files.
         how: how they were to be read.
     """
-    records = found.records
+    records = loaded.records
     for reason in dict.fromkeys(record.reason for record in records if record.reason):
         these = [name for name, record in zip(names, records, strict=True) if record.reason == reason]
         why = REASONS.get(reason, reason).format(how=how)
@@ -39,7 +39,7 @@ def tell(
             f"data: {len(several):,} of {len(names):,} files hold several pages or frames, of which the first is used: "
             f"{named(several)}"
         )
-    for kind, (black, white) in found.ranges.items():
+    for kind, (black, white) in loaded.ranges.items():
         these = [name for name, record in zip(names, records, strict=True) if record.kind == kind and not record.reason]
         say(
             f"data: {len(these):,} of {len(names):,} files hold {_KINDS[kind]}, seen from {black:g} (black) to "

@@ -90,14 +90,14 @@ class MNIST(DataModule):
     def _idx(self, name: str) -> np.ndarray:
         """A file of MNIST's format: two zeros, the type (8 is uint8), the number of axes, their sizes, the values."""
         folders = (self.root / "MNIST" / "raw", self.root)
-        found = [path for folder in folders for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        existing = [path for folder in folders for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
         require(
-            bool(found),
+            bool(existing),
             f"there is no {name} in {folders[0]}, and none in {folders[1]}; type --data.root FOLDER for where it is, "
             f"or semisup data download mnist --root {shell(self.root)} to fetch MNIST (12 MB)",
         )
         try:
-            with gzip.open(found[0]) if found[0].suffix else found[0].open("rb") as file:
+            with gzip.open(existing[0]) if existing[0].suffix else existing[0].open("rb") as file:
                 content = file.read(_LARGEST + 1)
             require(len(content) <= _LARGEST, f"it unpacks to more than {_LARGEST:,} bytes")
             shape = np.frombuffer(content, ">u4", content[3], offset=4)  # a negative size would be any size to NumPy
@@ -105,7 +105,7 @@ class MNIST(DataModule):
             return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
         except (OSError, EOFError, ValueError, IndexError, ZlibError) as error:
             raise InputError(
-                f"{found[0]} is damaged, or not one of MNIST's files ({error}); remove it and type semisup data "
+                f"{existing[0]} is damaged, or not one of MNIST's files ({error}); remove it and type semisup data "
                 f"download mnist --root FOLDER"
             ) from error
 

@@ -56,8 +56,8 @@ class STL10(DataModule):
     ) -> None:
         super().__init__(**kwargs)
         if split == "fold":
-            found = "missing" if fold is None else str(fold)
-            require(fold in range(10), f"data.fold is {found}, but must be from 0 to 9; type --data.fold 0")
+            typed = "missing" if fold is None else str(fold)
+            require(fold in range(10), f"data.fold is {typed}, but must be from 0 to 9; type --data.fold 0")
         else:
             require(fold is None, f"data.fold is {fold}, but data.split is {split}; type --data.split fold")
         self.root, self.split, self.fold, self.keep_test_duplicates = (
@@ -72,10 +72,10 @@ class STL10(DataModule):
         """Ten classes, by class_names.txt; colour; 96 pixels, unless the files hold another size."""
         folder = find_folder(self.root)
         names = _text(folder / "class_names.txt").split()
-        found = f"{folder / 'class_names.txt'} has {len(names)} names"
-        require(len(names) > 1, f"{found}, but must have one for each class, a line each")
+        problem = f"{folder / 'class_names.txt'} has {len(names)} names"
+        require(len(names) > 1, f"{problem}, but must have one for each class, a line each")
         twice = next((name for name in names if names.count(name) > 1), "")
-        require(not twice, f"{found}, {twice!r} among them more than once; type semisup data download stl10")
+        require(not twice, f"{problem}, {twice!r} among them more than once; type semisup data download stl10")
         labels, images = _size(folder / "train_y.bin"), _size(folder / "train_X.bin")
         side = isqrt(images // max(1, 3 * labels))
         require(
@@ -92,10 +92,10 @@ class STL10(DataModule):
         classes = len(spec.class_names)
         labels = {part: _labels(folder / f"{part}_y.bin", classes) for part in ("train", "test")}
         images = {part: self._images(folder, part, spec.image_size) for part in ("train", "test", "unlabeled")}
-        found, expected = len(images["test"]), len(labels["test"])
+        count, expected = len(images["test"]), len(labels["test"])
         require(
-            found == expected > 0,
-            f"{folder} has {found:,} images in test_X.bin, but {expected:,} labels in test_y.bin; "
+            count == expected > 0,
+            f"{folder} has {count:,} images in test_X.bin, but {expected:,} labels in test_y.bin; "
             f"type semisup data download stl10 --root {shell(self.root)}",
         )
         train, val = self._split(folder, labels["train"])

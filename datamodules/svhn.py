@@ -69,10 +69,11 @@ class SVHN(DataModule):
         _, name, md5 = Source.split_list[part]
         path = self.root / name
         if not check_integrity(path, md5):
-            found = f"a wrong md5 of {path}" if path.exists() else f"no {path}"
+            problem = f"a wrong md5 of {path}" if path.exists() else f"no {path}"
             raise InputError(
-                f"SVHN is missing or damaged (found {found}); type semisup data download svhn --root {shell(self.root)}"
-                f" to fetch it (0.25 GB, and 1.3 GB for the extra images), or --data.root FOLDER if it is elsewhere"
+                f"SVHN is missing or damaged (found {problem}); type semisup data download svhn --root "
+                f"{shell(self.root)} to fetch it (0.25 GB, and 1.3 GB for the extra images), or --data.root FOLDER if "
+                f"it is elsewhere"
             )
         source = Source(str(self.root), split=part)
         return np.ascontiguousarray(source.data), np.asarray(source.labels, dtype=np.int64)

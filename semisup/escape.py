@@ -28,14 +28,14 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_spelled, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _spelled(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def one_line(text: str) -> str:
     """The printable text without line breaks and tabs; a single space stands for each run of white space."""
-    start, end = (" " * bool(found) for found in (text[:1].isspace(), text[-1:].isspace()))
+    start, end = (" " * bool(has_space) for has_space in (text[:1].isspace(), text[-1:].isspace()))
     words = " ".join(printable(text).split())
     return f"{start}{words}{end}" if words else start
 

@@ -44,7 +44,7 @@ def cached_features(module: Classifier, data: DataModule) -> CachedFeatures | No
             return network.features(images)
 
     width = network.head.in_features
-    found = CachedFeatures(compute, digest, width, options.draws, data.eval_batch_size, data.device)
+    cached = CachedFeatures(compute, digest, width, options.draws, data.eval_batch_size, data.device)
     if not module.trainer.ckpt_path:  # a run that goes on keeps as many as it had
-        found.limit(data.trained_views())
-    return found
+        cached.limit(data.trained_views())
+    return cached

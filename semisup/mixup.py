@@ -70,8 +70,8 @@ def resize_mix(images: Tensor, partners: Tensor, side: Tensor, centre: Tensor) -
         first, last = (middle - half).clamp_min(0)[:, None], (middle + half).clamp_max(size)[:, None]  # (B, 1)
         place, whole = torch.arange(size, device=images.device), int(size * 0.9)
         inside.append((place >= first) & (place < last))  # (B, size)
-        found = (size - whole) // 2 + (place - first) * whole // (last - first).clamp_min(1)
-        source.append(found.clamp(0, size - 1))
+        position = (size - whole) // 2 + (place - first) * whole // (last - first).clamp_min(1)
+        source.append(position.clamp(0, size - 1))
         sizes.append((last - first)[:, 0].float() / size)
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (B, 1, H, W)
     rows, columns = source[0][:, None, :, None], source[1][:, None, None, :]

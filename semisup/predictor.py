@@ -104,17 +104,17 @@ class Predictor(pl.LightningModule):
         """
         if self.options.weights is None:
             return
-        found = weights.read(self.options.weights, self.backbone_name, self.network.backbone)
+        pretrained = weights.read(self.options.weights, self.backbone_name, self.network.backbone)
         for network in self.network.networks:
-            weights.load(found.tensors, network.backbone)
-        self._start, self.origin = found.tensors, found.origin
-        say(f"model: the backbone begins with the weights of {found.source}, SHA-256 {found.checksum[:12]}")
-        for line in found.said:
+            weights.load(pretrained.tensors, network.backbone)
+        self._start, self.origin = pretrained.tensors, pretrained.origin
+        say(f"model: the backbone begins with the weights of {pretrained.source}, SHA-256 {pretrained.checksum[:12]}")
+        for line in pretrained.said:
             say(f"model: {line}")
-        if found.statistics is not None and not self.network.normalization.take(*found.statistics):
+        if pretrained.statistics is not None and not self.network.normalization.take(*pretrained.statistics):
             say(
-                f"model: these were trained under the normalization {found.statistics[0]}, and get their images under "
-                f"{self.options.normalization} here (--model.normalization)"
+                f"model: these were trained under the normalization {pretrained.statistics[0]}, and get their images "
+                f"under {self.options.normalization} here (--model.normalization)"
             )
 
     def restart(self) -> None:

@@ -144,7 +144,9 @@ def load(target: str) -> Presentation:
     Raises:
         InputError: it can't be imported, or is something else.
     """
-    found = resolve(target) if target else Presentation()
-    require(isinstance(found, Presentation), f"{target} is no semisup.presentation.Presentation but {found!r}")
-    assert isinstance(found, Presentation)
-    return found
+    presentation = resolve(target) if target else Presentation()
+    require(
+        isinstance(presentation, Presentation), f"{target} is no semisup.presentation.Presentation but {presentation!r}"
+    )
+    assert isinstance(presentation, Presentation)
+    return presentation

@@ -35,7 +35,7 @@ from semisup.runtime.ranks import gather
 from semisup.strategy import Outputs, Strategy
 from semisup.targets import moved, probabilities, written
 
-_LEAST = 1e-6  # added to probabilities and counts, so that none is 0
+_EPS = 1e-6  # added to probabilities and counts, so that none is 0
 _NEWTON = 10  # iterations
 
 
@@ -46,7 +46,7 @@ def without_noise(p: Tensor, counts: Tensor, delta: float) -> Tensor:
     """
     rank = p.argsort(dim=0, descending=True, stable=True).argsort(0)  # of an image in a class
     greatest = p * (rank < (delta * counts).floor())
-    scaled = greatest * ((counts + _LEAST) / (greatest.sum(0) + _LEAST)) + _LEAST
+    scaled = greatest * ((counts + _EPS) / (greatest.sum(0) + _EPS)) + _EPS
     return scaled / scaled.sum(1, keepdim=True)
 
 
@@ -58,8 +58,8 @@ def aligned(p: Tensor, counts: Tensor, rounds: int) -> Tensor:
         counts: images that there should be of each class, N in all.
         rounds: of the alternation; in its limit the sums are the counts.
     """
-    log, entropy = p.T.log().contiguous(), -(p * p.log()).sum(1).clamp_max(-_LEAST)  # (classes, N), 1 / w (N,)
-    wanted, nu = counts.clamp_min(_LEAST).log()[:, None], torch.zeros_like(counts)[:, None]
+    log, entropy = p.T.log().contiguous(), -(p * p.log()).sum(1).clamp_max(-_EPS)  # (classes, N), 1 / w (N,)
+    wanted, nu = counts.clamp_min(_EPS).log()[:, None], torch.zeros_like(counts)[:, None]
     for _ in range(rounds):
         normalised = log - (log - nu * entropy).logsumexp(0)
         for _ in range(_NEWTON):

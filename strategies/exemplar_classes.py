@@ -15,7 +15,7 @@ from semisup.data.pool import Pool
 from semisup.models.modes import evaluation_mode
 from semisup.randomness import Draw, permutation
 
-_CHUNK = 256  # images whose patches are chosen at once
+_IMAGES_AT_ONCE = 256  # images whose patches are chosen at once
 
 Recipe = Literal["course", "paper"]
 _RECIPES: dict[Recipe, tuple[Ranges, Literal["gradient", "uniform"]]] = {
@@ -56,10 +56,10 @@ class SurrogateClasses:
         ranges, by = _RECIPES[recipe]
         rows = permutation(len(pool), seed, "exemplar images")[:images].sort().values  # in the order of the file
         chosen, centres = pool.at(rows.numpy()), torch.empty(len(rows), 2, device=device)
-        for part in torch.arange(len(rows)).split(_CHUNK):
+        for part in torch.arange(len(rows)).split(_IMAGES_AT_ONCE):
             draw = Draw(seed, 0, "exemplar patches", part.to(device), len(rows))
             centres[part.to(device)] = seed_patches(chosen.gather(part).to(device), crop, draw, by)
-        parts = (images.to(device) for images in chosen.chunks(_CHUNK))
+        parts = (images.to(device) for images in chosen.chunks(_IMAGES_AT_ONCE))
         components = fit_components(parts) if ranges.color else None
         return cls(chosen, rows, centres, per_class, crop, ranges, components, seed)
 

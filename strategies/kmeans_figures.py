@@ -34,5 +34,5 @@ def centroids(run: RunArtifacts) -> Parts:
     """The centroids, in the space of whitened patches."""
     from semisup.figures.filters import filters
 
-    found = run.state(_STATE)["centroids"]
-    yield "", filters({f"{len(found):,} centroids": found})
+    learned = run.state(_STATE)["centroids"]
+    yield "", filters({f"{len(learned):,} centroids": learned})

@@ -22,11 +22,11 @@ def pick(values: tuple[float, ...], place: Tensor, dtype: torch.dtype = torch.fl
     """The values at `place` (int64, any shape), without a copy from the host that the device would be waited for."""
     if not torch.compiler.is_compiling():
         return _table(values, dtype, place.device)[place]
-    found = torch.full_like(place, values[0], dtype=dtype)
+    picked = torch.full_like(place, values[0], dtype=dtype)
     for i, value in enumerate(values):
         if value != values[0]:
-            found = torch.where(place == i, value, found)
-    return found.to(dtype)
+            picked = torch.where(place == i, value, picked)
+    return picked.to(dtype)
 
 
 @cache

@@ -131,10 +131,10 @@ def resized_crop(images: Tensor, top: Tensor, left: Tensor, height: Tensor, widt
     for axis, start, length in ((2, top, height), (3, left, width)):
         size = images.shape[axis]
         place = torch.arange(size, device=images.device) + 0.5  # of pixels' centres
-        found = (start[:, None] + place * (length / size)[:, None] - 0.5).clamp(0, size - 1)  # (B, size)
-        before = found.floor()
+        position = (start[:, None] + place * (length / size)[:, None] - 0.5).clamp(0, size - 1)  # (B, size)
+        before = position.floor()
         shape = (len(images), 1, size, 1) if axis == 2 else (len(images), 1, 1, size)
-        share, here = (found - before).view(shape).to(images.dtype), before.long().view(shape)
+        share, here = (position - before).view(shape).to(images.dtype), before.long().view(shape)
         one, other = (images.gather(axis, place.expand_as(images)) for place in (here, (here + 1).clamp(max=size - 1)))
         images = one + share * (other - one)
     return images

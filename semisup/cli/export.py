@@ -57,10 +57,10 @@ def run(request: Namespace) -> None:
 
     classifier = load(path, "cpu").classifier
     images = _of_files(classifier, request.pictures) if request.pictures else _of_data(path, request.root)
-    found = export.write(classifier, request.format, out, images)
+    checked = export.write(classifier, request.format, out, images)
     its = export.description(classifier)
-    resized = "" if found.resized is None else f"; {found.resized:.1g} where the file resizes them itself"
-    say(f"checked by {found.images} pictures: probabilities differ by at most {found.difference:.1g}{resized}")
+    resized = "" if checked.resized is None else f"; {checked.resized:.1g} where the file resizes them itself"
+    say(f"checked by {checked.images} pictures: probabilities differ by at most {checked.difference:.1g}{resized}")
     if request.format == "safetensors":
         say(f"it holds the weights of {its['backbone']} and its head alone; what they were trained on is said in it")
     else:

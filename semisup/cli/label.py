@@ -144,8 +144,8 @@ def _shown(data: DataModule, pool: Pool, rows: Tensor) -> list[np.ndarray]:
     with reading(larger.how):
         for row, pixels in zip(rows.tolist(), small, strict=True):
             file = data.file(pool.name(row))
-            found = larger.image(file).pixels if file else None
-            shown.append(pixels if found is None else found)
+            larger_pixels = larger.image(file).pixels if file else None
+            shown.append(pixels if larger_pixels is None else larger_pixels)
     return shown
 
 

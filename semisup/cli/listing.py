@@ -92,13 +92,13 @@ def _measured(path: Path | None) -> dict[str, dict[str, Any]]:
     A file that says something else is left out, with a line.
     """
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        measured: Any = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError, RecursionError) as error:
-        found, why = None, str(error) or type(error).__name__
+        measured, why = None, str(error) or type(error).__name__
     else:
         why = "it must hold, by a strategy's name, its measured_as, cost, accuracy and difference"
-    if isinstance(found, dict) and all(map(_is_measured, found.values())):
-        return found
+    if isinstance(measured, dict) and all(map(_is_measured, measured.values())):
+        return measured
     print(printable(f"warning: {path} is left out, which is not what was measured of strategies: {why}"))
     return {}
 

@@ -25,7 +25,7 @@ def differences(runs: Sequence[Logged]) -> str:
             if classes:
                 arms.setdefault(one.run.strategy, {})[one.run.seed, one.labels] = classes
         reference = arms.pop(REFERENCE, {})
-        columns = {name: found for name, seeds in arms.items() if (found := _column(seeds, reference))}
+        columns = {name: column for name, seeds in arms.items() if (column := _column(seeds, reference))}
         if columns:
             return _table(columns, score)
     return ""

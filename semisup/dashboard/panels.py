@@ -99,8 +99,8 @@ def shown(logged: Iterable[str], brought: Iterable[Presentation] = ()) -> list[S
     for figure in (*theirs, *FIGURES):
         described.setdefault(figure.section, []).extend(figure.panels)
     pictures = [figure.pictures for figure in figures_of([Presentation(tuple(theirs))]).values()]
-    found = {
+    by_section = {
         name: tuple(there for panel in dict.fromkeys(panels) if (there := panel.of(names)))
         for name, panels in (described | {"Pictures": pictures}).items()
     }
-    return [Section(name, panels) for name, panels in found.items() if panels]
+    return [Section(name, panels) for name, panels in by_section.items() if panels]

@@ -186,7 +186,7 @@ def wandb_sweep(strategy: str, tried: Mapping[str, Sequence[Value]], fixed: Sequ
         "name": strategy,
         "method": method,
         "metric": {"name": METRIC, "goal": "maximize"},
-        "parameters": {name: _parameter(found, method) for name, found in tried.items()},
+        "parameters": {name: _parameter(values, method) for name, values in tried.items()},
         "command": ["${env}", "${interpreter}", "-m", "semisup", "fit", *fixed, "${args}"],
     }
     return str(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))

@@ -24,9 +24,9 @@ class Contract:
         self._class = dataset
         self._name = f"{dataset.__module__}:{dataset.__qualname__}"
 
-    def _require(self, condition: bool, found: str) -> None:
+    def _require(self, condition: bool, problem: str) -> None:
         if not condition:
-            raise InputError(f"the dataset {self._name} {found}")
+            raise InputError(f"the dataset {self._name} {problem}")
 
     def made(self, **arguments: Any) -> Any:
         """An object of the class, with the files not yet opened.
@@ -134,11 +134,11 @@ class Contract:
 
     def _range(self, what: str, labels: np.ndarray, least: int, classes: int) -> None:
         if len(labels):
-            found = (int(labels.min()), int(labels.max()))
+            bounds = (int(labels.min()), int(labels.max()))
             self._require(
-                found[0] >= least and found[1] < classes,
-                f"has {what} from {found[0]} to {found[1]}, but its {classes} class names are of the labels {least} to "
-                f"{classes - 1}",
+                bounds[0] >= least and bounds[1] < classes,
+                f"has {what} from {bounds[0]} to {bounds[1]}, but its {classes} class names are of the labels {least} "
+                f"to {classes - 1}",
             )
 
 

@@ -178,10 +178,10 @@ def scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:
 
     What is not a number is black.
     """
-    found = np.empty(values.shape, np.uint8)
+    levels8 = np.empty(values.shape, np.uint8)
     rows = max(1, _STRIP // max(1, values[:1].size))
     with np.errstate(all="ignore"):
         for row in range(0, len(values), rows):
             levels = (values[row : row + rows].astype(np.float64) - black) * 256 / (white - black)
-            found[row : row + rows] = np.nan_to_num(levels, nan=0.0).clip(0, 255)
-    return found
+            levels8[row : row + rows] = np.nan_to_num(levels, nan=0.0).clip(0, 255)
+    return levels8

@@ -31,15 +31,15 @@ def doubles(fingerprint: Fingerprint, class_names: Sequence[str]) -> Iterator[st
     """
     groups = _groups(fingerprint)
     for one, other in combinations([name for name in POOLS if name in fingerprint.pools], 2):
-        found = []
+        pairs = []
         for group in groups:
             firsts, others = ([place.name for place in group if place.pool == pool] for pool in (one, other))
-            found += [f"{name} is {others[0]}" for name in firsts if others]
-        if found:
+            pairs += [f"{name} is {others[0]}" for name in firsts if others]
+        if pairs:
             trained = other == "unlabeled"
             leak = "" if trained else "; a score on them says little, leave them out of one"
             warning = "" if trained else "warning: "
-            yield f"data: {warning}{len(found):,} {one} images are {other} images too ({named(found, _NAMED)}){leak}"
+            yield f"data: {warning}{len(pairs):,} {one} images are {other} images too ({named(pairs, _NAMED)}){leak}"
     torn = []
     for group in groups:
         known = {place.label: place.name for place in reversed(group) if place.label != UNLABELED}

@@ -47,7 +47,7 @@ def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
         and the folders that were left out, because their files were found in another place already. A link that leads
         back to where it lies is one of them. All are relative to root.
     """
-    found: list[list[str]] = [[] for _ in tops]
+    by_top: list[list[str]] = [[] for _ in tops]
     left_out: list[str] = []
     seen: set[str] = set()
     # First what lies below each folder itself: a link from elsewhere must not take it away.
@@ -64,11 +64,11 @@ def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
                 continue
             seen.add(real)
             folders, its = _listed(path)
-            found[number] += [f"{folder}/{name}" for name in its]
+            by_top[number] += [f"{folder}/{name}" for name in its]
             links = [name for name in folders if os.path.islink(f"{path}/{name}")]
             below += [f"{folder}/{name}" for name in reversed(folders) if name not in links]
             starts += [(number, f"{folder}/{name}") for name in links]
-    return found, left_out
+    return by_top, left_out
 
 
 def named(names: Sequence[str], most: int = _NAMED) -> str:
@@ -80,4 +80,4 @@ def named(names: Sequence[str], most: int = _NAMED) -> str:
 def printable(name: str) -> str:
     """A file's name with what is not Unicode, or controls a terminal, as an escape: it can be printed and saved."""
     name = name.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", name)

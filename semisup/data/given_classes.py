@@ -29,12 +29,12 @@ class Classes:
     """
 
     def __init__(self, pool: Source, labels: Sequence[Any], names: Sequence[str] | None) -> None:
-        found = {label for each in labels if (label := _label(pool.what, each)) != UNLABELED}
-        kinds = {type(label) for label in found}
+        distinct = {label for each in labels if (label := _label(pool.what, each)) != UNLABELED}
+        kinds = {type(label) for label in distinct}
         require(len(kinds) < 2, f"{pool.what} has labels that are numbers and labels that are names; give one kind")
         known = names or pool.class_names
         self._said = bool(names)  # and so numbers are places among them, whatever a dataset's own names are
-        values = sorted(found, key=lambda label: ("", label) if isinstance(label, str) else (label, ""))
+        values = sorted(distinct, key=lambda label: ("", label) if isinstance(label, str) else (label, ""))
         self._own = None if known else {label: k for k, label in enumerate(values)}
         self.names = tuple(str(name) for name in known or values)
         twice = next((name for name in self.names if self.names.count(name) > 1), None)

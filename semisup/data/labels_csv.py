@@ -40,16 +40,16 @@ def read_labels(path: Path) -> dict[str, str]:
     head = [cell.strip() for cell in rows[0]] if rows else []
     require(sorted(head) == sorted(HEAD), f"{path} has the columns {', '.join(head) or 'of nothing'}; {expected}")
     where, which = map(head.index, HEAD)
-    found: dict[str, str] = {}
+    label_of: dict[str, str] = {}
     twice: dict[str, None] = {}
     for number, row in enumerate(rows[1:], 2):
         whole = len(row) == 2 and all(map(str.strip, row))
         require(whole, f"row {number} of {path} is {','.join(row)[:200]}; {expected}")
         name, label = csv_text(row[where]), csv_text(row[which])
-        if found.setdefault(name, label) != label:
+        if label_of.setdefault(name, label) != label:
             twice[name] = None
     require(not twice, f"{path} has more than one class for {named([*twice])}; leave one row of each")
-    return found
+    return label_of
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

@@ -128,14 +128,14 @@ class Memory(DataModule):
         named = {"labeled": given.labeled, "unlabeled": given.unlabeled, "val": given.val, "test": given.test}
         sources = {name: source(name, pictures) for name, pictures in named.items() if pictures is not None}
         its = how([sources["labeled"]], self.image_size, self.channels, self.background)
-        found = {name: its_own for name, pool in sources.items() if (its_own := read(pool, its)).names}
-        require("labeled" in found, "labeled has no pictures; give some with labels")
-        classes = Classes(sources["labeled"], found["labeled"].labels, given.class_names)
+        opened = {name: its_own for name, pool in sources.items() if (its_own := read(pool, its)).names}
+        require("labeled" in opened, "labeled has no pictures; give some with labels")
+        classes = Classes(sources["labeled"], opened["labeled"].labels, given.class_names)
 
         def part(name: str, pool: Source) -> _Part:
-            its, known = found[name], name != "unlabeled"
+            its, known = opened[name], name != "unlabeled"
             labels = classes.of(pool, its.labels) if known else np.full(len(its.names), UNLABELED)
             train = name in ("labeled", "unlabeled")
             return _Part(its.images, labels, [f"{name}/{x}" if train and x.isdecimal() else x for x in its.names])
 
-        return its, classes, {name: part(name, sources[name]) for name in found}
+        return its, classes, {name: part(name, sources[name]) for name in opened}

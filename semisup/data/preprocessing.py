@@ -89,11 +89,11 @@ class Preprocessing:
         with reading(self.how), ThreadPool(_THREADS) as pool:
             while chunk := list(islice(remaining, size)):
                 names, these = zip(*chunk, strict=True)
-                found = list(zip(names, pool.map(self.image, these), strict=True))
-                images = [its.pixels for _, its in found if its.pixels is not None]
+                decoded = list(zip(names, pool.map(self.image, these), strict=True))
+                images = [its.pixels for _, its in decoded if its.pixels is not None]
                 stacked = np.stack(images) if images else np.empty((0, *self.how.shape), np.uint8)
-                seen = [name for name, its in found if its.pixels is not None]
-                unreadable = {name: self._reason(its) for name, its in found if its.pixels is None}
+                seen = [name for name, its in decoded if its.pixels is not None]
+                unreadable = {name: self._reason(its) for name, its in decoded if its.pixels is None}
                 yield torch.from_numpy(stacked).permute(0, 3, 1, 2), seen, unreadable
 
     def _reason(self, its: Reading) -> str:
@@ -131,13 +131,13 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     Raises:
         InputError: a path is not there, or a folder can't be listed or holds no file.
     """
-    found: list[Path] = []
+    listed: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
             require(path.exists(), f"{path} is not there; give pictures, or folders that hold some")
-            found.append(path)
+            listed.append(path)
             continue
         (its,), _ = files(path, ["."])
         require(bool(its), f"{path} holds no files; give pictures, or folders that hold some")
-        found += [path / name for name in its]
-    return found
+        listed += [path / name for name in its]
+    return listed

@@ -44,5 +44,5 @@ def write(classifier: Classifier, format: str, path: Path, images: Tensor) -> Ch
     file = {"onnx": onnx_file, "torchscript": torchscript_file}.get(format, safetensors_file)
     with evaluation_mode(classifier), writing(path), replacing(path) as temporary:
         file.write(classifier, temporary)
-        found = compare(file.opened(classifier, temporary), classifier, images, resizes=format != "safetensors")
-    return found
+        checked = compare(file.opened(classifier, temporary), classifier, images, resizes=format != "safetensors")
+    return checked

@@ -114,10 +114,10 @@ class CachedFeatures:
         """
         count = self.draws(view)
         chosen = np.zeros(len(index), np.int64) if draw is None else draw.integers("draw", count)[:, 0].cpu().numpy()
-        found = np.empty((len(index), self._width), np.int16)
+        gathered = np.empty((len(index), self._width), np.int16)
         for images, rows, here in _parts(pool, index.cpu().numpy()):
-            found[here] = self._open[id(images), view][chosen[here], rows]
-        return move(torch.from_numpy(found).view(torch.bfloat16), self._device).float()
+            gathered[here] = self._open[id(images), view][chosen[here], rows]
+        return move(torch.from_numpy(gathered).view(torch.bfloat16), self._device).float()
 
     def _name(self, images: np.ndarray, view: str, draws: int) -> str:
         if id(images) not in self._digests:

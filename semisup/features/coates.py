@@ -78,8 +78,8 @@ def features(pool: Pool, dictionary: Dictionary, name: str = "images") -> Tensor
     )
     (k, d), device = dictionary.centroids.shape, dictionary.centroids.device
     size = rows_at_once((height - h + 1) * (width - w + 1) * max(k, d), device)
-    found = torch.empty(len(pool), 4 * k)
+    encoded = torch.empty(len(pool), 4 * k)
     chunks = tqdm(pool.chunks(size), name, -(-len(pool) // size), leave=False, disable=not sys.stderr.isatty())
-    for part, images in zip(found.split(size), chunks, strict=True):
+    for part, images in zip(encoded.split(size), chunks, strict=True):
         part.copy_(encode(images.to(device), dictionary))
-    return found
+    return encoded

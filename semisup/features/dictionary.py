@@ -111,16 +111,16 @@ def learn(
         if whitening:
             for chunk in chunks:
                 chunk.copy_(whitening.apply(chunk))
-        found = {"centroids": cluster(points, k, seed, steps=steps, method=method).centroids}
-        return found | ({"mean": whitening.mean, "matrix": whitening.matrix} if whitening else {})
+        learned = {"centroids": cluster(points, k, seed, steps=steps, method=method).centroids}
+        return learned | ({"mean": whitening.mean, "matrix": whitening.matrix} if whitening else {})
 
     digest = hashlib.sha256(repr((_VERSION, shape, k, seed, eps, steps, method)).encode())
     digest.update(patches.cpu().numpy().data)  # what the patches are, not which file they come from, decides
     length = math.prod(shape)
     shapes = {"centroids": (k, length)} | ({} if eps is None else {"mean": (length,), "matrix": (length, length)})
-    found = {name: value.to(device) for name, value in _cached(digest.hexdigest()[:32], shapes, compute).items()}
-    whitening = None if eps is None else Whitening(found["mean"], found["matrix"])
-    return Dictionary(found["centroids"], whitening, shape)
+    learned = {name: value.to(device) for name, value in _cached(digest.hexdigest()[:32], shapes, compute).items()}
+    whitening = None if eps is None else Whitening(learned["mean"], learned["matrix"])
+    return Dictionary(learned["centroids"], whitening, shape)
 
 
 def _cached(
@@ -134,9 +134,9 @@ def _cached(
             if {name: tuple(value.shape) for name, value in kept.items() if value.is_floating_point()} == shapes:
                 return kept
         say(f"k-means: {path} is damaged; its centroids are computed anew")
-    found = compute()
+    computed = compute()
     with suppress(OSError, RuntimeError):  # not writable, or full, which torch calls a RuntimeError: no cache then
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            torch.save({key: value.cpu() for key, value in found.items()}, temporary)
-    return found
+            torch.save({key: value.cpu() for key, value in computed.items()}, temporary)
+    return computed

@@ -36,7 +36,7 @@ def nearest(points: Tensor, k: int, rows: int = _ROWS, columns: int = _COLUMNS) 
     Returns:
         Cosines (N, k) float32 and the others' numbers (N, k) int64.
     """
-    found = []
+    blocks = []
     for own in torch.arange(len(points), device=points.device).split(rows):
         best = points.new_empty(len(own), 0)
         numbers = own.new_empty(len(own), 0)
@@ -47,8 +47,8 @@ def nearest(points: Tensor, k: int, rows: int = _ROWS, columns: int = _COLUMNS) 
             best, numbers = torch.cat([best, some], 1), torch.cat([numbers, others[places]], 1)
             best, places = best.topk(min(k, best.shape[1]))
             numbers = numbers.gather(1, places)
-        found.append((best, numbers))
-    cosines, numbers = map(torch.cat, zip(*found, strict=True))
+        blocks.append((best, numbers))
+    cosines, numbers = map(torch.cat, zip(*blocks, strict=True))
     return cosines, numbers
 
 

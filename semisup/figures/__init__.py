@@ -105,8 +105,8 @@ def of_run(run: RunArtifacts) -> dict[str, Figure]:
     logged: dict[str, None] = {}
     with suppress(InputError):  # a run without metrics has other figures all the same
         logged = dict.fromkeys(name for row in run.metrics for name in row)
-    found = figures_of(plugins.presentations(run.strategies).values())
-    return {name: one for name, one in found.items() if one.draw or any(panel.of(logged) for panel in one.panels)}
+    figures = figures_of(plugins.presentations(run.strategies).values())
+    return {name: one for name, one in figures.items() if one.draw or any(panel.of(logged) for panel in one.panels)}
 
 
 def drawn(figure: Figure, run: RunArtifacts | Sequence[RunArtifacts]) -> Parts:

@@ -56,14 +56,14 @@ def calibration(p: Tensor, target: Tensor, images: str = "images") -> Figure:
         images: what they are called in the title.
     """
     p, target = p.cpu(), target.cpu()
-    found = bins(p, target)
+    binned = bins(p, target)
     ece = multiclass_calibration_error(p, target, p.shape[1], n_bins=BINS, norm="l1").item()
     accuracy = (p.argmax(1) == target).double().mean().item()
     drawn = figure(5.4, 5.2)
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    some, width = found.images > 0, 1 / BINS
+    some, width = binned.images > 0, 1 / BINS
     centre = ((torch.arange(BINS) + 0.5) / BINS)[some].numpy()
-    right, gap = found.accuracy[some].numpy(), (found.confidence - found.accuracy)[some].numpy()
+    right, gap = binned.accuracy[some].numpy(), (binned.confidence - binned.accuracy)[some].numpy()
     upper.bar(centre, right, width, color=PALETTE[0], edgecolor="white", label="accuracy")
     hatched = {"color": "#FFFFFF80", "edgecolor": PALETTE[3], "hatch": "////"}
     upper.bar(centre, gap, width, right, label="gap to the mean confidence", **hatched)
@@ -71,8 +71,8 @@ def calibration(p: Tensor, target: Tensor, images: str = "images") -> Figure:
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     said = f"accuracy {100 * accuracy:.1f} %, expected calibration error {100 * ece:.1f} %"
     upper.set_title(f"{len(p):,} {images}\n{said}")
-    lower.bar(centre, found.images[some].numpy(), width, color=GREY, edgecolor="white")
-    for x, count in zip(centre, found.images[some].tolist(), strict=True):
+    lower.bar(centre, binned.images[some].numpy(), width, color=GREY, edgecolor="white")
+    for x, count in zip(centre, binned.images[some].tolist(), strict=True):
         if count < _THIN:  # which the bar is too low to tell
             lower.annotate(f"{count:,.0f}", (x, count), (0, 1), textcoords="offset points", ha="center", fontsize=8)
     lower.set(xlabel="confidence", ylabel="images")

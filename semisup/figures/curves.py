@@ -13,7 +13,7 @@ from semisup.figures.names import labels
 from semisup.figures.style import PALETTE, PERCENT, figure, styled
 
 _SMOOTH = 0.02  # of the points, and at least one, that the drawn loss averages over on either side
-_FEW = 4  # runs; of more, the losses as they were logged would hide each other
+_LOGGED_RUNS = 4  # runs; of more, the losses as they were logged would hide each other
 _COLORS = [color for color in PALETTE if color not in ("#F0E442", "#BBBBBB")]  # yellow and grey are pale on white
 _DECADE = 10  # from the least loss to the largest, at least, where the scale is logarithmic
 _LINES = ("-", "--", ":", "-.")
@@ -34,7 +34,7 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     for number, (name, metrics) in enumerate(runs.items()):
         color, dashes = _COLORS[number % len(_COLORS)], _LINES[number // len(_COLORS) % len(_LINES)]
         step, loss = series(metrics, "train/loss")
-        if len(runs) <= _FEW:
+        if len(runs) <= _LOGGED_RUNS:
             left.plot(step, loss, color=color, alpha=0.25, linewidth=0.6)
         lines += left.plot(step, smoothed(loss), color=color, linestyle=dashes, label=name)
         losses += [value for value in smoothed(loss) if math.isfinite(value)]

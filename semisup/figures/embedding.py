@@ -38,8 +38,8 @@ def tsne(features: Tensor, seed: int) -> np.ndarray:
 
     perplexity = min(30.0, (len(features) - 1) / 3)
     with threadpool_limits(1):
-        found: np.ndarray = TSNE(perplexity=perplexity, random_state=seed, n_jobs=1).fit_transform(features.numpy())
-        centred = found - found.mean(0)
+        points: np.ndarray = TSNE(perplexity=perplexity, random_state=seed, n_jobs=1).fit_transform(features.numpy())
+        centred = points - points.mean(0)
         turned: np.ndarray = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
     return turned
 

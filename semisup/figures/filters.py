@@ -12,7 +12,7 @@ from torch import Tensor
 from semisup.figures.mosaic import mosaic, pixels
 from semisup.figures.style import PAD, TITLE, WIDTH, figure, show, styled
 
-_FEW = 256
+_WIDE_FILTERS = 256  # of more the page would be too low
 _BACKGROUND = (214, 230, 245)  # a pale blue, since filters have white, grey and black pixels at their edges
 
 
@@ -49,6 +49,6 @@ def filters(panels: dict[str, Tensor]) -> Figure:
 def _grid(weights: Tensor, panels: int) -> np.ndarray:
     """A grid about as wide as high, or twice as wide where few filters have the page; full where it can be."""
     count = len(weights)
-    least = math.ceil(math.sqrt(count * (2 if panels == 1 and count <= _FEW else 1)))
+    least = math.ceil(math.sqrt(count * (2 if panels == 1 and count <= _WIDE_FILTERS else 1)))
     columns = next((columns for columns in range(least, 2 * least) if count % columns == 0), least)
     return mosaic(pixels(symmetric(weights)), columns, _BACKGROUND)

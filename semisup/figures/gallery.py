@@ -20,7 +20,7 @@ from semisup.figures.stages import LAST, first_filters, stage_features
 from semisup.randomness import Draw, permutation
 
 _COLUMNS = 8  # images in a row
-_LEAST = 10  # images that t-SNE makes sense of
+_TSNE_IMAGES = 10  # images that t-SNE makes sense of
 
 
 def draw_filters(run: RunArtifacts, before: Mapping[str, Tensor] | None = None) -> Parts:
@@ -53,7 +53,7 @@ def draw_embedding(run: RunArtifacts) -> Parts:
     """
     module, data = run.fitting
     images, target, what = labeled_images(data)
-    require(len(images) >= _LEAST, f"t-SNE needs {_LEAST} labeled images, and the data has {len(images)}")
+    require(len(images) >= _TSNE_IMAGES, f"t-SNE needs {_TSNE_IMAGES} labeled images, and the data has {len(images)}")
     names = module.spec.class_names
     if not run.live:
         pixels = images[:, 0].flatten(1).float() / 255

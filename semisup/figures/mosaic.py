@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 WHITE = (255, 255, 255)
-_LEAST = 24  # pixels a side of a cell, so that the gaps between cells stay thin
+_CELL_PIXELS = 24  # pixels a side of a cell, so that the gaps between cells stay thin
 _GAP = 2  # pixels between two cells
 
 
@@ -21,8 +21,8 @@ def pixels(images: Tensor) -> np.ndarray:
     images = images.float() * (255 if images.is_floating_point() else 1)
     if images.shape[1] != 3:
         images = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    found: np.ndarray = images.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
-    return found
+    array: np.ndarray = images.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
+    return array
 
 
 def mosaic(cells: np.ndarray, columns: int, background: tuple[int, int, int] = WHITE) -> np.ndarray:
@@ -36,7 +36,7 @@ def mosaic(cells: np.ndarray, columns: int, background: tuple[int, int, int] = W
     Returns:
         (rows * (H + 2) - 2, columns * (W + 2) - 2, 3) uint8, H and W after enlarging.
     """
-    factor = -(-_LEAST // min(cells.shape[1:3]))
+    factor = -(-_CELL_PIXELS // min(cells.shape[1:3]))
     cells = cells.repeat(factor, axis=1).repeat(factor, axis=2)
     count, height, width, _ = cells.shape
     rows = -(-count // columns)

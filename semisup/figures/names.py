@@ -99,8 +99,10 @@ def _is_drawn(c: str) -> bool:
 @cache
 def _installed() -> dict[str, str]:
     """Upright fonts of usual weight: family -> file, those without serifs first."""
-    found = font_manager.fontManager.ttflist
-    usual = [entry for entry in found if entry.style == "normal" and entry.weight in ("normal", "regular", "book", 400)]
+    entries = font_manager.fontManager.ttflist
+    usual = [
+        entry for entry in entries if entry.style == "normal" and entry.weight in ("normal", "regular", "book", 400)
+    ]
     fonts = {entry.name: entry.fname for entry in usual if not entry.name.startswith(_NEVER)}
     return dict(sorted(fonts.items(), key=lambda font: ("Sans" not in font[0], font[0])))
 

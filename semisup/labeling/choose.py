@@ -71,7 +71,7 @@ def seen(classifier: Classifier, pool: Pool, batch_size: int) -> tuple[Tensor, T
     features, probabilities = [], []
     with evaluation_mode(classifier):
         for batch in EvaluationLoader(pool, batch_size, 0, 1, classifier.device):
-            found = classifier.features(batch.image.float() / 255)
-            features.append(found.float().cpu())
-            probabilities.append(classifier.head(found).float().softmax(1).cpu())
+            batch_features = classifier.features(batch.image.float() / 255)
+            features.append(batch_features.float().cpu())
+            probabilities.append(classifier.head(batch_features).float().softmax(1).cpu())
     return torch.cat(features), torch.cat(probabilities)

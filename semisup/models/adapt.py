@@ -131,14 +131,14 @@ def plain(name: str) -> str:
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a network as one without LoRA has them, its changes added to its weights."""
-    found = {}
+    combined = {}
     for name, value in tensors.items():
         if name.endswith(".original"):
             up, down = (tensors[name.removesuffix("original") + f"0.{each}"] for each in ("up", "down"))
-            found[plain(name)] = value + (up @ down).view(value.shape)
+            combined[plain(name)] = value + (up @ down).view(value.shape)
         elif plain(name) == name:
-            found[name] = value
-    return found
+            combined[name] = value
+    return combined
 
 
 # ---- stages
@@ -153,10 +153,10 @@ def stages(backbone: nn.Module) -> tuple[tuple[str, ...], ...]:
     if isinstance(backbone, from_timm.Timm):
         return tuple(tuple(f"network.{name}" for name in stage) for stage in from_timm.stages(backbone.network))
     whole = sum(p.numel() for p in backbone.parameters())
-    found: list[list[str]] = [[]]
+    groups: list[list[str]] = [[]]
 
     def walk(module: nn.Module, prefix: str) -> None:
-        found[0] += [prefix + name for name, _ in module.named_parameters(recurse=False)]
+        groups[0] += [prefix + name for name, _ in module.named_parameters(recurse=False)]
         for name, part in module.named_children():
             own = [f"{prefix}{name}.{each}" for each, _ in part.named_parameters()]
             if isinstance(part, nn.Sequential | nn.ModuleList) or (
@@ -164,12 +164,12 @@ def stages(backbone: nn.Module) -> tuple[tuple[str, ...], ...]:
             ):
                 walk(part, f"{prefix}{name}.")
             elif isinstance(part, NORMS):
-                found[-1].extend(own)
+                groups[-1].extend(own)
             elif own:
-                found.append(own)
+                groups.append(own)
 
     walk(backbone, "")
-    first, *others = found
+    first, *others = groups
     if others:
         others[0] = [*first, *others[0]]  # class tokens and position embeddings belong to the first
     return tuple(map(tuple, others or [first]))

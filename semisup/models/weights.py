@@ -75,12 +75,12 @@ def read(weights: str, name: str, backbone: nn.Module) -> Start:
     """
     statistics = None
     if weights == PRETRAINED:
-        source, found = _pretrained(name)
+        source, tensors = _pretrained(name)
     elif (path := local(weights)).is_dir() or path.suffix == ".ckpt":
-        source, found, statistics = _of_run(path, name)
+        source, tensors, statistics = _of_run(path, name)
     else:
-        source, found = f"file {path}", _of_file(path)
-    placed, said = place(found, backbone, source)
+        source, tensors = f"file {path}", _of_file(path)
+    placed, said = place(tensors, backbone, source)
     broken = [name for name, x in placed.items() if not bool(x.isfinite().all())]
     require(not broken, f"{source} has numbers that are not finite in {', '.join(broken)}; give another file")
     return Start(source, checkpoint_file.digest(placed), placed, statistics, tuple(said))
@@ -130,10 +130,12 @@ def _of_run(path: Path, name: str) -> tuple[str, dict[str, Tensor], tuple[str, T
     its = known["model"]["backbone"]
     require(its == name, f"{file} was trained with the backbone {its}, not {name}; type --model.backbone {its}")
     network = "ema.average." if known.get("ema_decay") else "network."
-    found = {key.removeprefix(f"{network}backbone."): x for key, x in weights.items() if key.startswith(f"{network}b")}
+    tensors = {
+        key.removeprefix(f"{network}backbone."): x for key, x in weights.items() if key.startswith(f"{network}b")
+    }
     mean, std = (weights.get(f"{network}normalization.{each}") for each in ("mean", "std"))
     statistics = None if mean is None or std is None else (str(known["model"]["normalization"]), mean, std)
-    return f"run {file}", merged(found), statistics
+    return f"run {file}", merged(tensors), statistics
 
 
 def _of_file(path: Path) -> dict[str, Tensor]:
@@ -143,22 +145,22 @@ def _of_file(path: Path) -> dict[str, Tensor]:
         pass
     try:
         if path.suffix == ".safetensors":
-            found: Any = _safetensors(path)
+            content: Any = _safetensors(path)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
         first = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(f"{path} holds no weights that can be read without running code ({first})") from error
     for _ in _WRAPPED:  # a file may hold itself, and has no end then
-        if isinstance(found, Mapping):
-            found = next((found[name] for name in _WRAPPED if name in found), found)
-    tensors = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
-    require(tensors and any(isinstance(x, Tensor) for x in found.values()), f"{path} holds no tensors by name")
-    return {name: x for name, x in found.items() if isinstance(x, Tensor)}
+        if isinstance(content, Mapping):
+            content = next((content[name] for name in _WRAPPED if name in content), content)
+    tensors = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+    require(tensors and any(isinstance(x, Tensor) for x in content.values()), f"{path} holds no tensors by name")
+    return {name: x for name, x in content.items() if isinstance(x, Tensor)}
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -166,28 +168,28 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise InputError(f"{path}: type pip install 'semisup[safetensors]'") from error
-    found: dict[str, Tensor] = load_file(path)
-    return found
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
 
 
 # ---- placing
 
 
-def place(found: Mapping[str, Tensor], backbone: nn.Module, source: str) -> tuple[dict[str, Tensor], list[str]]:
+def place(tensors: Mapping[str, Tensor], backbone: nn.Module, source: str) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors by the names and of the shapes that a backbone has, and what there is to say of the others.
 
     Raises:
         InputError: one is missing, or can't be brought to its shape.
     """
     own = named_tensors(backbone)
-    renamed = first = _renamed(found, own)
+    renamed = first = _renamed(tensors, own)
     if isinstance(backbone, from_timm.Timm) and _differ(renamed, own):
         renamed = _as_timm_has_them(renamed, backbone) or renamed
     missing = [name for name in own if name not in renamed and not name.endswith(_COUNTS)]
     require(
         not missing,
         f"{source} lacks {len(missing)} of the backbone's {len(own)} tensors: {', '.join(missing)}; it has: "
-        f"{', '.join(found)}",
+        f"{', '.join(tensors)}",
     )
     placed, said = {}, []
     for name, like in own.items():
@@ -205,11 +207,11 @@ def place(found: Mapping[str, Tensor], backbone: nn.Module, source: str) -> tupl
     return placed, said
 
 
-def _renamed(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the names that most of the backbone's are among: without, or with, a prefix of all names."""
 
     def under(taken: str, given: str) -> dict[str, Tensor]:
-        return {given + name.removeprefix(taken): x for name, x in found.items()}
+        return {given + name.removeprefix(taken): x for name, x in tensors.items()}
 
     ways = [(taken, given) for taken in _PREFIXES for given in ("", "network.")]
     taken, given = max(ways, key=lambda way: len(under(*way).keys() & own.keys()))

@@ -144,12 +144,12 @@ def presentations(strategies: Iterable[str]) -> dict[str, Presentation]:
 
     Of one that isn't installed any more, or whose presentation can't be imported, it says so.
     """
-    found = {}
+    by_name = {}
     for name in dict.fromkeys(strategies):
         try:
-            found[name] = presentation.load(source.attribute(find(STRATEGIES, name).value, "presentation"))
+            by_name[name] = presentation.load(source.attribute(find(STRATEGIES, name).value, "presentation"))
         except InputError as error:
             from semisup.runtime.console import say  # which loads torch
 
             say(f"left out the figures of {name}: {error}")
-    return found
+    return by_name

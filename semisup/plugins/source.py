@@ -94,9 +94,9 @@ def _attribute(cls: _Class | None, name: str) -> str:
         return ""
     for node in cls.definition.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=str(text))) if found == name:
+            case ast.Assign(targets=[ast.Name(id=assigned)], value=ast.Constant(value=str(text))) if assigned == name:
                 return text
-            case ast.AnnAssign(target=ast.Name(id=found), value=ast.Constant(value=str(text))) if found == name:
+            case ast.AnnAssign(target=ast.Name(id=assigned), value=ast.Constant(value=str(text))) if assigned == name:
                 return text
     return next(filter(None, (_attribute(base, name) for base in _bases(cls))), "")
 

@@ -184,10 +184,10 @@ def _advice(path: Path, folder: Path) -> str:
     if runs and not is_run(path):
         return f"found {len(runs)} run(s) in it; name one of them, the newest is {shell(runs[-1])}"
     if checkpoints := sorted(folder.glob("*.ckpt")):
-        names = ", ".join(found.name for found in checkpoints)
+        names = ", ".join(one.name for one in checkpoints)
         return f"found {names}; type the path of one, such as {shell(checkpoints[0])}"
-    found = ", ".join(sorted(child.name for child in path.iterdir())) or "nothing"
-    return f"found {found}; type the path of a run that has saved one, or of a *.ckpt file"
+    entries = ", ".join(sorted(child.name for child in path.iterdir())) or "nothing"
+    return f"found {entries}; type the path of a run that has saved one, or of a *.ckpt file"
 
 
 def write_atomically(path: Path, text: str) -> None:

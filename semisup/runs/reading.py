@@ -49,16 +49,16 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
         InputError: the file is damaged.
     """
     _, rows = metric_rows(Path(run_dir) / METRICS_FILE)
-    found = [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]
-    begins = next((row for row in reversed(found) if "phase" in row), {})
+    parsed = [{k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in rows]
+    begins = next((row for row in reversed(parsed) if "phase" in row), {})
     first_step, first_epoch = begins.get("step", 0), begins.get("epoch", 0)
-    for row in found if begins else []:
+    for row in parsed if begins else []:
         row["step"] -= first_step
         if row["step"] < 0:
             row.pop("epoch", None)
         elif "epoch" in row:
             row["epoch"] -= first_epoch
-    return found
+    return parsed
 
 
 def read_table(path: Path) -> list[list[str]]:

@@ -38,13 +38,13 @@ def rounds(metrics: Iterable[dict[str, float]]) -> list[Round]:
     Args:
         metrics: rows of `metrics.csv`, as `Run.metrics` of semisup/runs/run.py gives them.
     """
-    found = []
+    history = []
     for row in metrics:
         strategy = next((name.partition(_COUNT)[0] for name in row if _COUNT in name), "")
         images = of_classes(row, f"{strategy}{_COUNT}")
         if strategy and images:
             precision = row.get(f"{strategy}/precision", math.nan)
-            found.append(
+            history.append(
                 Round(
                     epoch=int(row.get("epoch", -1)) + 1,
                     images={name: int(count) for name, count in images.items()},
@@ -53,7 +53,7 @@ def rounds(metrics: Iterable[dict[str, float]]) -> list[Round]:
                     confidence=list(of_classes(row, f"{strategy}/confidence/").values()),
                 )
             )
-    return found
+    return history
 
 
 def of_classes(row: dict[str, float], prefix: str) -> dict[str, float]:

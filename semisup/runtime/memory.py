@@ -78,8 +78,8 @@ def _left_in_groups(root: Path = _CGROUPS, membership: Path = Path("/proc/self/c
 
 def _kilobytes(file: Path, name: str) -> int:
     with suppress(OSError):
-        found = re.search(rf"^{name}:\s+(\d+) kB$", file.read_text(), re.MULTILINE)
-        return 1024 * int(found[1]) if found else 0
+        match = re.search(rf"^{name}:\s+(\d+) kB$", file.read_text(), re.MULTILINE)
+        return 1024 * int(match[1]) if match else 0
     return 0
 
 

@@ -30,7 +30,7 @@ from semisup.runtime.memory import available, forget_peak, peak
 from semisup.runtime.ranks import gather, rehearsal
 
 _PARTS = (1 / 8, 1 / 4)  # of a batch
-_LEAST = 2  # images; batch normalisation needs as many
+_BATCHNORM_IMAGES = 2  # images; batch normalisation needs as many
 _SPARE = 0.9  # of what there is, for a batch that is advised
 
 
@@ -78,9 +78,9 @@ class Forecast(pl.Callback):
 
     def _needed(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[float, float, float]:
         """Bytes that this rank needs, those that it can have, and how large a global batch fits; 0 where unknown."""
-        if (found := self._measured(trainer, module, batch)) is None:
+        if (measured := self._measured(trainer, module, batch)) is None:
             return 0, 0, 0
-        base, training, scoring = found
+        base, training, scoring = measured
         whole, left = _images(batch), available(module.device)
         if module.device.type == "cpu":
             left //= trainer.num_devices  # the ranks of a machine share it
@@ -94,7 +94,7 @@ class Forecast(pl.Callback):
 
     def _measured(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[int, _Line, _Line] | None:
         """Bytes before, those of a step and those of an evaluation; None where a batch can't be measured in part."""
-        sizes = [max(_LEAST, round(part * len(batch.labeled))) for part in _PARTS]
+        sizes = [max(_BATCHNORM_IMAGES, round(part * len(batch.labeled))) for part in _PARTS]
         parts = [_first(batch, size, trainer.global_rank) for size in sizes]
         if len(parts[1].labeled) >= len(batch.labeled):
             return None

@@ -26,8 +26,8 @@ def checked(name: str, make: Callable[..., Any], in_channels: int, image_size: i
     """
     size = f"{in_channels} {'channel' if in_channels == 1 else 'channels'} and {image_size} pixels a side"
 
-    def refuse(found: str) -> InputError:
-        return InputError(f"the backbone {name!r} {found}")
+    def refuse(problem: str) -> InputError:
+        return InputError(f"the backbone {name!r} {problem}")
 
     try:
         backbone = make(in_channels=in_channels, image_size=image_size)
