@@ -1,6 +1,6 @@
 """A trained network as one file for other programs: ONNX, TorchScript or safetensors.
 
-    found = write(load(RUN, "cpu").classifier, "onnx", Path("model.onnx"), images)
+    checked = write(load(RUN, "cpu").classifier, "onnx", Path("model.onnx"), images)
 
 It is the network that was scored, its input normalisation and, but for safetensors, the resizing included: it takes
 `images`, uint8 (N, C, H, W) of any N, H and W, and gives `probabilities`, float32 (N, classes). Pictures of the size
