@@ -88,7 +88,7 @@ class PseudoLabel(Relabeling):
         self,
         rule: Literal["threshold", "top_k_overall", "top_k_per_class", "percentile"] = "threshold",
         threshold: float = 0.95,
-        top_k: int = _TOP_K,
+        top_k: int = 1000,
         soft: bool = False,
         weight: float = 1.0,
         ramp_start: int = 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,15 @@ def test_bytes_lie_on_the_line_through_both_points() -> None:
     assert _Line((10, 20), (500, 500), 0.1).bytes_of(80) == 500
 
 
-def test_what_else_the_process_takes_meanwhile_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """7 images, and 15 in which once there are 40 MB more, of which a step of 60 would be held to need 225 further."""
-    peaks = iter([100, 100 + 40 * MEGABYTE, 101 + 40 * MEGABYTE, 109])
-    monkeypatch.setattr(forecast, "peak", lambda device: next(peaks))
-    monkeypatch.setattr(forecast, "_images", len)
-    parts: list[Any] = [range(7), range(15)]
-    line = forecast._measure(lambda part: None, parts, CPU)
-    assert line.images == (7, 15) and line.bytes == (100, 109)
+def test_what_else_the_process_takes_meanwhile_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there are 40 MB more than 15 images need, of which a step of 60 would be held to need 225 further."""
+    monkeypatch.setattr(forecast, "available", lambda device: 1)
+    monkeypatch.setattr(forecast, "peak", lambda device: 500)
+    monkeypatch.setattr(torch.nn.Parameter, "numel", lambda self: 0)
+    lines = iter([_Line((7, 15), (100, 100 + extra * MEGABYTE), 0.1) for extra in (40, 0, 0, 0)])
+    monkeypatch.setattr(forecast, "_measure", lambda *arguments: next(lines))
+    fit(Forecast())
+    assert next(lines, None) is None
 
 
 @pytest.mark.slow
@@ -120,7 +122,7 @@ def test_what_is_told_is_what_the_training_then_takes(monkeypatch: pytest.Monkey
 
 def test_more_than_there_is_is_refused_with_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "available", lambda device: 1)
-    lines = iter([_Line((7, 15), (100, 180), 0.1), _Line((7, 15), (100, 100), 0.1)])
+    lines = cycle([_Line((7, 15), (100, 180), 0.1), _Line((7, 15), (100, 100), 0.1)])
     monkeypatch.setattr(forecast, "_measure", lambda *arguments: next(lines))
     monkeypatch.setattr(forecast, "peak", lambda device: 500)
     monkeypatch.setattr(forecast, "_gigabytes", lambda count: f"{count:.0f} bytes")

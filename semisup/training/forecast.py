@@ -78,19 +78,22 @@ class Forecast(pl.Callback):
 
     def _needed(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[float, float, float]:
         """Bytes that this rank needs, those that it can have, and how large a global batch fits; 0 where unknown."""
-        if (measured := self._measured(trainer, module, batch)) is None:
-            return 0, 0, 0
-        base, training, scoring = measured
-        whole, left = _images(batch), available(module.device)
-        if module.device.type == "cpu":
-            left //= trainer.num_devices  # the ranks of a machine share it
-        # What the optimiser is about to hold: two numbers for each weight at the most.
-        weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
-        kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
-        of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
-        there = base + left if base and left else 0
+        for _ in range(2):  # what the process takes beside a pass can only add to it: no refusal by one measurement
+            if (measured := self._measured(trainer, module, batch)) is None:
+                return 0, 0, 0
+            base, training, scoring = measured
+            whole, left = _images(batch), available(module.device)
+            if module.device.type == "cpu":
+                left //= trainer.num_devices  # the ranks of a machine share it
+            # What the optimiser is about to hold: two numbers for each weight at the most.
+            weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+            kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
+            of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
+            takes, there = max(training.bytes_of(whole) + kept, of_evaluation), base + left if base and left else 0
+            if takes <= there:
+                break
         fits = module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole
-        return max(training.bytes_of(whole) + kept, of_evaluation), there, fits
+        return takes, there, fits
 
     def _measured(self, trainer: pl.Trainer, module: Classifier, batch: Batch) -> tuple[int, _Line, _Line] | None:
         """Bytes before, those of a step and those of an evaluation; None where a batch can't be measured in part."""
@@ -157,19 +160,14 @@ class _Line:
 
 
 def _measure(run: Callable[[Batch], None], parts: list[Batch], device: torch.device) -> _Line:
-    """Bytes of both parts, the less of two rounds: what the process takes beside them meanwhile can only add to them.
-
-    Such as pages that a busy machine had taken back, whose few megabytes an evaluation would count for every image.
-    """
     needed, seconds = [], 0.0
-    for part in (*parts, *parts):
+    for part in parts:
         forget_peak(device)
         since = time.monotonic()
         run(part)
         needed.append(peak(device))  # on CUDA this waits for nothing, but the peak is counted as kernels are queued
         seconds = time.monotonic() - since
-    least = (min(needed[0], needed[2]), min(needed[1], needed[3]))
-    return _Line((_images(parts[0]), _images(parts[1])), least, seconds)
+    return _Line((_images(parts[0]), _images(parts[1])), (needed[0], needed[1]), seconds)
 
 
 def _train(trainer: pl.Trainer, module: Classifier, batch: Batch) -> None:
