@@ -23,6 +23,18 @@ def fit(*arguments: str) -> Path:
     return max(Path("runs").glob("*/*/*"), key=lambda path: path.stat().st_mtime)
 
 
+def finished_run(folder: Path) -> Path:
+    """A run of one epoch of two steps, finished, somewhere in a folder."""
+    options = [
+        *("--data", "digits", "--data.steps_per_epoch", "2", "--data.eval_batch_size", "2000", "--model", "small"),
+        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+        *("--tracking.mode", "disabled", "--trainer.default_root_dir", str(folder / "runs")),
+    ]
+    assert main(["fit", *options]) == 0
+    (run,) = (folder / "runs/digits/supervised").iterdir()
+    return run
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

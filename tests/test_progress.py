@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from helpers import Blobs, classifier, trainer
@@ -16,11 +16,17 @@ from semisup.training import progress
 from semisup.training.progress import Progress
 
 
-def test_half_a_minute_without_a_word_ends_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by 16 s whenever somebody looks: a line after every second step, of 32 s."""
+def slow_clock(monkeypatch: pytest.MonkeyPatch, module: ModuleType, seconds: int) -> list[str]:
+    """What a module says from now on, by a clock that goes on by so much whenever somebody looks."""
     said: list[str] = []
-    monkeypatch.setattr(progress, "say", said.append)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0, 16).__next__))
+    monkeypatch.setattr(module, "say", said.append)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=count(0, seconds).__next__))
+    return said
+
+
+def test_half_a_minute_without_a_word_ends_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line after every second step, of 32 s."""
+    said = slow_clock(monkeypatch, progress, 16)
     data = Blobs(batch_size=60)
     trainer(1, callbacks=[Progress()], limit_val_batches=0).fit(classifier(data), data)
     lines = [re.sub(r"loss [\d.]+", "loss L", line) for line in said]
@@ -31,10 +37,7 @@ def test_half_a_minute_without_a_word_ends_with_a_line(monkeypatch: pytest.Monke
 
 
 def test_a_long_validation_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by 40 s whenever somebody looks."""
-    said: list[str] = []
-    monkeypatch.setattr(progress, "say", said.append)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0, 40).__next__))
+    said = slow_clock(monkeypatch, progress, 40)
     data = Blobs()  # 30 validation images in batches of 16
     trainer(1, callbacks=[Progress()]).fit(classifier(data), data)
     assert [line for line in said if line.startswith("validation")] == [
@@ -44,10 +47,8 @@ def test_a_long_validation_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_log_is_told_every_half_minute_how_far_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by 16 s for each of five batches; nothing is left to be told at the end."""
-    said: list[str] = []
-    monkeypatch.setattr(console, "say", said.append)
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=count(0, 16).__next__))
+    """Five batches of 16 s; nothing is left to be told at the end."""
+    said = slow_clock(monkeypatch, console, 16)
     assert list(console.watched("abcde", "predicting", 5)) == [*"abcde"]
     assert said == [
         "predicting: 2 of 5 batches, about 48 s left",

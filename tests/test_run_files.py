@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from short_fits import finished_run
 
 from semisup.cli.front import main
 from semisup.errors import InputError
@@ -71,14 +72,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    options = [
-        *("--data", "digits", "--data.steps_per_epoch", "2", "--data.eval_batch_size", "2000", "--model", "small"),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
-        *("--tracking.mode", "disabled", "--trainer.default_root_dir", str(folder / "runs")),
-    ]
-    assert main(["fit", *options]) == 0
-    (run,) = (folder / "runs/digits/supervised").iterdir()
+    run = finished_run(tmp_path_factory.mktemp("finished"))
     (run / "wandb_id.txt").write_text("abcd1234\n")
     return run
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from class_paths import MARK, NAMED, refused, was_imported, written
+from short_fits import finished_run
 
+from experiments.faults.strangers import set_options
 from semisup.cli.config import parse
 from semisup.cli.front import main
 
@@ -22,15 +23,7 @@ pytestmark = pytest.mark.usefixtures("mark")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    options = [
-        *("--data", "digits", "--data.steps_per_epoch", "2", "--data.eval_batch_size", "2000", "--model", "small"),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
-        *("--tracking.mode", "disabled", "--trainer.default_root_dir", str(folder / "runs")),
-    ]
-    assert main(["fit", *options]) == 0
-    (run,) = (folder / "runs/digits/supervised").iterdir()
-    return run
+    return finished_run(tmp_path_factory.mktemp("finished"))
 
 
 VERBS = ("predict --ckpt_path", "test --ckpt_path", "figures --only augmentations", "compare", "fit --resume")
@@ -39,11 +32,7 @@ VERBS = ("predict --ckpt_path", "test --ckpt_path", "figures --only augmentation
 def changed(finished: Path, tmp_path: Path, **options: Any) -> Path:
     """The run with other options in its config.yaml."""
     run = Path(shutil.copytree(finished, tmp_path / "runs" / "digits" / "supervised" / finished.name))
-    tree = yaml.safe_load((run / "config.yaml").read_text())
-    for option, value in options.items():
-        group, _, name = option.partition("__")
-        tree[group][name] = value
-    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    set_options(run, **options)
     return run
 
 

@@ -42,12 +42,17 @@ def _with_options(folder: Path, whole: Path, **options: Any) -> Path:
     """A finished run with other options in its config.yaml, and a module that leaves a mark when it is imported."""
     (folder / "evil.py").write_text("open('imported', 'w').close()\nclass E:\n    pass\n")
     run = finished(folder, whole)
+    set_options(run, **options)
+    return run
+
+
+def set_options(run: Path, **options: Any) -> None:
+    """Puts other options into a run's config.yaml, `group__name` for `group.name`."""
     tree = yaml.safe_load((run / "config.yaml").read_text())
     for option, value in options.items():
         group, _, name = option.partition("__")
         tree[group][name] = value
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
-    return run
 
 
 def class_for_a_number(folder: Path, whole: Path) -> Outcome:
