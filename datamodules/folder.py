@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from datamodules import folder_cache
-from datamodules.folder_layout import PARTS, Layout, layout
+from datamodules.folder_layout import PARTS, Layout, entry, layout
 from datamodules.folder_words import tell
 from semisup.batch import UNLABELED
 from semisup.data.datamodule import DataModule
@@ -24,6 +24,7 @@ from semisup.data.picture import How, colour
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
+from semisup.data.spelling import alikes, check_spelling, spelled
 from semisup.data.splits import holdout
 from semisup.errors import InputError, did_you_mean, require
 from semisup.runs.directory import place
@@ -41,11 +42,11 @@ class Folder(DataModule):
     `test/`, is unlabeled.
 
     `test/` holds a folder for each class, or pictures without labels, to be predicted. Below these folders any depth
-    will do; hidden files are ignored. Links are followed, and what they lead to a second time is left out. `training`,
-    `unlabelled`, `valid`, `validation`, `testing`, and capital letters, are understood as well; what else lies in ROOT
-    is named. Without `val/` a fifth of `train/` validates, stratified and the same for every seed. With
-    `labels_per_class`, the rest of `train/` joins the unlabeled pool, behind the pictures of `unlabeled/`; its hidden
-    labels are known only where `unlabeled/` is empty.
+    will do; hidden files are ignored. Links are followed, and what they lead to a second time is left out, also where
+    it is the pictures of another part. `training`, `unlabelled`, `valid`, `validation`, `testing`, and capital letters,
+    are understood as well; what else lies in ROOT is named. Without `val/` a fifth of `train/` validates, stratified
+    and the same for every seed. With `labels_per_class`, the rest of `train/` joins the unlabeled pool, behind the
+    pictures of `unlabeled/`; its hidden labels are known only where `unlabeled/` is empty.
 
     Pictures are turned as their EXIF orientation says, put before the background, made RGB (or grey: `channels`),
     resized so that the shorter side fits, and cut to the middle: once, into ROOT/.semisup-cache (~/.cache/semisup where
@@ -193,6 +194,9 @@ class Folder(DataModule):
     def _labels_of(self, names: list[str], labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """The label of every file, where those of what is trained on are in `labels_csv`."""
         places = {name: row for row, name in enumerate(names)}
+        otherwise = {spelled(name): row for name, row in places.items()}
+        typed = {name: otherwise[spelled(name)] for name in self._typed if spelled(name) in otherwise}
+        places = typed | places
         unknown = [name for name in self._typed if name not in places]
         require(
             not unknown,
@@ -224,6 +228,7 @@ class Folder(DataModule):
             names = tuple(sorted({*self._typed.values()}))
             given = f"{self.labels_csv} has {len(names)} classes ({named(names) or 'none'})"
             require(len(names) >= 2, f"{given}, but must have two or more; add rows path,class of others")
+            check_spelling(names, self.labels_csv)
             return names
         if "train" not in (parts := self._parts):
             folders, beside = listing(self.root)
@@ -237,6 +242,7 @@ class Folder(DataModule):
         require(
             len(names) >= 2, f"{parts['train']} holds fewer than two folders ({named(names) or 'none'}); {expected}"
         )
+        check_spelling(names, parts["train"])
         return names
 
     def _find(self, classes: tuple[str, ...]) -> list[tuple[str, str, int]]:
@@ -246,19 +252,25 @@ class Folder(DataModule):
             say(f"data: there is no train/ in {self.root}, so its folders are the classes: {named(classes)}")
         if lies.unused:
             say(f"data: not used in {self.root}: {named(lies.unused)}")
-        pictures: list[tuple[str, str, int]] = []
-        for part in PARTS:
-            if part in lies.parts:
-                tops = self._tops(part, lies.parts, classes)
-                inside = [folder for folder in lies.parts.values() if lies.parts[part] in folder.parents]
-                others = (*(f"{folder.name}/" for folder in inside), *self._csv_below)
-                below, left_out = files(self.root, [top.relative_to(self.root).as_posix() for top, _ in tops])
-                for its, (_, label) in zip(below, tops, strict=True):
-                    those = (path.removeprefix("./") for path in its)
-                    pictures += [(part, path, label) for path in those if not path.startswith(others)]
-                if left_out:
-                    say(f"data: left out, as their files were found in another place already: {named(left_out)}")
-        return pictures
+        for alike in alikes(classes):
+            say(f"data: warning: {named(alike)} are {len(alike)} classes; join them if they are meant to be one")
+        tops = [
+            (part, path, label)
+            for part in PARTS
+            if part in lies.parts
+            for path, label in self._tops(part, lies.parts, classes)
+        ]
+        below, left_out = files(self.root, [path.relative_to(self.root).as_posix() for _, path, _ in tops])
+        if left_out:
+            say(f"data: left out, as their files were found in another place already: {named(left_out)}")
+        csv = self._csv_below
+        others = tuple(f"{path.name}/" for path in lies.parts.values() if lies.parts["train"] in path.parents)
+        return [
+            (part, name, label)
+            for its, (part, _, label) in zip(below, tops, strict=True)
+            for name in (path.removeprefix("./") for path in its)
+            if name not in csv and not (part == "train" and name.startswith(others))
+        ]
 
     def _tops(self, part: str, parts: dict[str, Path], classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         """The folders of a part, and the class of what is in them."""
@@ -269,12 +281,13 @@ class Folder(DataModule):
         in_file = self.labels_csv is not None and part == "train"
         if part == "unlabeled" or (part == "test" and not folders) or in_file:
             return [(top, UNLABELED)]
+        number = {spelled(name): label for label, name in enumerate(classes)}
         for name in (printable(folder.name) for folder in folders):
-            if name not in classes:
+            if spelled(name) not in number:
                 raise InputError(
                     f"{top / name} is no class of {self.labels_csv or train}: rename it, remove it, or add pictures of "
                     f"it to {self.labels_csv or train / name}{did_you_mean(name, classes)}"
                 )
         if beside:
-            say(f"data: left out of {top}, as in no class's folder: {named([path.name for path in beside])}")
-        return [(folder, classes.index(printable(folder.name))) for folder in folders]
+            say(f"data: left out of {top}, as in no class's folder: {named([*map(entry, beside)])}")
+        return [(folder, number[spelled(printable(folder.name))]) for folder in folders]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ PARTS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }  # what a folder of the root may be called, in letters of any case
+_CALLED = {name for names in PARTS.values() for name in names}
 
 
 @dataclass
@@ -24,7 +26,8 @@ class Layout:
 
     Attributes:
         parts: the folder of each part that there is.
-        unused: names of the other folders, and of pictures beside them.
+        unused: names of the other folders, of pictures beside them, of links that lead nowhere, and of files that are
+            called as a part.
     """
 
     parts: dict[str, Path]
@@ -42,9 +45,14 @@ def layout(root: Path, labels_elsewhere: bool = False) -> Layout:
         labels_elsewhere: whether the labels are in a file, and no folder has to be a class.
 
     Raises:
-        InputError: two folders are for the same part, or the root can't be listed.
+        InputError: two folders are for the same part, a part is a link that leads nowhere, or the root can't be listed.
     """
     folders, files = listing(root)
+    for path in files:  # a disk that isn't mounted must not pass for data that isn't there
+        require(
+            path.exists() or path.name.casefold() not in _CALLED,
+            f"{path} is a link that leads nowhere, to {os.path.realpath(path)}; bring that back, or remove the link",
+        )
     parts, unused = {}, [f"{path.name}/" for path in folders]
     for part, names in PARTS.items():
         matching = [path for path in folders if path.name.casefold() in names]
@@ -66,4 +74,14 @@ def layout(root: Path, labels_elsewhere: bool = False) -> Layout:
         return Layout(parts, [])
     Image.init()  # or fewer endings are known
     pictures = {*Image.EXTENSION, ".heic", ".heif"}
-    return Layout(parts, unused + [path.name for path in files if path.suffix.lower() in pictures])
+    return Layout(parts, unused + [entry(path) for path in files if _is_missed(path, pictures)])
+
+
+def entry(path: Path) -> str:
+    """The name of a file in a listing, and whether it is a link that leads nowhere."""
+    return path.name if path.exists() else f"{path.name} (a link that leads nowhere)"
+
+
+def _is_missed(path: Path, endings: set[str]) -> bool:
+    """Whether somebody may have thought that a file of the root would be used."""
+    return path.suffix.lower() in endings or path.name.casefold() in _CALLED or not path.exists()

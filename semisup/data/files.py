@@ -40,7 +40,7 @@ def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
 
     Args:
         root: the folder that all are in.
-        tops: (n,) the folders, relative to it.
+        tops: (n,) the folders, relative to it. What one of them holds is not also that of another one that it lies in.
 
     Returns:
         (n,) files in a fixed order, those of a folder before those of folders below it, and what is behind links last;
@@ -50,24 +50,31 @@ def files(root: Path, tops: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     by_top: list[list[str]] = [[] for _ in tops]
     left_out: list[str] = []
     seen: set[str] = set()
-    # First what lies below each folder itself: a link from elsewhere must not take it away.
-    starts = sorted(enumerate(tops), key=lambda start: os.path.islink(root / start[1]))
+    real_root = os.path.realpath(root)
+
+    def is_linked(folder: str) -> bool:
+        return os.path.realpath(root / folder) != os.path.normpath(os.path.join(real_root, folder))
+
+    # First what lies below each folder itself, the inner ones before those that they lie in: a link from elsewhere must
+    # not take it away.
+    starts = [(number, top, is_linked(top)) for number, top in enumerate(tops)]
+    starts.sort(key=lambda start: (start[2], -len(Path(start[1]).parts)))
     while starts:
-        number, start = starts.pop(0)
+        number, start, linked = starts.pop(0)
         below = [start]
         while below:
             folder = below.pop()
             path = os.path.join(root, folder)
             real = os.path.realpath(path)
             if real in seen:
-                left_out.append(folder)
+                left_out += [folder] if linked else []
                 continue
             seen.add(real)
             folders, its = _listed(path)
             by_top[number] += [f"{folder}/{name}" for name in its]
             links = [name for name in folders if os.path.islink(f"{path}/{name}")]
             below += [f"{folder}/{name}" for name in reversed(folders) if name not in links]
-            starts += [(number, f"{folder}/{name}") for name in links]
+            starts += [(number, f"{folder}/{name}", True) for name in links]
     return by_top, left_out
 
 
