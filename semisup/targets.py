@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semisup.losses import precise
+from semisup.runtime.ranks import mean
 
 
 def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -43,14 +44,29 @@ def align(p: Tensor, seen: Tensor, wanted: Tensor | float = 1.0) -> Tensor:
     return torch.where(total > 0, aligned / total, p)
 
 
+def align_to_latest(p: Tensor, means: list[Tensor], batches: int = 32) -> tuple[Tensor, list[Tensor]]:
+    """Probabilities (B, classes), aligned by their mean over the latest batches, and these batches' means.
+
+    Args:
+        p: (B, classes) probabilities, of one more batch.
+        means: of the batches before, the latest one last, (classes,) each.
+        batches: how many count at the most, this one among them.
+    """
+    latest = [*means, mean(p.mean(0))][-batches:]
+    return align(p, torch.stack(latest).mean(0)), latest
+
+
 def running(mean: Tensor, new: Tensor, decay: float) -> Tensor:
     """A running mean, decay * mean + (1 - decay) * new."""
     return decay * mean + (1 - decay) * new
 
 
-def push(bank: Tensor, rows: Tensor) -> Tensor:
-    """A memory bank (N, ...) after rows (B, ...) came in at its front and as many of the oldest left it."""
-    return torch.cat([rows.to(bank.dtype), bank])[: len(bank)]
+def push(bank: Tensor, rows: Tensor, size: int) -> Tensor:
+    """A memory bank (N, ...), which may be empty, after rows (B, ...) came in at its front.
+
+    Of what are more rows than `size` then, the oldest leave it.
+    """
+    return torch.cat([rows, bank.reshape(-1, *rows.shape[1:])])[:size]
 
 
 def flexible_thresholds(status: Tensor, classes: int, threshold: float) -> Tensor:

@@ -100,7 +100,7 @@ class ReMixMatch(LossStrategy):
                 p = probabilities(module(unlabeled.views["weak"]))
             (alone, _), (features, turned) = module.joint(strong[0], quarter_turns(strong[0], turns))
         guess = sharpen(align(p, self.means_.mean(0), self.labeled_), self.temperature)
-        self.means_ = push(self.means_, mean(p.mean(0))[None])
+        self.means_ = push(self.means_, mean(p.mean(0))[None], _MEANS)
 
         known = distribution(labeled.target, guess.shape[1]).to(guess.dtype)
         views = [labeled.views["strong"], *strong, unlabeled.views["weak"]]

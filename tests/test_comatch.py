@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from one_step import assert_same, batch, cross_entropies, identity, logits
 from torch import Tensor, nn
 
-from strategies.comatch import CoMatch, graph_contrast, smoothed
+from semisup.embeddings import graph_contrast, smoothed
+from strategies.comatch import CoMatch
 
 
 def drawn(rows: int, width: int, seed: int) -> Tensor:
@@ -49,6 +50,7 @@ def test_smoothing() -> None:
     torch.testing.assert_close(found, naive_smoothed(p, z, bank, 0.9, 0.2))
     torch.testing.assert_close(found.sum(1), torch.ones(4))
     assert torch.equal(smoothed(p, z, bank_p, bank_z, 1.0, 0.2), p)
+    assert torch.equal(smoothed(p, z, torch.empty(0, 0), torch.empty(0, 5), 0.9, 0.2), p)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
@@ -59,13 +61,13 @@ def test_the_graph_and_its_gradient(threshold: float, first: int, count: int) ->
     others = (4 * drawn(6, 3, 2)).softmax(1)
     own = z[first : first + count]
     q = others[first : first + count]
-    found = graph_contrast(own, everyone, q, others, first, threshold, 0.2)
+    found = graph_contrast(own, everyone, q, others, torch.arange(first, first + count), threshold, 0.2)
     assert_same(found, naive_graph(own, everyone, q, others, first, threshold, 0.2), (z, everyone))
 
 
 def test_a_graph_without_edges_tells_images_apart() -> None:
     z = torch.eye(3)
-    found = graph_contrast(z, z, torch.full((3, 3), 1 / 3), torch.full((3, 3), 1 / 3), 0, 0.8, 1.0)
+    found = graph_contrast(z, z, torch.full((3, 3), 1 / 3), torch.full((3, 3), 1 / 3), torch.arange(3), 0.8, 1.0)
     assert found.item() == pytest.approx(math.log(math.e + 2) - 1)
 
 

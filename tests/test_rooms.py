@@ -17,6 +17,7 @@ FLOORS = [
         "phase",
         "strategy",
         "composition",
+        "embeddings",
         "losses",
         "targets",
         "mixup",

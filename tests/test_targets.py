@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from semisup.targets import align, moved, probabilities, push, running, sharpen, written
+from semisup.targets import align, align_to_latest, moved, probabilities, push, running, sharpen, written
 
 
 def drawn(rows: int = 6, classes: int = 4) -> torch.Tensor:
@@ -69,13 +69,27 @@ def test_a_running_mean_is_a_weighted_one() -> None:
     assert mean.item() == pytest.approx(expected)
 
 
-def test_a_bank_forgets_the_oldest() -> None:
-    bank, kept = torch.zeros(5, 2), [[0.0, 0.0]] * 5
-    for step in range(1, 5):
-        rows = torch.arange(4).view(2, 2) + 10 * step
-        bank, kept = push(bank, rows), (rows.float().tolist() + kept)[:5]
+@pytest.mark.parametrize("empty", [(0, 0), (0, 2)])
+def test_a_bank_forgets_the_oldest(empty: tuple[int, int]) -> None:
+    bank: torch.Tensor = torch.empty(empty)
+    kept: list[list[float]] = []
+    for step in range(4):
+        rows = torch.arange(4.0).view(2, 2) + 10 * step
+        bank, kept = push(bank, rows, 5), (rows.tolist() + kept)[:5]
         assert bank.tolist() == kept and bank.dtype == torch.float32
-    assert push(torch.zeros(2, 1), torch.ones(3, 1)).tolist() == [[1], [1]]  # more rows than it has room for
+    assert push(torch.zeros(2, 1), torch.ones(3, 1), 2).tolist() == [[1], [1]]  # more rows than it has room for
+
+
+def test_alignment_by_the_latest_batches() -> None:
+    means: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
+    for seed in range(5):
+        p = torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)).softmax(1)
+        seen.append(sum(p) / 6)
+        scaled = p / (sum(seen[-3:]) / len(seen[-3:]))
+        found, means = align_to_latest(p, means, 3)
+        torch.testing.assert_close(found, scaled / scaled.sum(1, keepdim=True))
+        torch.testing.assert_close(torch.stack(means), torch.stack(seen[-3:]))
 
 
 def test_a_table_follows_its_images_to_another_pool() -> None:
