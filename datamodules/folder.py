@@ -24,7 +24,7 @@ from semisup.data.picture import How, colour
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
 from semisup.data.preprocessing import Preprocessing
-from semisup.data.spelling import alikes, check_spelling, spelled
+from semisup.data.spelling import check_spelling, spelled, tell_alikes
 from semisup.data.splits import holdout
 from semisup.errors import InputError, did_you_mean, require
 from semisup.runs.directory import place
@@ -252,8 +252,7 @@ class Folder(DataModule):
             say(f"data: there is no train/ in {self.root}, so its folders are the classes: {named(classes)}")
         if lies.unused:
             say(f"data: not used in {self.root}: {named(lies.unused)}")
-        for alike in alikes(classes):
-            say(f"data: warning: {named(alike)} are {len(alike)} classes; join them if they are meant to be one")
+        tell_alikes(classes)
         tops = [
             (part, path, label)
             for part in PARTS

@@ -126,8 +126,12 @@ def wrong_value(report: str) -> tuple[str, str]:
     text = re.sub(r"Literal\[(.*?)\]", r"one of \1", text)
     union = re.search(r"Subtypes: [\[(](.*?),?[\])]\n", text)
     value = re.search(r"(?:Got value|Given value): (.*)", text)
-    if problem := re.search(r"Problem with given class_path '([^']+)':\s*(.*)", text, flags=re.DOTALL):
-        text = f"{problem[1]}: {problem[2]}"
+    if problem := re.search(r"(\n *- |)Problem with given class_path '([^']+)':\s*(.*)", text, flags=re.DOTALL):
+        report = re.split(rf"\n  Given value|{problem[1] or '$'}", problem[3])[0]  # of the first of several problems
+        option, said = wrong_value(report)
+        needed = re.match(r"the following arguments are required: ((\w+).*)", said)
+        said = f"it needs {needed[1]}; type --{match[1] or match[2]}.{needed[2]} VALUE" if needed else said
+        text = f"{problem[2]}: {f'{option}: ' if option else ''}{said}"
     elif union and value:
         kinds = re.split(r", (?![^\[]*\])(?!')", union[1])
         text = f"expected {' or '.join(kind for kind in kinds if kind != 'Tensor')}, got {value[1]!r}"

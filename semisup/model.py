@@ -16,7 +16,7 @@ from torch import Tensor
 from semisup.classifier import Classifier
 from semisup.data.files import named
 from semisup.data.preprocessing import Picture, find
-from semisup.errors import require
+from semisup.errors import InputError, require
 from semisup.models.modes import evaluation_mode
 from semisup.runs.directory import find_checkpoint, run_of
 from semisup.runs.run import Run
@@ -148,11 +148,23 @@ def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
         device: such as "cpu" or "cuda:1"; by default a GPU where there is one.
 
     Raises:
-        InputError: there is no such checkpoint, or it is damaged.
+        InputError: there is no such checkpoint, it is damaged, or nothing can be computed on that device.
     """
     path = find_checkpoint(Path(run))
-    there = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    there = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Model(Classifier.from_checkpoint(path), there, run_of(path))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # each backend fails in ways of its own where there is no such device
+        why = (str(error) or type(error).__name__).partition("\n")[0]
+        raise InputError(
+            f"nothing can be computed on the device {name!r} ({why}); give cpu, or one there is"
+        ) from error
+    return device
 
 
 def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
@@ -163,6 +175,7 @@ def _given(pictures: Picture | Iterable[Picture]) -> Iterator[tuple[str, Picture
         several = pictures.ndim == 4 or colours not in (1, 3, 4)
     if isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray | Tensor) and not several:
         pictures = [pictures]
+    require(isinstance(pictures, Iterable), f"pictures are to be given, or what holds some; found {pictures!r:.60}")
     for number, picture in enumerate(cast(Iterable[Picture], pictures)):
         if isinstance(picture, str | os.PathLike):
             yield from ((str(path), path) for path in find([picture]))

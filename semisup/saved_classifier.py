@@ -21,6 +21,7 @@ from semisup.runtime.allocation import Bounded
 if TYPE_CHECKING:
     from semisup.classifier import Classifier
 
+_EVALUATED = tuple(f"{network}.{part}." for network in ("network", "ema.average") for part in ("backbone", "head"))
 _ROOM = 256 << 20  # bytes, for what is small beside any network
 
 
@@ -70,6 +71,7 @@ def restore(cls: type[Classifier], path: Path) -> Classifier:
             _put_in_place(weights, str(head))
         for name in weights.keys() - module.state_dict().keys():
             del weights[name]
+        _check_kinds(weights, module.state_dict())
         module.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path} asks for a network that can't be built: {error}") from error
@@ -84,6 +86,20 @@ def restore(cls: type[Classifier], path: Path) -> Classifier:
     except InputError as error:
         raise InputError(f"{path} contradicts itself: {error}; give a run directory") from error
     return module.eval()
+
+
+def _check_kinds(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Refuses weights that can only be damaged: of another kind of numbers, which copying would convert, or not finite.
+
+    Raises:
+        ValueError: as said.
+    """
+    for name, value in weights.items():
+        kind = own[name].dtype
+        if value.dtype != kind and not (value.is_floating_point() and kind.is_floating_point):
+            raise ValueError(f"{name} holds {value.dtype}, and not {kind}")
+        if kind.is_floating_point and name.startswith(_EVALUATED) and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
 
 
 def _put_in_place(weights: dict[str, Tensor], head: str) -> None:

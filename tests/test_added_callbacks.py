@@ -58,6 +58,8 @@ REFUSED = {
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_blobs(monkeypatch)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no login"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
 
 
 def fit(options: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -94,6 +96,7 @@ def test_each_of_lightnings_callbacks_trains_or_is_one_line(name: str, capsys: p
         ("--trainer.strategy nope", "invalid strategy name"),
         ("--trainer.accelerator nope", "nope"),
         ("--trainer.max_epochs 0", "--trainer.max_epochs N"),
+        ("--tracking.mode online", "not logged in"),
         (f"{CALLBACK}ModelCheckpoint --trainer.callbacks.dirpath memory://x", "a folder of this machine"),
         (f"{CALLBACK}EMAWeightAveraging --strategy fixmatch", "averages the weights"),
         (f"{CALLBACK}StochasticWeightAveraging --trainer.callbacks.swa_lrs .1 --strategy fixmatch", "averages"),
@@ -178,6 +181,21 @@ def test_own_checkpoints_of_a_run_that_was_killed_are_those_of_one_that_was_not(
     Path("killed").rename(run)
     assert main(["fit", "--resume", str(run), "--trust"]) == 0
     assert sorted(path.name for path in (run / "model_checkpoints").iterdir()) == [*expected, "mine.ckpt"]
+
+
+def test_what_a_link_leads_to_is_not_removed_with_what_a_killed_process_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(f"{CALLBACK}ModelCheckpoint --trainer.callbacks.save_top_k -1", capsys)[0] == 0
+    run, elsewhere = run_dir(), tmp_path / "elsewhere"
+    (run / "model_checkpoints").rename(elsewhere)
+    (elsewhere / ".half.tmp").touch()
+    names = sorted(path.name for path in elsewhere.iterdir())
+    (run / "model_checkpoints").symlink_to(elsewhere)
+    (run / "checkpoints" / "last.ckpt").unlink()
+    (run / "checkpoints" / "best.ckpt").unlink()
+    assert main(["fit", "--resume", str(run), "--trust"]) == 0  # from its beginning: all of them are later
+    assert {*names} <= {path.name for path in elsewhere.iterdir()}
 
 
 @pytest.mark.parametrize("where", ["", "there", "checkpoints"])

@@ -121,6 +121,14 @@ def test_a_whole_run_says_how_to_go_on(
     assert command and words(recorded(command[1])) == ["semisup", *arguments]
 
 
+def test_where_no_checkpoint_is_kept_none_is_to_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *SMALL, "--trainer.fast_dev_run", "true"]) == 0
+    assert "look further" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("program", ["python -m semisup", "/bin/semisup", "'/my fit dir/semisup'", "srun python x.py"])
 def test_a_recorded_command_begins_with_the_program(program: str) -> None:
     assert recorded(f"{program} fit --data 'a fit b'") == "semisup fit --data 'a fit b'"

@@ -119,6 +119,13 @@ def overlapping(old: zipfile.ZipFile, new: zipfile.ZipFile) -> None:
         new.filelist.append(another)
 
 
+def another_case(old: zipfile.ZipFile, new: zipfile.ZipFile) -> None:
+    """A second pickle, which torch's reader may take for the first one: it looks for names in any case."""
+    for entry in old.infolist():
+        new.writestr(entry.filename, old.read(entry))
+    new.writestr(next(name for name in old.namelist() if name.endswith("/data.pkl")).upper(), b"\x80\x02N.")
+
+
 def with_pickle(pickle: bytes) -> Callable[[zipfile.ZipFile, zipfile.ZipFile], None]:
     def change(old: zipfile.ZipFile, new: zipfile.ZipFile) -> None:
         for entry in old.infolist():
@@ -135,6 +142,10 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "compressed": (lambda path: rewritten(path, deflated), "is compressed"),
     "entries in one place": (lambda path: rewritten(path, overlapping), r"claim [\d,]+ bytes"),
     "the older format": (legacy, "not a zip file"),
+    "two pickles, by the case of a letter": (
+        lambda path: rewritten(path, another_case),
+        "two files in it have one name",
+    ),
     "something behind its end": (lambda path: zipfile.ZipFile(path, "a").__setattr__("comment", b"PK"), "behind"),
     **{
         what: (lambda path, pickle=pickle: rewritten(path, with_pickle(pickle)), said)  # type: ignore[misc]

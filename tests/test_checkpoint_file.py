@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,34 @@ def test_to_predict_no_seal_is_asked_for(path: Path, tmp_path: Path) -> None:
         weights(Classifier.from_checkpoint(tmp_path / "x.ckpt").network),
         weights(Classifier.from_checkpoint(path).network),
     )
+
+
+DAMAGED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "complex": (lambda x: x.to(torch.complex64), "holds torch.complex64, and not torch.float32"),
+    "whole": (lambda x: x.long(), "holds torch.int64, and not torch.float32"),
+    "nan": (lambda x: x.index_fill(0, torch.tensor([0]), float("nan")), "holds numbers that are not finite"),
+    "infinite": (lambda x: x / 0, "holds numbers that are not finite"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_weights_that_can_only_be_damaged_are_refused(what: str, path: Path, tmp_path: Path) -> None:
+    saved, (change, said) = torch.load(path, weights_only=True), DAMAGED[what]
+    saved["state_dict"]["network.head.weight"] = change(saved["state_dict"]["network.head.weight"])
+    torch.save(saved, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=rf"x\.ckpt contradicts itself .*network\.head\.weight {said}"):
+        Classifier.from_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_files_are_counted_before_they_are_listed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(path) as archive:
+        count = len(archive.namelist())
+    monkeypatch.setattr(checkpoint_file, "_MAX_ENTRIES", count)
+    assert "epoch" in checkpoint_file.read(path)
+    monkeypatch.setattr(checkpoint_file, "_MAX_ENTRIES", count - 1)
+    monkeypatch.delattr(zipfile, "ZipFile")
+    with pytest.raises(InputError, match=f"it holds {count} files, and no checkpoint has as many tensors"):
+        checkpoint_file.read(path)
 
 
 @pytest.mark.parametrize("phase", ["", True, None, {}, {"index": 0, "first_epoch": "0", "first_step": 0}])

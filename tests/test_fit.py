@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import alone_with_wandb, run_python
+from helpers import Blobs, alone_with_wandb, install, run_python
 from PIL import Image
 from short_fits import SHORT, fit, rows
 
 from datamodules.digits import Digits
+from semisup import plugins
 from semisup.classifier import Classifier
 from semisup.cli.front import main
+from semisup.data.pools import DataSpec
 from semisup.predict import predict
 from semisup.runs.reading import read_metrics
 from semisup.runtime.console import command
@@ -241,3 +243,25 @@ def test_a_logger_of_the_users_is_added_to_ours(tmp_path: Path, monkeypatch: pyt
     (path,) = Path("theirs").rglob("metrics.csv")
     said = {float(row["val/accuracy"]) for row in rows(path) if row["val/accuracy"]}
     assert said == {row["val/accuracy"] for row in read_metrics(run) if "val/accuracy" in row}
+
+
+class OddlyNamed(Blobs):
+    """Whose classes are called as nobody expects."""
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec("blobs", ("two\nlines", "a  b", "a b"), channels=1, image_size=8)
+
+
+def test_every_score_is_one_line_whatever_its_class_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, odd=(plugins.DATAMODULES, "test_fit:OddlyNamed"))
+    monkeypatch.chdir(tmp_path)
+    options = ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    assert main(["fit", "--data", "odd", "--tracking.mode", "disabled", "--trainer.max_epochs", "1", *options]) == 0
+    (run,) = Path("runs").glob("*/*/*")
+    capsys.readouterr()
+    assert main(["validate", str(run), *options]) == 0
+    said = re.findall(r"(?m)^val/accuracy/(.*?) +[\d.]+ %$", capsys.readouterr().out)
+    assert said == ["two lines", "a b", "a b"]

@@ -100,3 +100,19 @@ def test_views_of_the_pictures_are_checked_as_well(root: Path) -> None:
     found = folder_cache.load(root, sorted(whole), ["train"] * 20, folder(root).how)
     assert np.array_equal(found.images[int(found.rows[3])], whole[sorted(whole)[3]])
     assert type(found.images[:2]) is np.ndarray
+
+
+@pytest.mark.parametrize("kind", ["rows", "index", "lock"])
+def test_nothing_is_written_through_a_link_that_somebody_else_has_made(
+    kind: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_whole(root)
+    store = next((root / ".semisup-cache").glob(f"*.{kind}"))
+    for path in kept(root):
+        path.unlink()
+    (tmp_path / "precious").write_text("not to be written to")
+    store.unlink(missing_ok=True)
+    store.symlink_to(tmp_path / "precious")
+    assert_whole(root)
+    assert (tmp_path / "precious").read_text() == "not to be written to"
+    assert str(tmp_path / "xdg") in capsys.readouterr().out

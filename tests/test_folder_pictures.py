@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,25 @@ def test_grey_pictures_stay_one_channel_and_colours_become_grey(tmp_path: Path) 
     assert found == 10
     assert Folder(str(tmp_path), image_size=28).pools.labeled.shape == (3, 28, 28)  # and has a cache of its own
     assert [path.suffix for path in kept(tmp_path)] == [".index", ".rows"] * 2
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"), [(0x128, 2, b"\0\0\0\0"), (0x11A, 2, b"abc\0"), (0x8769, 4, b"\xff" * 4)]
+)
+def test_a_picture_is_turned_whatever_else_its_exif_holds(
+    tag: int, kind: int, value: bytes, ending: str, tmp_path: Path
+) -> None:
+    """Cameras and programs write tags of other types than they should be of."""
+    entries = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + struct.pack("<HHI", tag, kind, 1 if kind == 4 else 4) + value
+    odd = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    right = Image.Exif()
+    right[0x112] = 6
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    for name, exif in {"right": right.tobytes(), "odd": odd}.items():
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / f"{name}/x.{ending}", exif=exif)
+    how = How(SIZE)
+    with reading(how):
+        expected, found = (read(tmp_path / name / f"x.{ending}", how, {}).pixels for name in ("right", "odd"))
+    assert expected is not None and found is not None and np.array_equal(found, expected)

@@ -165,6 +165,8 @@ def test_labels_that_are_left_over_are_hidden() -> None:
         ({"labeled": (PIXELS[:2], [0, 1]), "test": (PIXELS[:1], [2])}, "test has the label 2, and the classes are"),
         ({"labeled": (PIXELS[:2], [0, 1]), "class_names": "abc"}, "class 'c' has no labeled picture"),
         ({"labeled": (PIXELS[:2], [0, 1]), "class_names": "aa"}, "class_names has 'a' twice"),
+        ({"labeled": (PIXELS[:2], ["a", "\ud800"])}, "which is no Unicode and can't be saved"),
+        ({"labeled": (PIXELS[:2], ["caf\u00e9", "cafe\u0301"])}, "one name that Unicode writes in two ways"),
         ({"labeled": (PIXELS[0, 0], [0, 1])}, "labeled is an array of shape (8, 3)"),
         ({"labeled": (PIXELS[:2] * 2.0, [0, 1])}, "labeled: a picture in floating point is from 0 to 1; found"),
         ({"labeled": (TENSOR[:2].numpy(), [0, 1])}, "labeled: a picture is uint8, or floating point from 0 to 1"),

@@ -27,13 +27,19 @@ def test_a_spreadsheets_file_is_read(tmp_path: Path) -> None:
     assert read_labels(path) == {"a,1.jpg": "cat", "b/2.jpg": "=dog"}
 
 
+def test_blanks_before_a_cell_do_not_count_but_within_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text('path, class\na.jpg, cat\nb.jpg,cat\n" c.jpg", " cat"\n')
+    assert read_labels(path) == {"a.jpg": "cat", "b.jpg": "cat", " c.jpg": " cat"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "the columns of nothing; expected a CSV file"),
         (b"picture,class,confidence\n", "has the columns picture, class, confidence; expected"),
         (b"path,class\na.jpg\n", "row 2 of .* is a.jpg; expected"),
-        (b"path,class\na.jpg,cat\nb.jpg, \n", "row 3 of .* is b.jpg, ; expected"),
+        (b"path,class\na.jpg,cat\nb.jpg, \n", "row 3 of .* is b.jpg,; expected"),
         (b"path,class\na.jpg,cat\nb.jpg,cat\na.jpg,dog\n", "more than one class for a.jpg; leave one row"),
         (b'path,class\n"a.jpg,cat\n', "is no CSV file"),
         (b"path,class\n\xff,cat\n", "it is not UTF-8"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,14 @@ def test_files_that_are_no_pictures_are_named(
     assert model.predict([]).probabilities.shape == (0, 2)
 
 
+def test_a_file_that_pillow_has_opened_and_can_not_read_is_named(root: Path, run: Path) -> None:
+    whole = (root / "test/new0.png").read_bytes()
+    cut, closed = Image.open(io.BytesIO(whole[:-40])), Image.open(io.BytesIO(whole))
+    closed.close()
+    told = semisup.load(run, "cpu").predict([cut, Image.open(io.BytesIO(whole)), closed])
+    assert told.names == ["1"] and told.unreadable == dict.fromkeys("02", "not readable pictures")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -178,6 +187,10 @@ def test_files_that_are_no_pictures_are_named(
         (torch.zeros(5, dtype=torch.uint8), r"found torch, torch.uint8, shape \(5,\)"),
         (np.full((4, 4), np.nan), "floating point is from 0 to 1"),
         (Image.new("I;16", (4, 4)), "mode I;16 has no range"),
+        (Image.new("RGB", (0, 4)), "a picture of 0x4 pixels has none"),
+        ([None], "found None, a NoneType"),
+        ([b"x"], "found b'x', a bytes"),
+        (5, "pictures are to be given, or what holds some; found 5"),
     ],
 )
 def test_what_is_no_picture_is_one_clear_error(given: object, message: str, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,39 @@ def test_required_parameters_of_a_plugin(write: Write, tmp_path: Path, monkeypat
 def test_unknown_option_prefers_the_shortest() -> None:
     assert unknown_option("strateg", ["trainer.strategy", "strategy"]).endswith("did you mean strategy?")
     assert unknown_option("lr", ["optimizer.lr", "seed"], "--").endswith("did you mean --optimizer.lr?")
+
+
+CALLBACKS = "--data digits --trainer.callbacks "
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"{CALLBACKS}EarlyStopping", "EarlyStopping: it needs monitor; type --trainer.callbacks.monitor VALUE"),
+        (f"{CALLBACKS}ModelCheckpoint --trainer.callbacks.nope 1", "ModelCheckpoint: Option 'nope' is not accepted"),
+        (
+            f"{CALLBACKS}EarlyStopping --trainer.callbacks.monitor a --trainer.callbacks.patience b",
+            "EarlyStopping: patience: expected int, got 'b'",
+        ),
+        (
+            f"{CALLBACKS}EarlyStopping --trainer.callbacks.monitor a --trainer.callbacks.stopping_threshold b",
+            "EarlyStopping: stopping_threshold: expected float or None, got 'b'",
+        ),
+        (
+            "--data digits --trainer.logger CSVLogger",
+            "CSVLogger: it needs save_dir; type --trainer.logger.save_dir VALUE",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said_without_what_else_was_tried(line: str, told: str) -> None:
+    with pytest.raises(InputError, match=f"{re.escape(told)}$"):
+        parse("fit", line.split())
+
+
+def test_how_often_to_validate_must_be_more_than_never() -> None:
+    for value in ("0", "0.0"):
+        with pytest.raises(InputError, match="val_check_interval: expected more than 0"):
+            parse("fit", ["--data", "digits", "--trainer.val_check_interval", value])
 
 
 def test_wrong_value_keeps_what_it_does_not_know() -> None:

@@ -121,6 +121,11 @@ def test_no_verb_writes_over_a_runs_own_files(
         assert ("a checkpoint" if "ckpt" in name else "a file of the run") in said and snapshot(run) == before
 
 
+def test_the_standard_output_is_no_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("predict", run, "--out", "-") == 2
+    assert "--out - would be the standard output" in capsys.readouterr().err and not Path("-").exists()
+
+
 @pytest.mark.parametrize(("verb", "wrong"), [("predict", "folder"), ("sweep", "folder"), ("report", "file")])
 def test_files_and_folders_are_told_apart(verb: str, wrong: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("folder").mkdir()
@@ -209,10 +214,32 @@ def test_a_home_is_written_out_and_a_name_is_not(tmp_path: Path, monkeypatch: py
     assert local("./~b") == tmp_path / "~b" and local("a/~b") == Path("a/~b") and local("./-x") == tmp_path / "-x"
 
 
+LONG = {"a long name": "x" * 300, "a long path": "x/" * 2100, "bytes, not letters": "猫" * 100}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_what_no_file_can_be_called_is_refused_by_every_verb(
+    what: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in with_path(LONG[what], run):
+        assert main(line) == 2, line
+        said = capsys.readouterr().err
+        assert "is no path: a name in one has at most 255 bytes" in said and said.count("\n") == 1, line
+
+
 @pytest.mark.parametrize("address", ["s3://bucket/a", "gs://b", "https://x.org/a", "file:///tmp/a", "hdfs://h/a"])
 def test_addresses_are_refused_by_every_verb(address: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in with_path(address, run):
+        assert main(line) == 2, line
+        said = capsys.readouterr().err
+        assert f"{address} is an address" in said and said.count("\n") == 1, line
+    assert not [path for path in Path().iterdir() if ":" in path.name]
+
+
+def with_path(address: str, run: Path) -> list[list[str]]:
+    """What may be typed of each verb, with a path in each of its options."""
     digits = ["--data", "digits"]
-    lines = [
+    return [
         ["fit", *digits, "--data.root", address],
         ["fit", *digits, "--trainer.default_root_dir", address],
         ["fit", *digits, "--resume", address],
@@ -227,11 +254,6 @@ def test_addresses_are_refused_by_every_verb(address: str, run: Path, capsys: py
         ["kmeans-features", *digits, "--out", address],
         ["data", "download", "mnist", "--root", address],
     ]
-    for line in lines:
-        assert main(line) == 2, line
-        said = capsys.readouterr().err
-        assert f"{address} is an address" in said and said.count("\n") == 1, line
-    assert not [path for path in Path().iterdir() if ":" in path.name]
 
 
 def test_a_home_in_every_option_of_a_fit(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,29 @@ def test_paths_come_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["picture"] for row in rows("predictions.csv")] == ["new/a/two.png", "new/b/one.png", "new/a/one.png"]
 
 
+@pytest.mark.parametrize("ending", ["", ".parquet"])
+def test_names_that_are_no_unicode_are_predicted_escaped_and_copied_as_they_are(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = b"new/caf\xe9.png"
+    shutil.copy("new/a/one.png", odd)
+    listed = io.TextIOWrapper(io.BytesIO(odd + b"\r\nnew/a/two.png\r\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", listed)
+    out = f"predictions{ending or '.csv'}"
+    assert main(["predict", RUN, "-", "--out", out, "--copy_to", "by-class"]) == 0
+    names = parquet.read_table(out).to_pydict()["picture"] if ending else [row["picture"] for row in rows(out)]
+    assert names == ["new/caf\\udce9.png", "new/a/two.png"]
+    assert {os.fsencode(path.name) for path in Path("by-class").rglob("*.png")} == {b"caf\xe9.png", b"two.png"}
+
+
+def test_a_path_with_a_carriage_return_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", RUN, "no\rwhere.png"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "semisup: error: no where.png is not there; give pictures, or folders that hold some\n"
+    )
+
+
 def test_pictures_are_copied_by_class() -> None:
     same = [shutil.copy("new/a/one.png", f"new/{folder}/same.png") for folder in ("a", "b")]
     assert main(["predict", RUN, *same, "new/a/two.png", "--copy_to", "by-class"]) == 0
@@ -91,6 +115,9 @@ def test_pictures_are_copied_by_class() -> None:
         ("new --out notes.txt", "type --out with another name, or --force"),
         ("new --batch_size 0", "batch_size is 0"),
         ("new --on test", "unrecognized arguments: --on test"),
+        ("new --device nonsense", "nothing can be computed on the device 'nonsense'"),
+        ("new --device meta", "nothing can be computed on the device 'meta'"),
+        (f"new --device cuda:{torch.cuda.device_count()}", "nothing can be computed on the device 'cuda"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

@@ -118,6 +118,16 @@ def test_a_folder_of_checkpoints_that_leads_out_of_the_run_is_refused(run: Path,
         pass
 
 
+def test_no_checkpoint_is_written_out_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mine.temporary").touch()  # as the name of a half-written one ends
+    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    assert main(["fit", "--resume", str(run)]) == 2
+    assert "checkpoints is a link, and checkpoints are written into the run itself" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["mine.temporary"]
+
+
 def test_a_checkpoint_that_lies_in_no_run_may_be_a_link(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x.ckpt").symlink_to(run / "checkpoints" / "best.ckpt")
@@ -148,6 +158,17 @@ READERS = {
     ),
     "checkpoints/last.ckpt": ("fit --resume",),
 }
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict", "fit --resume"])
+def test_a_number_in_the_place_of_an_option_is_one_line(
+    verb: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (run / "config.yaml").open("a") as file:
+        file.write("1: 2\n")
+    assert main([*verb.split(), str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "config.yaml" in said and "option" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "an endless device", "a link out", "a folder"])

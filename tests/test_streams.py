@@ -125,3 +125,9 @@ def test_streams_are_as_they_were(unbuffered: str) -> None:
     done = run_python("-c", code, env=os.environ | environment, encoding="latin-1")
     expected = ["first True ü\n", "last\n"]  # the second overtakes what waits in a buffer
     assert done.stdout == "".join(expected if unbuffered else ["first ", "last\n", "True ü\n"]), done.stderr
+
+
+def test_a_name_that_the_encoding_does_not_have_is_escaped() -> None:
+    code = "from semisup.runtime.streams import outlast; outlast(); print('猫 ü')"
+    done = run_python("-c", code, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1")
+    assert done.stdout == "\\u732b ü\n", done.stderr

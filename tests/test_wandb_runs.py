@@ -80,8 +80,9 @@ VARIABLES = {"PROJECT": "p", "ENTITY": "e", "NAME": "n", "NOTES": "x y", "RUN_GR
 def test_wandbs_variables_win_over_our_defaults(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_JOB_TYPE", "j")
     said = started(run_dir, TrackingOptions("offline"))
-    assert {name: said[name] for name in NAMED} == NAMED
+    assert {name: said[name] for name in NAMED} == NAMED and said["job_type"] == "j"
 
 
 def test_options_win_over_wandbs_variables(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from semisup.cli.build import began_precision, build_data, build_trainer
 from semisup.cli.config import Config
 from semisup.cli.same_data import restore
 from semisup.errors import require
+from semisup.escape import one_line
 from semisup.runs.directory import run_of
 from semisup.runs.options import PRECISION, flat
 from semisup.runs.run import config_of
@@ -35,9 +36,9 @@ def run(config: Config) -> None:
     flags = config.trainer | {"precision": began_precision(config.trainer, began.get(PRECISION))}
     trainer = build_trainer(flags, logger=False, enable_checkpointing=False)
     (trainer.validate if stage == "val" else trainer.test)(module, datamodule=data, verbose=False)
-    scores = module.scores[stage].scalars
-    width = max(map(len, scores))
-    shown = {
-        name: f"{value:8.4f}" if name in ("nll", "loss") else f"{100 * value:6.2f} %" for name, value in scores.items()
-    }
-    say("\n".join(f"{stage}/{name:<{width}}  {value}" for name, value in shown.items()))
+    shown = [
+        (one_line(name), f"{value:8.4f}" if name in ("nll", "loss") else f"{100 * value:6.2f} %")
+        for name, value in module.scores[stage].scalars.items()
+    ]
+    width = max(len(name) for name, _ in shown)
+    say("\n".join(f"{stage}/{name:<{width}}  {value}" for name, value in shown))

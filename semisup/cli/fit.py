@@ -100,20 +100,7 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
             rank_zero_only(held.enter_context)(Lock(run_dir / LOCK))
         else:
             run_dir = resumed.run
-        labels, asked = len(data.pools.labeled), flags.get("logger")
-        loggers: list[Any] = [] if isinstance(asked, bool) else as_list(asked)
-        if asked is not False:
-            ours = make_loggers(
-                config.tracking,
-                run_dir,
-                data=config.data.name,
-                labels=str(labels),
-                strategy=config.strategy,
-                seed=config.seed,
-                config=config.options | {"labels": labels},
-                tags=[config.data.name, config.strategy, *(["default data"] if config.data.why else [])],
-            )
-            loggers = [*ours, *loggers]
+        loggers = list[Any]()
         again = signal.default_int_handler if from_python else signal.SIG_DFL
         stop = signals.Signals(signals.requeue_signals(as_list(flags.get("plugins"))), again)
         trusted = ["--trust"] if "class_path:" in config.yaml else []
@@ -121,6 +108,7 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
         if from_python:
             go_on = f"semisup.fit(..., resume={str(nearby(run_dir))!r})"
         with _ending(run_dir, module, loggers, stop, bool(resumed), go_on):
+            loggers += _loggers(config, run_dir, len(data.pools.labeled))
             remap = config.own.resume_data == "remap"
             point, rows = resume.checkpoint(resumed, module, data, remap) if resumed else (None, None)
             if resumed and point is None:
@@ -144,6 +132,24 @@ def train(config: Config, given: DataModule | None = None, from_python: bool = F
             report(trainer, module, data, run_dir, progress.state_dict())
             say(f"done: {config.title}")
     return Trained(run_dir, module, data)
+
+
+def _loggers(config: Config, run_dir: Path, labels: int) -> list[Any]:
+    """Those of the run, and behind them the user's."""
+    asked = config.trainer.get("logger")
+    if asked is False:
+        return []
+    ours = make_loggers(
+        config.tracking,
+        run_dir,
+        data=config.data.name,
+        labels=str(labels),
+        strategy=config.strategy,
+        seed=config.seed,
+        config=config.options | {"labels": labels},
+        tags=[config.data.name, config.strategy, *(["default data"] if config.data.why else [])],
+    )
+    return [*ours, *([] if asked is True else as_list(asked))]
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _on_one_line(message: str) -> str:
     """Lines joined, but spaces kept: what is to be pasted may hold several side by side."""
-    return printable(re.sub(r"\s*\n\s*", " ", message.strip()))
+    return re.sub(r"\s*\n\s*", " ", printable(message).strip())
 
 
 def _run(argv: list[str]) -> None:

@@ -60,7 +60,7 @@ def files(typed: Sequence[str], run: Path | None, with_trainer: bool) -> list[Fi
     if run is None or not run_files.is_there(run / "config.yaml"):
         return read_in
     tree = read(str(run / "config.yaml"), of_run=True)
-    kept = {key: tree[key] for key in tree if with_trainer or key.partition(".")[0] != "trainer"}
+    kept = {key: tree[key] for key in tree if with_trainer or str(key).partition(".")[0] != "trainer"}
     return [File(str(run / "config.yaml"), kept, of_run=True), *read_in]
 
 

@@ -182,6 +182,10 @@ def parse_args(parser: ArgumentParser, args: list[str], files: Mapping[str, str]
             least, most = _RANGES.get(key, (0, math.inf))
             require(number >= least, f"--{key}: expected {least} or more, got {value}")
             require(number <= most, f"--{key}: expected {most} or less, got {value}")
+    often = parsed.trainer.val_check_interval
+    require(
+        often != 0, "--trainer.val_check_interval: expected more than 0; --trainer.limit_val_batches 0 validates never"
+    )
     return parsed
 
 

@@ -71,7 +71,14 @@ def run(request: Namespace) -> None:
 
 
 def _from_input() -> list[Path]:
-    return [local(line.rstrip("\n")) for line in sys.stdin if line.strip()]
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as Python has names of files that are no UTF-8
+    return [local(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
+
+
+def _unicode(name: str) -> str:
+    """A file's name as text that can be saved: bytes that are no UTF-8 as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _csv(told: Predictions, order: list[int]) -> str:
@@ -81,7 +88,7 @@ def _csv(told: Predictions, order: list[int]) -> str:
     classes, confidence = told.classes, told.confidence.tolist()
     for row in order:
         each = (f"{p:.6f}" for p in told.probabilities[row].tolist())
-        writer.writerow([csv_cell(told.names[row]), csv_cell(classes[row]), f"{confidence[row]:.6f}", *each])
+        writer.writerow([csv_cell(_unicode(told.names[row])), csv_cell(classes[row]), f"{confidence[row]:.6f}", *each])
     return text.getvalue()
 
 
@@ -91,7 +98,7 @@ def _write_parquet(path: Path, told: Predictions, order: list[int]) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise InputError("Parquet takes a package to write: type pip install pyarrow, or --out with .csv") from error
-    columns = dict(zip(_HEAD, (told.names, told.classes, told.confidence.numpy()), strict=True))
+    columns = dict(zip(_HEAD, ([*map(_unicode, told.names)], told.classes, told.confidence.numpy()), strict=True))
     columns |= {f"p({name})": told.probabilities[:, k].numpy() for k, name in enumerate(told.class_names)}
     with writing(path), tempfile.TemporaryDirectory(prefix=".predictions-", dir=path.parent) as temporary:
         parquet.write_table(pyarrow.table(columns).take(order), Path(temporary, path.name))

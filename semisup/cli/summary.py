@@ -75,7 +75,7 @@ def report(trainer: pl.Trainer, module: Classifier, data: DataModule, run_dir: P
     if "test" in module.scores:
         write_confusion(run_dir / "confusion.csv", module.scores["test"].confusion, module.spec.class_names)
     say(_table(results, notes, cost["seconds"], rate))
-    if (run_dir / "checkpoints").exists():
+    if any((run_dir / "checkpoints").glob("*.ckpt")):  # none is kept of a training without a step, or of fast_dev_run
         say(f"look further: {typed('test', '--ckpt_path', run_dir)}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor, frexp
 from typing import Any
@@ -148,8 +149,10 @@ def rawmode(file: ImageFile) -> str:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture, turned in place as its EXIF orientation says."""
-    ImageOps.exif_transpose(image, in_place=True)
+    """The picture, turned in place as its EXIF orientation says, whatever else may be wrong in its EXIF."""
+    image.load()  # what is wrong with the pixels is raised here
+    with suppress(Exception):  # Pillow has turned it, and then writes all other tags anew
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 

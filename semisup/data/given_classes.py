@@ -11,6 +11,7 @@ from torch import Tensor
 from semisup.batch import UNLABELED
 from semisup.data.files import named
 from semisup.data.given import Source
+from semisup.data.spelling import check_spelling, tell_alikes
 from semisup.errors import require
 
 Label: TypeAlias = int | str  # UNLABELED for none
@@ -39,6 +40,8 @@ class Classes:
         self.names = tuple(str(name) for name in known or values)
         twice = next((name for name in self.names if self.names.count(name) > 1), None)
         require(twice is None, f"class_names has {twice!r} twice; give every class a name of its own")
+        check_spelling(self.names, pool.what)
+        tell_alikes(self.names)
         require(
             len(self.names) > 1,
             f"{pool.what} has {len(self.names)} classes ({named([*self.names]) or 'none'}), but "

@@ -3,7 +3,8 @@
     path,class
     unlabeled/holiday.jpg,cat
 
-A path is relative to `--data.root`, and is what `predictions.csv` calls the picture.
+A path is relative to `--data.root`, and is what `predictions.csv` calls the picture. Blanks before a cell don't count,
+but within quotes.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def read_labels(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise InputError(f"{path} can't be read ({reason}); {expected}") from error
+    content = io.StringIO(text, newline="")
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, row))]
+        rows = [row for row in csv.reader(content, strict=True, skipinitialspace=True) if any(map(str.strip, row))]
     except csv.Error as error:
         raise InputError(f"{path} is no CSV file ({error}); {expected}") from error
     head = [cell.strip() for cell in rows[0]] if rows else []

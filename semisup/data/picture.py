@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 from semisup.data.deep import Range, deep, rawmode, upright
 from semisup.errors import InputError
 
-READER = f"2, Pillow {pillow_version}"  # the version of this file: pixels of another one may be others
+READER = f"3, Pillow {pillow_version}"  # the version of this file: pixels of another one may be others
 
 MEMORY = 1 << 30  # bytes that the pictures being read may take together; a larger one is read alone
 _PLAIN, _DEEP, _PROGRESSIVE = 12, 24, 6  # bytes that reading takes for each pixel, at most; the last one on top

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from semisup.data.deep import FLOATS, INTEGERS, Range, seen_range
 from semisup.data.files import files
-from semisup.data.picture import REASONS, How, Reading, read, reading, square
+from semisup.data.picture import REASONS, UNREADABLE, How, Reading, read, reading, square
 from semisup.errors import InputError, require
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -71,7 +71,12 @@ class Preprocessing:
                 (H, W) of numpy, (C, H, W) or (H, W) of torch. Numbers in floating point are from 0 to 1.
         """
         if not isinstance(picture, str | os.PathLike):
-            return Reading(square(_opened(picture), self.how))
+            try:
+                return Reading(square(_opened(picture), self.how))
+            except InputError:
+                raise
+            except Exception:  # of a file that Pillow has opened, and reads now
+                return Reading(reason=UNREADABLE)
         its = read(Path(picture), self.how, self.ranges)
         if its.pixels is None and its.kind:  # of a kind that the training images were not of
             its = read(Path(picture), self.how, {its.kind: seen_range(its.low, its.high, its.kind)})
@@ -105,7 +110,14 @@ def _opened(picture: Image.Image | np.ndarray | Tensor) -> Image.Image:
     if isinstance(picture, Image.Image):
         deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")
         require(not deep, f"a picture of Pillow's mode {picture.mode} has no range to be seen in; give its file")
+        require(
+            min(picture.size) > 0, f"a picture of {picture.width}x{picture.height} pixels has none; give another one"
+        )
         return picture.copy()
+    require(
+        isinstance(picture, np.ndarray | Tensor),
+        f"a picture is a path, or one of Pillow, numpy or torch; found {picture!r:.60}, a {type(picture).__name__}",
+    )
     given = f"{type(picture).__module__.partition('.')[0]}, {picture.dtype}, shape {tuple(picture.shape)}"
     if isinstance(picture, Tensor):
         picture = picture.detach().cpu()

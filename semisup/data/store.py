@@ -8,6 +8,7 @@ No byte of a row is ever written twice: a process that has mapped the file reads
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -91,9 +92,13 @@ class Store:
 
         Raises:
             TimeoutError: another process is still writing.
-            OSError: the folder can't be written.
+            OSError: the folder can't be written, or one of the files is a link: whoever brought the folder may have
+                made it, to a file that is not to be written to.
         """
         self.index.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.rows, self.index, self._lock):
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         return FileLock(self._lock).acquire(timeout)
 
     @contextmanager

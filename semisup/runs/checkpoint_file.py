@@ -22,6 +22,7 @@ from semisup.errors import InputError, require
 from semisup.runs import pickle_check, run_files
 
 _MAX_BYTES = 1 << 36  # bytes of a file
+_MAX_ENTRIES = 100_000  # tensors of a file, and a few files beside them
 _MANY_TIMES = 4  # that a value may be there on average: tied weights, the same list in two states, ...
 # Of what a checkpoint says of the model; raised when an older reader would misread it. In 1 the course's networks were
 # others (semisup/models/backbones/course.py), which their weights tell by a number of their own.
@@ -73,6 +74,9 @@ def _check_archive(file: BinaryIO, size: int) -> int:
     Raises:
         InputError, zipfile.BadZipFile: as said.
     """
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # all that is read of them before they are counted
+    count = end[zipfile._ECD_ENTRIES_TOTAL] if end else 0  # type: ignore[attr-defined]
+    require(count <= _MAX_ENTRIES, f"it holds {count:,} files, and no checkpoint has as many tensors")
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         require(not archive.comment, "there is something behind its end")  # two readers could find two archives in it
@@ -80,6 +84,8 @@ def _check_archive(file: BinaryIO, size: int) -> int:
         require(not packed, f"{''.join(packed[:1])} in it is compressed, which torch never does")
         held = sum(entry.file_size for entry in entries)
         require(held <= size, f"its entries claim {held:,} bytes, and the file has {size:,}")
+        names = {entry.filename.casefold() for entry in entries}  # as torch's reader looks for them
+        require(len(names) == len(entries), "two files in it have one name")
         damaged = archive.testzip()
         require(damaged is None, f"{damaged} in it is damaged")
         pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]

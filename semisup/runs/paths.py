@@ -22,6 +22,7 @@ from semisup.runs.run_files import state_of
 
 WRITTEN = ".semisup-outputs"  # in a folder of outputs: its files as `sha256sum` lists them, and checks them with -c
 _HEAD = 4096  # bytes that a file is known by
+_NAME, _PATH = 255, 4096  # bytes that a name and a path have at most (NAME_MAX and PATH_MAX of Linux)
 _RECORD = ("config.yaml", "environment.txt", "metrics.csv", "predictions.csv", "confusion.csv")
 
 
@@ -29,9 +30,14 @@ def local(path: str | Path) -> Path:
     """A path on this machine, a home (`~`) written out.
 
     Raises:
-        InputError: it is an address, such as `s3://bucket/folder`.
+        InputError: it is an address, such as `s3://bucket/folder`, or no file can be called so.
     """
     text = str(path)
+    names = text.encode("utf-8", "replace").split(b"/")
+    require(
+        "\0" not in text and max(map(len, names)) <= _NAME and sum(map(len, names)) + len(names) <= _PATH,
+        f"{text[:60]}... is no path: a name in one has at most {_NAME} bytes, and all of it {_PATH:,}",
+    )
     require(
         not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text),
         f"{text} is an address, and only files and folders of this machine are read and written; type a path, such as "
@@ -55,6 +61,7 @@ def output_file(path: str | Path, force: bool = False, ours: Callable[[bytes], b
         InputError: it may not.
     """
     file_path = local(path)
+    require(file_path.name != "-", "--out - would be the standard output, which no file is written to; type a name")
     require(
         not file_path.is_dir() or file_path.is_symlink(), f"{file_path} is a folder; type --out with the name of a file"
     )

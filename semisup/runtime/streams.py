@@ -70,7 +70,8 @@ def outlast() -> None:
         stream = io.TextIOWrapper(
             raw if unbuffered else io.BufferedWriter(raw),  # as Python itself with -u
             encoding=now.encoding if now else None,
-            errors=now.errors if now else "backslashreplace",
+            # A name that the terminal's encoding doesn't have is escaped: an error would end what prints it.
+            errors=now.errors if now and now.errors != "strict" else "backslashreplace",
             newline="\n",
             line_buffering=bool(now and now.line_buffering),
             write_through=unbuffered,

@@ -61,7 +61,9 @@ class TrackingOptions:
         words = self.tags.split(",") if isinstance(self.tags, str) else self.tags or []
         self.tag_list = [word.strip() for word in words if word.strip()]
         long = next((tag for tag in self.tag_list if len(tag) > _TAG), None)
-        require(long is None, f"--tracking.tags: W&B takes tags of at most {_TAG} characters, not {long!r}")
+        require(
+            long is None, f"--tracking.tags, or WANDB_TAGS: W&B takes tags of at most {_TAG} characters, not {long!r}"
+        )
 
 
 def make_loggers(
@@ -83,7 +85,7 @@ def make_loggers(
         run_dir: an existing run directory; W&B's and TensorBoard's files lie in it as well.
         data: name of the dataset; with `labels` it groups runs that may be compared.
         labels: how many labels, or which split.
-        strategy: the job type.
+        strategy: the job type, unless WANDB_JOB_TYPE is set.
         seed: in the run's name, unless the options have another.
         config: everything that was configured; W&B filters and compares runs by it.
         tags: W&B tags, unless the options have others; those too long for W&B are left out.
@@ -105,7 +107,7 @@ def make_loggers(
                 id=_run_id(run_dir),
                 name=options.name or f"{strategy}-s{seed}",
                 group=options.group or group_of(data, labels),
-                job_type=strategy,
+                job_type=login.variable("JOB_TYPE") or strategy,
                 project=options.project,
                 entity=options.entity,
                 tags=options.tag_list or [tag for tag in tags if 0 < len(tag) <= _TAG],
