@@ -125,7 +125,9 @@ def _options(options: Iterable[Option], prefix: str) -> str:
         for option in options
     ]
     head = ["| option | type | default | meaning |", "|---|---|---|---|"]
-    return "\n".join(head + rows) if rows else "It has no options of its own."
+    if not rows:
+        return "It has no options of its own."
+    return "\n".join(['<div class="options" markdown>\n', *head, *rows, "\n</div>"])
 
 
 def _cell(text: str) -> str:

@@ -47,4 +47,5 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Puts figures and pictures into a written page."""
     measured = results.read(_ROOT / "experiments" / "RESULTS.md")
     markdown = re.sub(r"<!-- results: (.+?) -->", lambda match: results.shown(measured, match[1]), markdown)
+    markdown = re.sub(r"^\|.*", lambda line: results.unbroken(line[0]), markdown, flags=re.MULTILINE)
     return markdown.replace("<!-- rooms -->", rooms.picture(_ROOT))

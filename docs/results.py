@@ -55,6 +55,12 @@ def _cells(line: str) -> tuple[str, ...]:
     return tuple(cell.strip() for cell in line.strip().strip("|").split(" | "))
 
 
+def unbroken(line: str) -> str:
+    """A line of a table in which no figure is parted from its deviation, and no interval within itself."""
+    line = re.sub(r"(?<=\d) ± (?=\d)", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", line)
+    return re.sub(r"\[([-+]?[\d.]+), ([-+]?[\d.]+)\]", "[\\1,\N{NO-BREAK SPACE}\\2]", line)
+
+
 def shown(tables: list[Table], section: str) -> str:
     """The first table of a section, and where it is from.
 

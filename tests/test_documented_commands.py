@@ -1,6 +1,14 @@
 """Every command that README, the site and docstrings show: run at small size, in order, in an empty folder.
 
-What can't be run here (downloads, several devices, minutes of training) is parsed as it would be.
+What is only parsed, as it would be before it runs:
+
+- downloads and pretrained weights, which need a network;
+- `--trainer.devices`: further processes take seconds each to begin (tests/test_fit_processes.py trains in two);
+- what docstrings show, since every method trains in other tests (tests/methods.py).
+
+`torchrun` and `srun` are not started, but what they start is, once. A report is written without its pictures. Programs
+that are not semisup's have tests of their own; in place of the ladder's runs (tests/test_experiments.py), its report is
+given the course's.
 """
 
 from __future__ import annotations
@@ -10,37 +18,38 @@ import shlex
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from picture_folders import cats_and_dogs, picture
+from test_stl10 import write_stl10
 
 from semisup import plugins
-from semisup.cli import front
+from semisup.cli import front, report
 from semisup.cli.verbs import VERBS, Parser
+from semisup.compare import processes
 from semisup.plugins import source
+from semisup.report.sections import Pictures
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALL = {  # verb -> what makes it small
-    "fit": "--trainer.max_epochs 1 --data.steps_per_epoch 2 --data.batch_size 4 --tracking.mode disabled",
-    "test": "--tracking.mode disabled",
-    "figures": "--only confusion --force",
-    "predict": "--force",
+DOCS = sorted((ROOT / "docs").glob("*.md"), key=lambda page: (page.stem != "wandb", page))  # dashboards need its run
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+_SHORT = "--trainer.max_epochs 1 --data.steps_per_epoch 2 --data.batch_size 4"
+SMALL = {  # how a command begins -> what makes it small
+    r"fit(?! --resume)(?!.*--(help|print_config))": _SHORT,
+    r"fit .*--data folder": "--data.image_size 16",
+    r"(fit|kmeans-features) .*stl10": "--data.root stl10",
+    r"fit .*(kmeans|combined)": "--kmeans.images 100",
+    r"fit .*exemplar": "--exemplar.images 8 --exemplar.samples_per_class 4",
+    r"fit .*simclr": "--simclr.epochs 1",
+    r"fit .*--pseudolabel\.top_k": "--pseudolabel.top_k 2",
+    r"(fit|test|compare)(?! --resume)(?!.*(--help|--print_config|--tracking))": "--tracking.mode disabled",
+    r"compare": f"--seeds 1 --labels 40 --jobs 2 {_SHORT}",
+    r"figures": "--only confusion --force",
+    r"predict": "--force",
+    r"kmeans-features": "--centroids 8",
 }
-PARSED = (  # the beginnings of what is only parsed
-    r"data download",
-    r"(?!(test|predict|figures|report)).*stl10",
-    r".*--data (cifar|svhn|eurosat|mnist)",
-    r".*--trainer\.devices",
-    r".*--model\.weights pretrained",
-    r".*--simclr\.epochs",
-    r"compare",
-    r"dashboard",
-    r"export",
-    r"kmeans-features",
-    r"report",
-    r"sweep (?!.*--grid)",
-)
+PARSED = (r"data download", r".*--model\.weights pretrained", r".*--trainer\.devices")  # how what is only parsed begins
 OTHERS = (  # commands that are not semisup's: what they may be
     r"python3 -m venv \.venv",
     r"(\.venv/bin/)?pip install (-e )?\S+",
@@ -99,27 +108,38 @@ def parse(argv: list[str]) -> None:
 
 
 def with_runs(argv: list[str]) -> list[str]:
-    """The words, with runs that there are in place of RUN, `...` and patterns; the newest where none is as it says."""
-    runs = sorted(Path("runs").glob("*/*/*"), key=lambda run: run.stat().st_mtime)
-    words = []
+    """The words, with the runs that there are in place of patterns, and the newest one in place of RUN."""
+    words: list[str] = []
     for word in argv:
-        if re.search(r"\bRUN\b|\.\.\.|runs/.*\*", word):
-            pattern = re.sub(r"RUN|\.\.\.", "*", word)
-            there = sorted(Path().glob(pattern)) if pattern != "*" else []
-            words += map(str, there[-1:] if "runs/" not in word or "*" not in word else there or runs[-1:])
-            if not there and "*" not in word:
-                words.append(str(runs[-1]))
+        if "*" in word:
+            words += sorted(map(str, Path().glob(word))) or pytest.fail(f"there is no {word}")
+        elif "RUN" in word:
+            folder, _, file = word.partition("RUN")
+            there = sorted(Path(folder or "runs").rglob("config.yaml"), key=lambda path: path.parent.name)
+            words.append(f"{there[-1].parent}{file}")
         else:
             words.append(word)
     return words
 
 
-@pytest.mark.slow
-def test_every_command_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def small(argv: list[str]) -> list[str]:
+    """What makes a command small; of an option that is typed twice the second counts."""
+    line = " ".join(argv)
+    return [word for begin, more in SMALL.items() if re.match(begin, line) for word in more.split()]
+
+
+def undrawn(arms: object, out: Path) -> Pictures:
+    """In place of drawing every figure of a report, which takes seconds."""
+    out.mkdir(exist_ok=True)
+    return Pictures(None, {}, {})
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_login: None) -> None:
+    """A folder with what the pages take for granted: pictures and labels, a small STL-10, a file of options."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(processes, "_start", forked.task)
+    monkeypatch.setattr(report, "_draw", undrawn)
     cats_and_dogs(Path("pictures"), 6)
     for k in range(8):
         picture(Path(f"pictures/unlabeled/{k}.png"))
@@ -127,10 +147,16 @@ def test_every_command_runs(
         picture(Path(f"pictures/test/{('cat', 'dog')[k % 2]}/{k}.png"))
     picture(Path("pictures/new/1.png"))
     picture(Path("holiday.jpg"))
+    write_stl10(Path("stl10"), side=16)
     Path("experiments").symlink_to(ROOT / "experiments")
     labels = [f"train/{kind}/{kind}{k}.png,{kind}\n" for kind in ("cat", "dog") for k in range(6)]
     Path("labels.csv").write_text("path,class\n" + "".join(labels))
     Path("mine.yaml").write_text(yaml.safe_dump({"strategy": "fixmatch"}))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("there")
+def test_every_command_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = plugins.entry_points
 
     def install(package: Path) -> None:
@@ -142,29 +168,32 @@ def test_every_command_runs(
         patched = lambda group: [*found(group=group), *([point] if group == point.group else [])]  # noqa: E731
         monkeypatch.setattr(plugins, "entry_points", patched)
 
-    done: set[str] = set()
-    ran = 0
+    def run_another(command: str) -> None:
+        """What is there of the commands that are not semisup's."""
+        if package := re.fullmatch(r"pip install -e (semisup-\S+)", command):
+            install(Path(package[1]))
+        elif re.match(r"python experiments/ladder/climb\.py", command):
+            Path("runs/ladder").mkdir()
+            Path("runs/ladder/runs").symlink_to(Path("runs/course").resolve())
+
+    shown: dict[str, Path] = {}
     for page in PAGES:
         for command in commands(page.read_text(encoding="utf-8")):
-            if command in done:
-                continue
-            done.add(command)
-            argv = arguments(command)
-            if argv is None:
-                package = re.fullmatch(r"pip install -e (semisup-\S+)", command)
-                if package:
-                    install(Path(package[1]))
-                continue
-            capsys.readouterr()
-            if any(re.match(pattern, " ".join(argv)) for pattern in PARSED):
-                parse(argv)
-                continue
-            more = [] if "--help" in argv or "--print_config" in argv or "--resume" in argv[:2] else SMALL.get(argv[0])
-            words = [*with_runs(argv), *(shlex.split(more) if more else [])]
-            words += ["--data.image_size", "16"] if argv[0] == "fit" and "--data folder" in command else []
-            assert front.main(words) == 0, f"{page.name}: {command}\n{capsys.readouterr().err}"
-            ran += 1
-    assert ran >= 15
+            shown.setdefault(command, page)
+    parsed = []
+    for command, page in shown.items():
+        capsys.readouterr()
+        argv = arguments(command)
+        if argv is None:
+            run_another(command)
+        elif any(re.match(pattern, " ".join(argv)) for pattern in PARSED):
+            parse(argv)
+            parsed.append(command)
+        else:
+            said = front.main([*with_runs(argv), *small(argv)])
+            assert said == 0, f"{page.name}: {command}\n{capsys.readouterr().err}"
+    assert len(parsed) < len(shown) / 8
+    assert Path("runs/compare/digits/page.html").is_file() and Path("sweep-fixmatch.yaml").is_file()
 
 
 def test_every_command_of_a_docstring_is_parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
