@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from textwrap import dedent
 
 from results import Table
 
@@ -22,6 +23,7 @@ from semisup.plugins.source import Option
 
 _ROOT = Path(__file__).parents[1]
 _ARXIV = re.compile(r"\barXiv (\d{4}\.\d{4,5})")
+_COMMANDS = re.compile(r"(?:^    (?:python -m )?semisup .*\n(?:     +.*\n)*)+", flags=re.MULTILINE)
 _MADE = "<!-- made by docs/generated.py -->\n\n"
 
 
@@ -116,7 +118,9 @@ def _text(point: EntryPoint) -> str:
 
 
 def _linked(text: str) -> str:
-    return _ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    """With links to papers, and commands as the written pages have them."""
+    text = _ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return _COMMANDS.sub(lambda block: f"```bash\n{dedent(block[0]).strip()}\n```\n", text)
 
 
 def _options(options: Iterable[Option], prefix: str) -> str:
