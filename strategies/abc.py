@@ -11,7 +11,6 @@ is the owner's one. The benchmark USB has the predicted class as a hard target.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import pytorch_lightning as pl
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import check
 from semisup.losses import consistency, most_probable
+from semisup.ranges import NonNegative, Share, check_ranges
 from semisup.strategy import Loss, Outputs, TermStrategy
 from semisup.targets import probabilities
 
@@ -43,8 +42,8 @@ class AuxiliaryBalancedClassifier(TermStrategy):
     reads = ("labeled_features", "weak_features", "strong_features")
     evaluating_head: ClassVar[str] = "balanced_head"
 
-    def __init__(self, threshold: float = 0.95, weight: float = 1.0) -> None:
-        check("abc", threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
+    def __init__(self, threshold: Share = 0.95, weight: NonNegative = 1.0) -> None:
+        check_ranges("abc", AuxiliaryBalancedClassifier, locals())
         self.threshold, self.weight = threshold, weight
         self.needs = Needs(modules={self.evaluating_head: nn.Linear})
         self.rarity_ = torch.empty(0)

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import align, probabilities, running
@@ -56,14 +56,13 @@ class AdaMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 3,
-        threshold: float = 0.9,
-        decay: float = 0.999,
-        weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 3,
+        threshold: Share = 0.9,
+        decay: Decay = 0.999,
+        weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("adamatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), decay=(decay, 0, BELOW_ONE))
-        check("adamatch", weight=(weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("adamatch", AdaMatch, locals())
         self.threshold, self.decay, self.weight = threshold, decay, weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         views = ("weak", "strong")

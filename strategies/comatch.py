@@ -11,7 +11,7 @@ authors' code, labeled images among them, and smooths from the second step on.
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.embeddings import embedded, graph_contrast, projection_head, smoothed
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, distribution
+from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, check_ranges
 from semisup.runtime.ranks import gather, gather_with_gradient
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import align_to_latest, probabilities, push
@@ -47,19 +47,16 @@ class CoMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        contrast_threshold: float = 0.8,
-        alpha: float = 0.9,
-        temperature: float = 0.2,
-        weight: float = 1.0,
-        contrast_weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        contrast_threshold: Share = 0.8,
+        alpha: Share = 0.9,
+        temperature: Annotated[float, Range(0.001)] = 0.2,
+        weight: NonNegative = 1.0,
+        contrast_weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("comatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), alpha=(alpha, 0, 1))
-        check("comatch", contrast_threshold=(contrast_threshold, 0, 1), temperature=(temperature, 0.001, math.inf))
-        check("comatch", weight=(weight, 0, math.inf), contrast_weight=(contrast_weight, 0, math.inf))
-        check("comatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("comatch", CoMatch, locals())
         self.threshold, self.contrast_threshold, self.alpha = threshold, contrast_threshold, alpha
         self.temperature, self.weight, self.contrast_weight = temperature, weight, contrast_weight
         self.ema_decay, self.targets_from = ema_decay, "training"

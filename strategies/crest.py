@@ -21,17 +21,15 @@ generations have as many steps each, 64 epochs of 1,024.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
 from semisup.predict import select
+from semisup.ranges import Count, Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, Phase, weak_and_strong
@@ -71,20 +69,18 @@ class CReST(Relabeling):
 
     def __init__(
         self,
-        generations: int = 6,
-        alpha: float = 1 / 3,
+        generations: Count = 6,
+        alpha: NonNegative = 1 / 3,
         align: bool = True,
-        temperature: float = 0.5,
-        ratio: int = 1,
-        threshold: float = 0.95,
-        weight: float = 1.0,
-        decay: float = 0.999,
-        ema_decay: float = 0.999,
+        temperature: Share = 0.5,
+        ratio: Ratio = 1,
+        threshold: Share = 0.95,
+        weight: NonNegative = 1.0,
+        decay: Decay = 0.999,
+        ema_decay: Decay = 0.999,
     ) -> None:
         super().__init__()
-        check("crest", generations=(generations, 1, math.inf), alpha=(alpha, 0, math.inf), ratio=(ratio, 1, 1000))
-        check("crest", temperature=(temperature, 0, 1), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("crest", decay=(decay, 0, BELOW_ONE), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("crest", CReST, locals())
         self.generations, self.alpha, self.align, self.temperature = generations, alpha, align, temperature
         self.threshold, self.weight, self.decay, self.ema_decay = threshold, weight, decay, ema_decay
         self.targets_from = "training"

@@ -12,16 +12,14 @@ size that is written down for every dataset; here it is on the features after po
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import confident_consistency, consistency, precise
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -47,16 +45,14 @@ class CRMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        weight: float = 1.0,
-        feature_weight: float = 1.0,
-        rotation_weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        weight: NonNegative = 1.0,
+        feature_weight: NonNegative = 1.0,
+        rotation_weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("crmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("crmatch", feature_weight=(feature_weight, 0, math.inf), rotation_weight=(rotation_weight, 0, math.inf))
-        check("crmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("crmatch", CRMatch, locals())
         self.threshold, self.weight = threshold, weight
         self.feature_weight, self.rotation_weight = feature_weight, rotation_weight
         self.ema_decay, self.targets_from = ema_decay, "training"

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import check, check_per_class
+from semisup.errors import check_per_class
+from semisup.ranges import Count, NonNegative, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import Outputs, Strategy
@@ -87,14 +88,13 @@ class DARP(Strategy):
 
     def __init__(
         self,
-        delta: float = 2.0,
-        rounds: int = 10,
-        interval: int = 10,
-        warmup: float = 0.4,
+        delta: NonNegative = 2.0,
+        rounds: Count = 10,
+        interval: Count = 10,
+        warmup: Share = 0.4,
         shares: list[float] | None = None,
     ) -> None:
-        check("darp", delta=(delta, 0, math.inf), rounds=(rounds, 1, math.inf), interval=(interval, 1, math.inf))
-        check("darp", warmup=(warmup, 0, 1))
+        check_ranges("darp", DARP, locals())
         self.delta, self.rounds, self.interval, self.warmup, self.shares = delta, rounds, interval, warmup, shares
         self.counts_, self.predicted_, self.refined_ = torch.empty(0), torch.empty(0, 0), torch.empty(0, 0)
 

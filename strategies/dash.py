@@ -17,6 +17,7 @@ set, which is the test set, let rho fall every 10 epochs, and compare it with th
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, cross_entropy
+from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, Temperature, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import probabilities
@@ -56,18 +57,16 @@ class Dash(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        gamma: float = 1.27,
-        rho_min: float = 0.05,
-        interval: float = 9 / 1024,
-        warmup: float = 2048 / 2**20,
-        temperature: float = 0.5,
-        weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        gamma: Annotated[float, Range(1, 1000)] = 1.27,
+        rho_min: NonNegative = 0.05,
+        interval: Share = 9 / 1024,
+        warmup: Share = 2048 / 2**20,
+        temperature: Temperature = 0.5,
+        weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("dash", ratio=(ratio, 1, 1000), gamma=(gamma, 1, 1000), rho_min=(rho_min, 0, math.inf))
-        check("dash", interval=(interval, 0, 1), warmup=(warmup, 0, 1), temperature=(temperature, 0.01, math.inf))
-        check("dash", weight=(weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("dash", Dash, locals())
         self.gamma, self.rho_min, self.interval, self.warmup = gamma, rho_min, interval, warmup
         self.temperature, self.weight = temperature, weight
         self.ema_decay, self.targets_from = ema_decay, "training"

@@ -15,8 +15,6 @@ way than the labeled ones. A class of which no labeled image was seen yet has no
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
@@ -24,8 +22,8 @@ from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import check
 from semisup.losses import consistency, most_probable, precise
+from semisup.ranges import NonNegative, Share, Temperature, check_ranges
 from semisup.runtime.ranks import gather
 from semisup.strategy import Loss, Outputs, TermStrategy
 from semisup.targets import probabilities
@@ -82,8 +80,8 @@ class DASO(TermStrategy):
     reads = ("weak", "strong", "weak_features", "strong_features")
     refines = True
 
-    def __init__(self, temperature: float = 1.5, weight: float = 1.0, warmup: float = 0.02) -> None:
-        check("daso", temperature=(temperature, 0.01, math.inf), weight=(weight, 0, math.inf), warmup=(warmup, 0, 1))
+    def __init__(self, temperature: Temperature = 1.5, weight: NonNegative = 1.0, warmup: Share = 0.02) -> None:
+        check_ranges("daso", DASO, locals())
         self.temperature, self.weight, self.warmup = temperature, weight, warmup
         self.queue_, self.filled_ = torch.empty(0, 0, 0), torch.empty(0, dtype=torch.int64)
         self.counts_, self.share_ = torch.empty(0), torch.empty(0)

@@ -12,16 +12,14 @@ the mean there is a single number for all classes.
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import precise
+from semisup.ranges import Decay, NonNegative, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import Outputs, Strategy
 from semisup.targets import probabilities, running
@@ -42,8 +40,8 @@ class DebiasPL(Strategy):
 
     refines = True
 
-    def __init__(self, strength: float = 0.4, decay: float = 0.999) -> None:
-        check("debiaspl", strength=(strength, 0, math.inf), decay=(decay, 0, BELOW_ONE))
+    def __init__(self, strength: NonNegative = 0.4, decay: Decay = 0.999) -> None:
+        check_ranges("debiaspl", DebiasPL, locals())
         self.strength, self.decay = strength, decay
         self.marginal_ = torch.empty(0)
 

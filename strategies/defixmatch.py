@@ -10,12 +10,10 @@ the mean of both views of the labeled images, and the weight is .5.
 
 from __future__ import annotations
 
-import math
-
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import confident_consistency
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -31,9 +29,10 @@ class DeFixMatch(LossStrategy):
 
     gives = WEAK_AND_STRONG
 
-    def __init__(self, ratio: int = 7, threshold: float = 0.95, weight: float = 0.5, ema_decay: float = 0.999) -> None:
-        check("defixmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("defixmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+    def __init__(
+        self, ratio: Ratio = 7, threshold: Share = 0.95, weight: NonNegative = 0.5, ema_decay: Decay = 0.999
+    ) -> None:
+        check_ranges("defixmatch", DeFixMatch, locals())
         self.threshold, self.weight = threshold, weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         views = ("weak", "strong")

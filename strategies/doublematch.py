@@ -10,15 +10,13 @@ authors' commands the weight of the features is 1 for STL-10; .5, 1 and 5 for CI
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import confident_consistency, precise
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -50,14 +48,13 @@ class DoubleMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        weight: float = 1.0,
-        feature_weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        weight: NonNegative = 1.0,
+        feature_weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("doublematch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("doublematch", feature_weight=(feature_weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("doublematch", DoubleMatch, locals())
         self.threshold, self.weight, self.feature_weight = threshold, weight, feature_weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         self.needs = Needs(

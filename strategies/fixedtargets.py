@@ -11,8 +11,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import check
 from semisup.losses import cross_entropy
+from semisup.ranges import NonNegative, Ratio, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import of_the_first
 from semisup.strategy import Loss, LossStrategy
@@ -34,8 +34,8 @@ class FixedTargets(LossStrategy):
     views: ClassVar[tuple[str, ...]] = ("weak",)
     gives: ClassVar[tuple[str, ...]] = ("labeled", "weak", "target", "mask")
 
-    def __init__(self, ratio: int = 7, weight: float = 1.0) -> None:
-        check(self.name, ratio=(ratio, 1, 1000), weight=(weight, 0, float("inf")))
+    def __init__(self, ratio: Ratio = 7, weight: NonNegative = 1.0) -> None:
+        check_ranges(self.name, FixedTargets, locals())
         self.weight = weight
         self.needs = Needs(unlabeled_views=self.views, unlabeled_ratio=ratio, unlabeled="relabeled")
         self.targets_ = torch.empty(0)  # (N, classes) float32, of the images without a label

@@ -14,8 +14,8 @@ import torch
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import require
 from semisup.losses import confident_consistency
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 
 
@@ -37,17 +37,13 @@ class FixMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
         joint: bool = True,
     ) -> None:
-        require(ratio >= 1, f"fixmatch.ratio is {ratio}, but must be at least 1")
-        require(ratio <= 1000, f"fixmatch.ratio is {ratio}, but must be at most 1000")
-        require(0 <= threshold <= 1, f"fixmatch.threshold is {threshold}, but must be from 0 to 1")
-        require(weight >= 0, f"fixmatch.weight is {weight}, but must be at least 0")
-        require(0 <= ema_decay < 1, f"fixmatch.ema_decay is {ema_decay}, but must be at least 0 and less than 1")
+        check_ranges("fixmatch", FixMatch, locals())
         self.threshold, self.weight, self.ema_decay, self.joint = threshold, weight, ema_decay, joint
         self.targets_from = "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)

@@ -10,7 +10,6 @@ is kept over all ranks and in the checkpoint; in TorchSSL and USB each rank has 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs, Samples
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
@@ -40,9 +39,10 @@ class FlexMatch(LossStrategy):
     gives = WEAK_AND_STRONG
     refinable = True
 
-    def __init__(self, ratio: int = 7, threshold: float = 0.95, weight: float = 1.0, ema_decay: float = 0.999) -> None:
-        check("flexmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("flexmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+    def __init__(
+        self, ratio: Ratio = 7, threshold: Share = 0.95, weight: NonNegative = 1.0, ema_decay: Decay = 0.999
+    ) -> None:
+        check_ranges("flexmatch", FlexMatch, locals())
         self.threshold, self.weight, self.ema_decay, self.targets_from = threshold, weight, ema_decay, "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
         self.status_ = torch.empty(0, dtype=torch.int64)

@@ -10,8 +10,6 @@ CE(labeled) + weight * consistency (equation 9) + fairness * L_f (equation 13), 
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
@@ -19,8 +17,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, precise
+from semisup.ranges import Decay, NonNegative, Ratio, check_ranges
 from semisup.runtime.ranks import gather_with_gradient, mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import probabilities, running
@@ -62,14 +60,13 @@ class FreeMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        decay: float = 0.999,
-        weight: float = 1.0,
-        fairness: float = 0.001,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        decay: Decay = 0.999,
+        weight: NonNegative = 1.0,
+        fairness: NonNegative = 0.001,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("freematch", ratio=(ratio, 1, 1000), decay=(decay, 0, BELOW_ONE), weight=(weight, 0, math.inf))
-        check("freematch", fairness=(fairness, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("freematch", FreeMatch, locals())
         self.decay, self.weight, self.fairness = decay, weight, fairness
         self.ema_decay, self.targets_from = ema_decay, "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
-from semisup.errors import check
+from semisup.ranges import Ratio, check_ranges
 from strategies.labelpropagation import FromFeatures
 
 
@@ -23,9 +23,9 @@ class NearestNeighbours(FromFeatures):
 
     name = "knn"
 
-    def __init__(self, ratio: int = 7, weight: float = 1.0, k: int = 5) -> None:
+    def __init__(self, ratio: int = 7, weight: float = 1.0, k: Ratio = 5) -> None:
         super().__init__(ratio, weight)
-        check("knn", k=(k, 1, 1000))
+        check_ranges("knn", NearestNeighbours, locals())
         self.k = k
 
     def targets(self, labeled: np.ndarray, labels: np.ndarray, unlabeled: np.ndarray, classes: int) -> np.ndarray:

@@ -27,9 +27,10 @@ from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check, require
+from semisup.errors import require
 from semisup.features.graph import nearest, normalized_graph, spread
 from semisup.predict import features
+from semisup.ranges import Decay, Ratio, check_ranges
 from strategies.fixedtargets import FixedTargets
 
 
@@ -79,12 +80,12 @@ class LabelPropagation(FromFeatures):
         self,
         ratio: int = 7,
         weight: float = 1.0,
-        neighbours: int = 10,
-        alpha: float = 0.2,
+        neighbours: Ratio = 10,
+        alpha: Decay = 0.2,
         method: Literal["sklearn", "batched"] = "sklearn",
     ) -> None:
         super().__init__(ratio, weight)
-        check("labelpropagation", neighbours=(neighbours, 1, 1000), alpha=(alpha, 0, BELOW_ONE))
+        check_ranges("labelpropagation", LabelPropagation, locals())
         require(alpha > 0, "labelpropagation.alpha is 0, but must be more: no label would spread")
         self.neighbours, self.alpha, self.method = neighbours, alpha, method
         self._device = torch.device("cpu")

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from semisup.errors import check
+from semisup.ranges import Range, check_ranges
 from strategies.labelpropagation import FromFeatures
 
 
@@ -24,9 +26,9 @@ class LinearTargets(FromFeatures):
 
     name = "linearprobe"
 
-    def __init__(self, ratio: int = 7, weight: float = 1.0, c: float = 0.1) -> None:
+    def __init__(self, ratio: int = 7, weight: float = 1.0, c: Annotated[float, Range(1e-6, 1e6)] = 0.1) -> None:
         super().__init__(ratio, weight)
-        check("linearprobe", c=(c, 1e-6, 1e6))
+        check_ranges("linearprobe", LinearTargets, locals())
         self.c = c
 
     def targets(self, labeled: np.ndarray, labels: np.ndarray, unlabeled: np.ndarray, classes: int) -> np.ndarray:

@@ -10,13 +10,12 @@ not reached.
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 from torch import Tensor
 
 from semisup.classifier import Classifier
-from semisup.errors import check, require
+from semisup.errors import require
+from semisup.ranges import NonNegative, check_ranges
 from semisup.strategy import Strategy
 
 
@@ -33,8 +32,8 @@ class LogitAdjustment(Strategy):
         tau: how much; 1 is consistent with the balanced error, 0 changes nothing.
     """
 
-    def __init__(self, tau: float = 1.0) -> None:
-        check("logitadjustment", tau=(tau, 0, math.inf))
+    def __init__(self, tau: NonNegative = 1.0) -> None:
+        check_ranges("logitadjustment", LogitAdjustment, locals())
         self.tau = tau
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

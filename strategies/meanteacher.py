@@ -12,13 +12,15 @@ weight is 100 and its decay .99 while the weight rises and .999 afterwards: here
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
+from semisup.errors import BELOW_ONE
 from semisup.losses import gaussian_ramp, squared_error
+from semisup.ranges import NonNegative, Range, Ratio, Share, check_ranges
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities
 
@@ -35,9 +37,14 @@ class MeanTeacher(LossStrategy):
 
     gives = ("labeled", "target", "mask")
 
-    def __init__(self, ratio: int = 1, weight: float = 50.0, ramp: float = 0.4, ema_decay: float = 0.999) -> None:
-        check("meanteacher", ratio=(ratio, 1, 1000), weight=(weight, 0, math.inf), ramp=(ramp, 0, 1))
-        check("meanteacher", ema_decay=(ema_decay, 1e-6, BELOW_ONE))
+    def __init__(
+        self,
+        ratio: Ratio = 1,
+        weight: NonNegative = 50.0,
+        ramp: Share = 0.4,
+        ema_decay: Annotated[float, Range(1e-6, BELOW_ONE)] = 0.999,
+    ) -> None:
+        check_ranges("meanteacher", MeanTeacher, locals())
         self.weight, self.ramp, self.ema_decay, self.targets_from = weight, ramp, ema_decay, "evaluating"
         self.needs = Needs(unlabeled_views={"weak": "weak", "weak_2": "weak"}, unlabeled_ratio=ratio)
 

@@ -26,16 +26,16 @@ could not be checked.
 
 from __future__ import annotations
 
-from math import inf
+from typing import Annotated
 
 import torch
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.composition import Composition
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, linear_ramp
 from semisup.models.optim import Constant
+from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, Temperature, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import Loss, LossStrategy, Outputs, Phase
 from semisup.targets import probabilities, running
@@ -64,20 +64,17 @@ class MetaPseudoLabels(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.6,
-        temperature: float = 0.7,
-        weight: float = 8.0,
-        ramp: float = 1 / 60,
-        decay: float = 0.99,
-        ema_decay: float = 0.995,
-        finetune_epochs: int = 1,
-        finetune_lr: float = 1e-5,
+        ratio: Ratio = 7,
+        threshold: Share = 0.6,
+        temperature: Temperature = 0.7,
+        weight: NonNegative = 8.0,
+        ramp: Share = 1 / 60,
+        decay: Decay = 0.99,
+        ema_decay: Decay = 0.995,
+        finetune_epochs: Annotated[int, Range(0)] = 1,
+        finetune_lr: NonNegative = 1e-5,
     ) -> None:
-        check("metapseudolabels", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), ramp=(ramp, 0, 1))
-        check("metapseudolabels", temperature=(temperature, 0.01, inf), weight=(weight, 0, inf))
-        check("metapseudolabels", decay=(decay, 0, BELOW_ONE), ema_decay=(ema_decay, 0, BELOW_ONE))
-        check("metapseudolabels", finetune_epochs=(finetune_epochs, 0, inf), finetune_lr=(finetune_lr, 0, inf))
+        check_ranges("metapseudolabels", MetaPseudoLabels, locals())
         self.threshold, self.temperature, self.weight, self.ramp = threshold, temperature, weight, ramp
         self.decay, self.ema_decay, self.targets_from = decay, ema_decay, "training"
         self.finetune_epochs, self.finetune_lr = finetune_epochs, finetune_lr

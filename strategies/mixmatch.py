@@ -14,14 +14,15 @@ for the whole batch.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import distribution, linear_ramp, squared_error
 from semisup.mixup import mixup_streams
+from semisup.ranges import Decay, NonNegative, Range, Share, check_ranges
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities, sharpen
 
@@ -42,14 +43,13 @@ class MixMatch(LossStrategy):
 
     def __init__(
         self,
-        temperature: float = 0.5,
-        alpha: float = 0.75,
-        weight: float = 100.0,
-        ramp: float = 0.4,
-        ema_decay: float = 0.999,
+        temperature: Annotated[float, Range(0.01, 1)] = 0.5,
+        alpha: NonNegative = 0.75,
+        weight: NonNegative = 100.0,
+        ramp: Share = 0.4,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("mixmatch", temperature=(temperature, 0.01, 1), alpha=(alpha, 0, math.inf), weight=(weight, 0, math.inf))
-        check("mixmatch", ramp=(ramp, 0, 1), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("mixmatch", MixMatch, locals())
         self.temperature, self.alpha, self.weight, self.ramp = temperature, alpha, weight, ramp
         self.ema_decay, self.targets_from = ema_decay, "training"
         self.needs = Needs(unlabeled_views={"weak": "weak", "weak_2": "weak"}, unlabeled_ratio=1)

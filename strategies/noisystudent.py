@@ -16,7 +16,7 @@ them unless `per_class` says otherwise. In its last generation unlabeled batches
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
@@ -25,9 +25,9 @@ from torch import Tensor
 from semisup import selection
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import check
 from semisup.losses import cross_entropy
 from semisup.predict import select
+from semisup.ranges import Count, NonNegative, Range, Ratio, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.selection import Candidates
 from semisup.strategy import Loss, Phase
@@ -65,21 +65,15 @@ class NoisyStudent(Relabeling):
 
     def __init__(
         self,
-        generations: int = 3,
-        threshold: float = 0.3,
-        per_class: int = 0,
+        generations: Count = 3,
+        threshold: Share = 0.3,
+        per_class: Annotated[int, Range(0)] = 0,
         balance: bool = True,
         soft: bool = True,
-        ratio: int = 14,
-        weight: float = 1.0,
+        ratio: Ratio = 14,
+        weight: NonNegative = 1.0,
     ) -> None:
-        check("noisystudent", generations=(generations, 1, math.inf), ratio=(ratio, 1, 1000))
-        check(
-            "noisystudent",
-            threshold=(threshold, 0, 1),
-            weight=(weight, 0, math.inf),
-            per_class=(per_class, 0, math.inf),
-        )
+        check_ranges("noisystudent", NoisyStudent, locals())
         self.generations, self.threshold, self.per_class = generations, threshold, per_class
         self.balance, self.soft, self.weight = balance, soft, weight
         views = {"strong": "strong"}

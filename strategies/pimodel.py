@@ -16,8 +16,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import gaussian_ramp, precise
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import Loss, LossStrategy
 
 
@@ -36,9 +36,10 @@ class PiModel(LossStrategy):
         ema_decay: decay of the moving average that evaluates; 0 evaluates the weights that train.
     """
 
-    def __init__(self, ratio: int = 1, weight: float = 10.0, ramp: float = 0.4, ema_decay: float = 0.999) -> None:
-        check("pimodel", ratio=(ratio, 1, 1000), weight=(weight, 0, math.inf), ramp=(ramp, 0, 1))
-        check("pimodel", ema_decay=(ema_decay, 0, BELOW_ONE))
+    def __init__(
+        self, ratio: Ratio = 1, weight: NonNegative = 10.0, ramp: Share = 0.4, ema_decay: Decay = 0.999
+    ) -> None:
+        check_ranges("pimodel", PiModel, locals())
         self.weight, self.ramp, self.ema_decay = weight, ramp, ema_decay
         self.needs = Needs(unlabeled_views={"weak": "weak", "weak_2": "weak"}, unlabeled_ratio=ratio)
 

@@ -39,6 +39,7 @@ from semisup.data.loader import TrainLoader
 from semisup.errors import require
 from semisup.losses import cross_entropy, linear_ramp
 from semisup.predict import select
+from semisup.ranges import Count, NonNegative, Ratio, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.selection import Rule
 from semisup.strategy import Loss, Phase
@@ -87,24 +88,19 @@ class PseudoLabel(Relabeling):
     def __init__(
         self,
         rule: Literal["threshold", "top_k_overall", "top_k_per_class", "percentile"] = "threshold",
-        threshold: float = 0.95,
-        top_k: int = 1000,
+        threshold: Share = 0.95,
+        top_k: Count = 1000,
         soft: bool = False,
-        weight: float = 1.0,
+        weight: NonNegative = 1.0,
         ramp_start: int = 0,
         ramp_end: int = 500,
-        ratio: int = 1,
-        warmup_epochs: int = 5,
-        every_n_epochs: int = 5,
+        ratio: Ratio = 1,
+        warmup_epochs: Count = 5,
+        every_n_epochs: Count = 5,
         after: Literal["warmup", "training"] = "warmup",
         restart: bool = True,
     ) -> None:
-        require(0 <= threshold <= 1, f"pseudolabel.threshold is {threshold}, but must be from 0 to 1")
-        require(weight >= 0, f"pseudolabel.weight is {weight}, but must be at least 0")
-        least_one = {"top_k": top_k, "ratio": ratio, "warmup_epochs": warmup_epochs, "every_n_epochs": every_n_epochs}
-        for name, value in least_one.items():
-            require(value >= 1, f"pseudolabel.{name} is {value}, but must be at least 1")
-        require(ratio <= 1000, f"pseudolabel.ratio is {ratio}, but must be at most 1000")
+        check_ranges("pseudolabel", PseudoLabel, locals())
         require(
             0 <= ramp_start <= ramp_end,
             f"pseudolabel.ramp_start is {ramp_start} and pseudolabel.ramp_end {ramp_end}, "

@@ -16,16 +16,14 @@ below by their mean weight; and with 100 labels a class or more it mixes labeled
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, distribution, most_probable, squared_error
 from semisup.mixup import mix, resize_mix
+from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.runtime.ranks import gather, mean
 from semisup.strategy import Loss
 from semisup.targets import probabilities
@@ -63,16 +61,14 @@ class RegMixMatch(FreeMatch):
 
     def __init__(
         self,
-        ratio: int = 7,
-        decay: float = 0.999,
-        weight: float = 1.0,
-        fairness: float = 0.01,
-        mix_threshold: float = 0.999,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        decay: Decay = 0.999,
+        weight: NonNegative = 1.0,
+        fairness: NonNegative = 0.01,
+        mix_threshold: Share = 0.999,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("regmixmatch", ratio=(ratio, 1, 1000), decay=(decay, 0, BELOW_ONE), weight=(weight, 0, math.inf))
-        check("regmixmatch", fairness=(fairness, 0, math.inf), mix_threshold=(mix_threshold, 0, 1))
-        check("regmixmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("regmixmatch", RegMixMatch, locals())
         super().__init__(ratio, decay, weight, fairness, ema_decay)
         self.mix_threshold = mix_threshold
 

@@ -17,6 +17,7 @@ leave the running statistics of batch normalisation alone, as there.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
@@ -26,9 +27,9 @@ from torch import nn
 from semisup.augment.geometry import quarter_turns
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, distribution, linear_ramp
 from semisup.mixup import mixup_streams
+from semisup.ranges import Decay, NonNegative, Range, Share, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import align, probabilities, push, sharpen
@@ -55,19 +56,16 @@ class ReMixMatch(LossStrategy):
 
     def __init__(
         self,
-        copies: int = 8,
-        temperature: float = 0.5,
-        alpha: float = 0.75,
-        weight: float = 1.5,
-        strong_weight: float = 0.5,
-        rotation_weight: float = 0.5,
-        ramp: float = 1 / 64,
-        ema_decay: float = 0.999,
+        copies: Annotated[int, Range(1, 100)] = 8,
+        temperature: Annotated[float, Range(0.01, 1)] = 0.5,
+        alpha: NonNegative = 0.75,
+        weight: NonNegative = 1.5,
+        strong_weight: NonNegative = 0.5,
+        rotation_weight: NonNegative = 0.5,
+        ramp: Share = 1 / 64,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("remixmatch", copies=(copies, 1, 100), temperature=(temperature, 0.01, 1), alpha=(alpha, 0, math.inf))
-        check("remixmatch", weight=(weight, 0, math.inf), strong_weight=(strong_weight, 0, math.inf))
-        check("remixmatch", rotation_weight=(rotation_weight, 0, math.inf), ramp=(ramp, 0, 1))
-        check("remixmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("remixmatch", ReMixMatch, locals())
         self.temperature, self.alpha, self.weight, self.ramp = temperature, alpha, weight, ramp
         self.strong_weight, self.rotation_weight = strong_weight, rotation_weight
         self.ema_decay, self.targets_from = ema_decay, "training"

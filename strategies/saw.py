@@ -26,8 +26,9 @@ from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check, require
+from semisup.errors import require
 from semisup.losses import precise
+from semisup.ranges import Decay, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import Loss, Outputs, TermStrategy
@@ -52,8 +53,8 @@ class SmoothedAdaptiveWeighting(TermStrategy):
     reads = ("labeled", "weak", "strong", "target", "mask")
     refines = True  # what it weighs is the loss of owners that let others have a say in it, of a form that it knows
 
-    def __init__(self, beta: float = 0.0) -> None:
-        check("saw", beta=(beta, 0, BELOW_ONE))
+    def __init__(self, beta: Decay = 0.0) -> None:
+        check_ranges("saw", SmoothedAdaptiveWeighting, locals())
         self.beta = beta
         self.labeled_, self.unlabeled_ = torch.empty(0), torch.empty(0)
         self.status_ = torch.empty(0, dtype=torch.int64)

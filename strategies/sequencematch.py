@@ -11,15 +11,13 @@ the weak view, for all terms, and puts probabilities that are softmax already th
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, divergence
+from semisup.ranges import Decay, NonNegative, Ratio, Share, Temperature, check_ranges
 from semisup.strategy import Loss
 from semisup.targets import probabilities
 from strategies.flexmatch import FlexMatch
@@ -52,14 +50,13 @@ class SequenceMatch(FlexMatch):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        temperature: float = 0.5,
-        weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        temperature: Temperature = 0.5,
+        weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("sequencematch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), weight=(weight, 0, math.inf))
-        check("sequencematch", temperature=(temperature, 0.01, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("sequencematch", SequenceMatch, locals())
         super().__init__(ratio, threshold, weight, ema_decay)
         self.temperature = temperature
         self.needs = Needs(unlabeled_views=("weak", "medium", "strong"), unlabeled_ratio=ratio)

@@ -20,6 +20,7 @@ projection head of the authors' code is batch-normalised; here it is as the pape
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
@@ -29,9 +30,10 @@ from torch import Tensor, nn
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool
-from semisup.errors import check, require
+from semisup.errors import require
 from semisup.losses import precise
 from semisup.models.optim import Cosine
+from semisup.ranges import Count, NonNegative, Range, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather_with_gradient
 from semisup.strategy import Loss, Phase
@@ -77,14 +79,13 @@ class SimCLR(Pretraining):
 
     def __init__(
         self,
-        epochs: int = 100,
-        batch_size: int = 512,
-        lr: float = 0.001,
+        epochs: Count = 100,
+        batch_size: Annotated[int, Range(2, 1_000_000)] = 512,
+        lr: NonNegative = 0.001,
         temperature: float = 0.5,
-        projection: int = 128,
+        projection: Annotated[int, Range(1, 1_000_000)] = 128,
     ) -> None:
-        check("simclr", epochs=(epochs, 1, math.inf), batch_size=(batch_size, 2, 1_000_000))
-        check("simclr", projection=(projection, 1, 1_000_000), lr=(lr, 0, math.inf))
+        check_ranges("simclr", SimCLR, locals())
         require(
             lr > 0 and temperature > 0, f"simclr.lr is {lr} and simclr.temperature {temperature}; both must be over 0"
         )

@@ -15,7 +15,7 @@ the authors' code and the benchmarks begin with random ones and leave the bank o
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency, precise
+from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, check_ranges
 from semisup.runtime.ranks import gather, mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import align, probabilities
@@ -81,19 +81,16 @@ class SimMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.95,
-        temperature: float = 0.1,
-        alpha: float = 0.9,
-        bank_decay: float = 0.7,
-        weight: float = 1.0,
-        instance_weight: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 7,
+        threshold: Share = 0.95,
+        temperature: Annotated[float, Range(0.001)] = 0.1,
+        alpha: Share = 0.9,
+        bank_decay: Decay = 0.7,
+        weight: NonNegative = 1.0,
+        instance_weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("simmatch", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), alpha=(alpha, 0, 1))
-        check("simmatch", temperature=(temperature, 0.001, math.inf), bank_decay=(bank_decay, 0, BELOW_ONE))
-        check("simmatch", weight=(weight, 0, math.inf), instance_weight=(instance_weight, 0, math.inf))
-        check("simmatch", ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("simmatch", SimMatch, locals())
         self.threshold, self.temperature, self.alpha, self.bank_decay = threshold, temperature, alpha, bank_decay
         self.weight, self.instance_weight = weight, instance_weight
         self.ema_decay, self.targets_from = ema_decay, "training"

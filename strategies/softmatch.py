@@ -10,16 +10,14 @@ of its deviation, n_sigma = 2, and so do the benchmarks; that is the default her
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import consistency
+from semisup.ranges import Decay, NonNegative, Ratio, check_ranges
 from semisup.runtime.ranks import gather, mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import align, probabilities, running
@@ -51,15 +49,14 @@ class SoftMatch(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        decay: float = 0.999,
-        n_sigma: float = 2.0,
+        ratio: Ratio = 7,
+        decay: Decay = 0.999,
+        n_sigma: NonNegative = 2.0,
         uniform_alignment: bool = True,
-        weight: float = 1.0,
-        ema_decay: float = 0.999,
+        weight: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("softmatch", ratio=(ratio, 1, 1000), decay=(decay, 0, BELOW_ONE), n_sigma=(n_sigma, 0, math.inf))
-        check("softmatch", weight=(weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("softmatch", SoftMatch, locals())
         self.decay, self.n_sigma, self.uniform_alignment, self.weight = decay, n_sigma, uniform_alignment, weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)

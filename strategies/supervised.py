@@ -10,7 +10,7 @@ from typing import Literal
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import require
+from semisup.ranges import Decay, check_ranges
 from semisup.strategy import Loss, LossStrategy
 
 
@@ -24,8 +24,8 @@ class Supervised(LossStrategy):
             over a thousand steps or, where that is less, over a ninth of those taken.
     """
 
-    def __init__(self, view: Literal["weak", "strong"] = "weak", ema_decay: float = 0.0) -> None:
-        require(0 <= ema_decay < 1, f"supervised.ema_decay is {ema_decay}, but must be at least 0 and less than 1")
+    def __init__(self, view: Literal["weak", "strong"] = "weak", ema_decay: Decay = 0.0) -> None:
+        check_ranges("supervised", Supervised, locals())
         self.view, self.ema_decay = view, ema_decay
         self.needs = Needs(labeled_views=(view,))
 

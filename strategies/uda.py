@@ -19,8 +19,8 @@ from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import divergence, precise
+from semisup.ranges import Decay, NonNegative, Ratio, Share, Temperature, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
 from semisup.targets import probabilities
@@ -69,15 +69,14 @@ class UDA(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 7,
-        threshold: float = 0.8,
-        temperature: float = 0.4,
-        weight: float = 1.0,
+        ratio: Ratio = 7,
+        threshold: Share = 0.8,
+        temperature: Temperature = 0.4,
+        weight: NonNegative = 1.0,
         annealing: Annealing = "none",
-        ema_decay: float = 0.999,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("uda", ratio=(ratio, 1, 1000), threshold=(threshold, 0, 1), temperature=(temperature, 0.01, math.inf))
-        check("uda", weight=(weight, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("uda", UDA, locals())
         self.threshold, self.temperature, self.weight = threshold, temperature, weight
         self.annealing, self.ema_decay, self.targets_from = annealing, ema_decay, "training"
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)

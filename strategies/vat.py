@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.errors import BELOW_ONE, check
 from semisup.losses import divergence, precise
 from semisup.randomness import seed_layers
+from semisup.ranges import Decay, NonNegative, Range, Ratio, check_ranges
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities
 
@@ -79,15 +80,14 @@ class VAT(LossStrategy):
 
     def __init__(
         self,
-        ratio: int = 4,
-        eps: float = 6.0,
-        xi: float = 0.01,
-        weight: float = 1.0,
-        entropy: float = 1.0,
-        ema_decay: float = 0.999,
+        ratio: Ratio = 4,
+        eps: NonNegative = 6.0,
+        xi: Annotated[float, Range(1e-12)] = 0.01,
+        weight: NonNegative = 1.0,
+        entropy: NonNegative = 1.0,
+        ema_decay: Decay = 0.999,
     ) -> None:
-        check("vat", ratio=(ratio, 1, 1000), eps=(eps, 0, math.inf), xi=(xi, 1e-12, math.inf))
-        check("vat", weight=(weight, 0, math.inf), entropy=(entropy, 0, math.inf), ema_decay=(ema_decay, 0, BELOW_ONE))
+        check_ranges("vat", VAT, locals())
         self.eps, self.xi, self.weight, self.entropy, self.ema_decay = eps, xi, weight, entropy, ema_decay
         self.needs = Needs(unlabeled_views=("weak",), unlabeled_ratio=ratio)
 

@@ -71,8 +71,8 @@ def test_a_number_without_a_sense_is_refused_by_its_name(option: str) -> None:
 def test_all_options_that_take_numbers_are_tried() -> None:
     assert len(NUMBERS) > 40
     for name, cls in classes().items():
-        parameters = inspect.signature(cls).parameters.values()
-        typed = {p.name for p in parameters if p.annotation in ("int", "float", "int | None")}
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+        typed = {p for p in inspect.signature(cls).parameters if hints.get(p) in (int, float, int | None)}
         assert typed - {"seed"} <= set(numbers(cls)), name
 
 

@@ -68,10 +68,12 @@ def test_parameters_of_init(install: Install) -> None:
 
 
 def test_an_alias_that_is_imported_is_written_out(install: Install) -> None:
-    aliases = 'from typing import Literal\nKind = Literal["a", "b"] | None\nclass Plain: pass\n'
-    classes = "from d6_k import Kind as Sort, Plain\nclass A:\n    def __init__(self, k: Sort, p: Plain): ...\n"
+    aliases = 'from typing import Annotated, Literal\nKind = Literal["a", "b"] | None\nclass Plain: pass\n'
+    aliases += "Count = Annotated[int | None, 1, 2]\n"
+    classes = "from d6_k import Count, Kind as Sort, Plain\nclass A:\n"
+    classes += "    def __init__(self, k: Sort, p: Plain, c: Count, f: Annotated[float, 3]): ...\n"
     install("d6", {}, d6_k=aliases, d6_m=classes)
-    assert [kind for kind, _, _ in options("d6_m:A").values()] == ["a|b | None", "Plain"]
+    assert [kind for kind, _, _ in options("d6_m:A").values()] == ["a|b | None", "Plain", "int | None", "float"]
     assert "d6_k" not in sys.modules
 
 

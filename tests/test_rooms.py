@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "escape", "batch", "presentation", "selection", "randomness"},
+    {"errors", "escape", "batch", "presentation", "ranges", "selection", "randomness"},
     {
         "learned_state",
         "phase",

@@ -250,6 +250,8 @@ def _type(node: ast.expr | None, tree: ast.Module, package: str) -> str:
             return _type(ast.parse(text, mode="eval").body, tree, package)
         case ast.Name(id=name):
             return _alias(name, tree, package) or name
+        case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[inner, *_])):
+            return _type(inner, tree, package)
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
             return f"{_type(inner, tree, package)} | None"
         case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
