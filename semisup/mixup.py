@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from semisup.batch import Batch
+from semisup.losses import distribution
 from semisup.randomness import Draw
 from semisup.runtime.ranks import gather
 
@@ -47,6 +50,30 @@ def mixup_streams(
         mixed_targets.append(mix(y, theirs[partners], share))
         first += draw.size
     return mixed_images, mixed_targets
+
+
+def mixed_with_guesses(
+    module: Any, batch: Batch, views: Sequence[Tensor], guess: Tensor, alpha: float, purpose: str
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """What a network says of labeled images and of views of the unlabeled ones, mixed with each other in one pass.
+
+    Args:
+        module: the classifier.
+        batch: with unlabeled images.
+        views: (B, ...) of the labeled images, then (n, ...) each of the unlabeled ones.
+        guess: (n, classes) probabilities, the target of all these.
+        alpha: of the distribution Beta; 0 mixes nothing.
+        purpose: names the draws.
+
+    Returns:
+        Logits (B, classes) and mixed targets (B, classes) of the labeled images, and those of all the others.
+    """
+    count = len(views) - 1
+    known = distribution(batch.labeled.target, guess.shape[1]).to(guess.dtype)
+    draws = [module.draw(samples, batch, purpose) for samples in (batch.labeled, *[batch.unlabeled] * count)]
+    images, targets = mixup_streams(views, [known, *[guess] * count], draws, alpha)
+    labeled, *unlabeled = module.joint(*images)[0]
+    return (labeled, targets[0]), (torch.cat(unlabeled), torch.cat(targets[1:]))
 
 
 def resize_mix(images: Tensor, partners: Tensor, side: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:

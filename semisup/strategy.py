@@ -44,7 +44,7 @@ How methods say themselves:
 
     Mean Teacher   `{"weak": "weak", "weak_2": "weak"}`, ema_decay; targets from module.teacher(weak_2)
     MixMatch       the same two draws; one draw of Beta and one permutation mix both streams with the gathered batch
-    FlexMatch      `status_ = full((len(pool),), -1)` made in `setup`; written at the gathered batch.unlabeled.index
+    FlexMatch      `status_ = full((len(pool),), -1)` made in `begin_fit`; written at the gathered batch.unlabeled.index
     CoMatch        modules={"projection": ...}, two strong views, memory banks `bank_p_`, `bank_z_` of gathered rows
     SimMatch       modules={"projection": ...}; `bank_` has a row for every labeled image, by batch.labeled.index
     ABC            a `TermStrategy` with modules={"balanced_head": ...}, which evaluates, on the owner's features
@@ -61,6 +61,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+import pytorch_lightning as pl
 from torch import Tensor
 
 from semisup.batch import Batch, Needs
@@ -132,6 +133,20 @@ class Strategy(LearnedState, ABC):
         Args:
             module: the `Classifier`.
             places: (n,) int64, for each row of the unlabeled pool as it was, its row now; -1 where the image is gone.
+        """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Lightning's hook; begins a fit."""
+        if stage == "fit":
+            self.begin_fit(pl_module)
+
+    def begin_fit(self, module: Any) -> None:
+        """Called once when a fit is set up, when the images are known: the place to begin what is learned.
+
+        What a resumed run had learned is restored after it.
+
+        Args:
+            module: the `Classifier`.
         """
 
     def phases(self, module: Any) -> list[Phase]:

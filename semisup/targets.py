@@ -12,6 +12,9 @@ from torch import Tensor
 from semisup.losses import precise
 from semisup.runtime.ranks import mean
 
+_EPS = 1e-6  # added to probabilities and counts, so that none is 0
+_NEWTON = 10  # iterations
+
 
 def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Softmax of logits (B, classes) over a temperature, without gradient, in float32 or more: (B, classes)."""
@@ -54,6 +57,42 @@ def align_to_latest(p: Tensor, means: list[Tensor], batches: int = 32) -> tuple[
     """
     latest = [*means, mean(p.mean(0))][-batches:]
     return align(p, torch.stack(latest).mean(0)), latest
+
+
+def without_noise(p: Tensor, counts: Tensor, delta: float) -> Tensor:
+    """Predictions (N, classes) of which each class keeps its greatest, so many that there are delta * counts of them.
+
+    What is kept of a class sums up to its count (classes,), before the rows are normalised again. DARP (Kim et al.
+    2020, arXiv 2007.08844).
+    """
+    rank = p.argsort(dim=0, descending=True, stable=True).argsort(0)  # of an image in a class
+    greatest = p * (rank < (delta * counts).floor())
+    scaled = greatest * ((counts + _EPS) / (greatest.sum(0) + _EPS)) + _EPS
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def aligned_to_counts(p: Tensor, counts: Tensor, rounds: int) -> Tensor:
+    """Of all (N, classes) with so many images of each class (classes,) what is nearest to predictions (N, classes).
+
+    The distance is the Kullback-Leibler divergence of each row, over the entropy of its prediction: DARP (Kim et al.
+    2020, arXiv 2007.08844).
+
+    Args:
+        p: without a 0.
+        counts: images that there should be of each class, N in all.
+        rounds: of the alternation; in its limit the sums are the counts.
+    """
+    log, entropy = p.T.log().contiguous(), -(p * p.log()).sum(1).clamp_max(-_EPS)  # (classes, N), 1 / w (N,)
+    wanted, nu = counts.clamp_min(_EPS).log()[:, None], torch.zeros_like(counts)[:, None]
+    for _ in range(rounds):
+        normalised = log - (log - nu * entropy).logsumexp(0)
+        for _ in range(_NEWTON):
+            terms = normalised - nu * entropy
+            top = terms.amax(1, keepdim=True)
+            parts = (terms - top).exp()
+            total = parts.sum(1, keepdim=True)
+            nu = nu + (top + total.log() - wanted) * total / (parts @ entropy)[:, None]
+    return (log - nu * entropy).softmax(0).T
 
 
 def running(mean: Tensor, new: Tensor, decay: float) -> Tensor:

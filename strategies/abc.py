@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -48,11 +47,9 @@ class AuxiliaryBalancedClassifier(TermStrategy):
         self.needs = Needs(modules={self.evaluating_head: nn.Linear})
         self.rarity_ = torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Counts the labels."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            self.rarity_ = rarity(pl_module.datamodule.pools.labeled.labels, len(pl_module.spec.class_names))
+        self.rarity_ = rarity(module.datamodule.pools.labeled.labels, len(module.spec.class_names))
 
     def term(self, module: Classifier, batch: Batch, outputs: Outputs) -> Loss:
         """Cross-entropy of the labeled images and of the strong views that are drawn, by the balanced head."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -69,10 +68,9 @@ class AdaMatch(LossStrategy):
         self.needs = Needs(labeled_views=views, unlabeled_views=views, unlabeled_ratio=ratio)
         self.labeled_, self.unlabeled_ = torch.empty(0), torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Both running means begin uniform."""
-        assert isinstance(pl_module, Classifier)
-        classes = len(pl_module.spec.class_names)
+        classes = len(module.spec.class_names)
         self.labeled_, self.unlabeled_ = torch.full((2, classes), 1 / classes)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:

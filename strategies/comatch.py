@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.embeddings import embedded, graph_contrast, projection_head, smoothed
+from semisup.embeddings import embedded, graph_contrast, smoothed, two_layer_head
 from semisup.losses import consistency, distribution
 from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, check_ranges
 from semisup.runtime.ranks import gather, gather_with_gradient
@@ -61,7 +61,7 @@ class CoMatch(LossStrategy):
         self.temperature, self.weight, self.contrast_weight = temperature, weight, contrast_weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         views = {"weak": "weak", "strong": "strong", "strong_2": "strong"}
-        modules = {"projection": projection_head(_WIDTH, nn.LeakyReLU(0.1))}
+        modules = {"projection": two_layer_head(_WIDTH, nn.LeakyReLU(0.1))}
         self.needs = Needs(unlabeled_views=views, unlabeled_ratio=ratio, modules=modules)
         self.bank_p_, self.bank_z_ = torch.empty(0, 0), torch.empty(0, _WIDTH)
         self.means_: list[Tensor] = []  # of the predictions of the latest batches, (classes,) each

@@ -102,13 +102,12 @@ class CReST(Relabeling):
 
     def label(self, module: Classifier) -> None:
         """Chooses what is added to the labeled images of the next generation."""
-        pool = module.datamodule.pools.without_label
-        assert pool is not None
+        pool = self.unlabeled(module)
         everything, _ = select(module, pool, lambda c: torch.arange(len(c), device=c.rows.device), title="crest")
         rates = sampling_rates(self.counts_.cpu(), self.alpha)
         chosen = everything.at(sampled(everything.confidence, everything.predicted, rates))
         say(f"crest: {module.phase.name} adds {len(chosen):,} of {len(pool):,} images to the labeled ones")
-        self.rows_, self.targets_ = chosen.rows, chosen.targets
+        self.relabel(module, chosen)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images, and of strong views against weak ones that are aligned and confident."""

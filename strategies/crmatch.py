@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
+from semisup.embeddings import two_layer_head
 from semisup.losses import confident_consistency, consistency, precise
 from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
 from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
@@ -56,7 +57,7 @@ class CRMatch(LossStrategy):
         self.threshold, self.weight = threshold, weight
         self.feature_weight, self.rotation_weight = feature_weight, rotation_weight
         self.ema_decay, self.targets_from = ema_decay, "training"
-        modules = {"projection": projection, "rotation": rotation}
+        modules = {"projection": projection, "rotation": two_layer_head(4, nn.ReLU())}
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio, modules=modules)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
@@ -83,8 +84,3 @@ class CRMatch(LossStrategy):
 def projection(width: int, classes: int) -> nn.Module:
     """The linear layer behind which features of two views are compared, as wide as they are."""
     return nn.Linear(width, width)
-
-
-def rotation(width: int, classes: int) -> nn.Module:
-    """The head that tells by which quarter turn an image was rotated: two layers."""
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))

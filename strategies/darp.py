@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -34,42 +33,7 @@ from semisup.ranges import Count, NonNegative, Share, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import Outputs, Strategy
-from semisup.targets import moved, probabilities, written
-
-_EPS = 1e-6  # added to probabilities and counts, so that none is 0
-_NEWTON = 10  # iterations
-
-
-def without_noise(p: Tensor, counts: Tensor, delta: float) -> Tensor:
-    """Predictions (N, classes) of which each class keeps its greatest, so many that there are delta * counts of them.
-
-    What is kept of a class sums up to its count (classes,), before the rows are normalised again.
-    """
-    rank = p.argsort(dim=0, descending=True, stable=True).argsort(0)  # of an image in a class
-    greatest = p * (rank < (delta * counts).floor())
-    scaled = greatest * ((counts + _EPS) / (greatest.sum(0) + _EPS)) + _EPS
-    return scaled / scaled.sum(1, keepdim=True)
-
-
-def aligned(p: Tensor, counts: Tensor, rounds: int) -> Tensor:
-    """Of all (N, classes) with so many images of each class (classes,) what is nearest to predictions (N, classes).
-
-    Args:
-        p: without a 0.
-        counts: images that there should be of each class, N in all.
-        rounds: of the alternation; in its limit the sums are the counts.
-    """
-    log, entropy = p.T.log().contiguous(), -(p * p.log()).sum(1).clamp_max(-_EPS)  # (classes, N), 1 / w (N,)
-    wanted, nu = counts.clamp_min(_EPS).log()[:, None], torch.zeros_like(counts)[:, None]
-    for _ in range(rounds):
-        normalised = log - (log - nu * entropy).logsumexp(0)
-        for _ in range(_NEWTON):
-            terms = normalised - nu * entropy
-            top = terms.amax(1, keepdim=True)
-            parts = (terms - top).exp()
-            total = parts.sum(1, keepdim=True)
-            nu = nu + (top + total.log() - wanted) * total / (parts @ entropy)[:, None]
-    return (log - nu * entropy).softmax(0).T
+from semisup.targets import aligned_to_counts, moved, probabilities, without_noise, written
 
 
 class DARP(Strategy):
@@ -98,21 +62,19 @@ class DARP(Strategy):
         self.delta, self.rounds, self.interval, self.warmup, self.shares = delta, rounds, interval, warmup, shares
         self.counts_, self.predicted_, self.refined_ = torch.empty(0), torch.empty(0, 0), torch.empty(0, 0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Every prediction begins uniform."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            classes, pools = len(pl_module.spec.class_names), pl_module.datamodule.pools
-            shares = pools.labeled.labels.bincount(minlength=classes).tolist() if self.shares is None else self.shares
-            check_per_class("darp.shares", shares, classes)
-            count = len(pools.unlabeled or ())
-            self.counts_ = torch.tensor(shares).float() / sum(shares) * count
-            self.predicted_ = self.refined_ = torch.full((count, classes), 1 / classes)
+        classes, pools = len(module.spec.class_names), module.datamodule.pools
+        shares = pools.labeled.labels.bincount(minlength=classes).tolist() if self.shares is None else self.shares
+        check_per_class("darp.shares", shares, classes)
+        count = len(pools.unlabeled or ())
+        self.counts_ = torch.tensor(shares).float() / sum(shares) * count
+        self.predicted_ = self.refined_ = torch.full((count, classes), 1 / classes)
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the predictions of the images that are still there; the others begin uniform."""
         predicted, refined = self.predicted_, self.refined_
-        self.setup(module.trainer, module, "fit")
+        self.begin_fit(module)
         count, classes = self.predicted_.shape
         self.predicted_, there = moved(predicted, places, count, 1 / classes)
         self.refined_, _ = moved(refined, places, count, 1 / classes)
@@ -127,5 +89,6 @@ class DARP(Strategy):
         if since < 0:
             return outputs
         if since % self.interval == 0:
-            self.refined_ = aligned(without_noise(self.predicted_, self.counts_, self.delta), self.counts_, self.rounds)
+            kept = without_noise(self.predicted_, self.counts_, self.delta)
+            self.refined_ = aligned_to_counts(kept, self.counts_, self.rounds)
         return {**outputs, "weak": self.refined_[batch.unlabeled.index].log()}

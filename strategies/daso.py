@@ -15,13 +15,13 @@ way than the labeled ones. A class of which no labeled image was seen yet has no
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.classifier import Classifier
+from semisup.embeddings import prototypes, pushed_by_class, similarities
 from semisup.losses import consistency, most_probable, precise
 from semisup.ranges import NonNegative, Share, Temperature, check_ranges
 from semisup.runtime.ranks import gather
@@ -32,33 +32,9 @@ _QUEUE, _INTERVAL = 256, 100  # features of a class; steps whose pseudo-labels a
 _TEMPERATURE = 0.05  # of the cosines
 
 
-def pushed(queue: Tensor, filled: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """A queue (classes, size, F) and how many each class has had (classes,), after features (B, F) of labels (B,).
-
-    The oldest features of a class make room; of more than fit at once, the last ones stay.
-    """
-    classes, size, _ = queue.shape
-    ones = F.one_hot(labels, classes)  # (B, classes)
-    rank = (ones.cumsum(0) - ones).gather(1, labels[:, None])[:, 0]  # of its class in the batch
-    counts = ones.sum(0)
-    stays = rank >= counts[labels] - size
-    place = (filled[labels] + rank) % size
-    # One row too many takes what does not stay, so that no place is written to twice.
-    rows = torch.where(stays, labels * size + place, classes * size)
-    features = precise(features)
-    flat = torch.cat([queue.flatten(0, 1).to(features.dtype), features.new_zeros(1, queue.shape[2])])
-    return flat.index_copy(0, rows, features)[:-1].view_as(queue), filled + counts
-
-
-def prototypes(queue: Tensor, filled: Tensor) -> Tensor:
-    """The mean feature (classes, F) of every class of a queue; 0 where there is none yet."""
-    return queue.sum(1) / filled.clamp(1, queue.shape[1])[:, None]
-
-
 def semantic(features: Tensor, means: Tensor) -> Tensor:
     """Logits (B, classes) of features (B, F) by their cosines to prototypes (classes, F), of those that there are."""
-    cosines = F.normalize(precise(features)) @ F.normalize(precise(means)).T
-    return (cosines / _TEMPERATURE).masked_fill(~means.any(1), -1e4)
+    return similarities(F.normalize(precise(features)), F.normalize(precise(means)), _TEMPERATURE)
 
 
 def blended(p: Tensor, q: Tensor, share: Tensor, temperature: float) -> Tensor:
@@ -86,21 +62,18 @@ class DASO(TermStrategy):
         self.queue_, self.filled_ = torch.empty(0, 0, 0), torch.empty(0, dtype=torch.int64)
         self.counts_, self.share_ = torch.empty(0), torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """The queue begins empty, and no class is more frequent than another."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            classes, width = len(pl_module.spec.class_names), pl_module.network.head.in_features
-            self.queue_, self.filled_ = torch.zeros(classes, _QUEUE, width), torch.zeros(classes, dtype=torch.int64)
-            self.counts_, self.share_ = torch.zeros(classes), torch.full((classes,), 1 / classes)
+        classes, width = len(module.spec.class_names), module.network.head.in_features
+        self.queue_, self.filled_ = torch.zeros(classes, _QUEUE, width), torch.zeros(classes, dtype=torch.int64)
+        self.counts_, self.share_ = torch.zeros(classes), torch.full((classes,), 1 / classes)
 
     def refine(self, module: Classifier, batch: Batch, outputs: Outputs) -> Outputs:
         """Takes in the labeled features, blends the weak predictions and counts them."""
         labeled = batch.labeled
         known = precise(module.teacher.features(labeled.views["weak"]))
-        self.queue_, self.filled_ = pushed(
-            self.queue_, self.filled_, gather(known), gather(most_probable(labeled.target))
-        )
+        labels = most_probable(labeled.target)
+        self.queue_, self.filled_ = pushed_by_class(self.queue_, self.filled_, gather(known), gather(labels))
         p = probabilities(outputs["weak"])
         if self._begun(module, batch):
             near = semantic(outputs["weak_features"].detach(), prototypes(self.queue_, self.filled_)).softmax(1)

@@ -12,7 +12,6 @@ the mean there is a single number for all classes.
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -45,12 +44,10 @@ class DebiasPL(Strategy):
         self.strength, self.decay = strength, decay
         self.marginal_ = torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """The running mean begins uniform."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            classes = len(pl_module.spec.class_names)
-            self.marginal_ = torch.full((classes,), 1 / classes)
+        classes = len(module.spec.class_names)
+        self.marginal_ = torch.full((classes,), 1 / classes)
 
     def refine(self, module: Classifier, batch: Batch, outputs: Outputs) -> Outputs:
         """Takes the bias from the weak logits, and gives it to the strong ones as a margin."""

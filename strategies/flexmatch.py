@@ -10,9 +10,6 @@ is kept over all ranks and in the checkpoint; in TorchSSL and USB each rank has 
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -47,12 +44,9 @@ class FlexMatch(LossStrategy):
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
         self.status_ = torch.empty(0, dtype=torch.int64)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Every image of the pool begins unused."""
-        assert isinstance(pl_module, Classifier)
-        pool: Any = pl_module.datamodule.pools.unlabeled
-        if stage == "fit":
-            self.status_ = torch.full((len(pool or ()),), -1)
+        self.status_ = torch.full((len(module.datamodule.pools.unlabeled or ()),), -1)
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the status of the images that are still served; the others are unused."""

@@ -10,7 +10,6 @@ CE(labeled) + weight * consistency (equation 9) + fairness * L_f (equation 13), 
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,10 +71,9 @@ class FreeMatch(LossStrategy):
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
         self.confidence_, self.marginal_, self.histogram_ = torch.empty(()), torch.empty(0), torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """All running means begin uniform."""
-        assert isinstance(pl_module, Classifier)
-        classes = len(pl_module.spec.class_names)
+        classes = len(module.spec.class_names)
         self.confidence_ = torch.tensor(1 / classes)
         self.marginal_, self.histogram_ = torch.full((2, classes), 1 / classes)
 

@@ -10,7 +10,6 @@ not reached.
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 from torch import Tensor
 
 from semisup.classifier import Classifier
@@ -36,13 +35,9 @@ class LogitAdjustment(Strategy):
         check_ranges("logitadjustment", LogitAdjustment, locals())
         self.tau = tau
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Counts the labels, and offsets the logits of labeled images from now on."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            loss = pl_module.options.loss
-            require(
-                loss == "nll", f"logitadjustment is of cross-entropy, and model.loss is {loss}; type --model.loss nll"
-            )
-            labels = pl_module.datamodule.pools.labeled.labels
-            pl_module.labeled_offset = offset(labels, len(pl_module.spec.class_names), self.tau).to(pl_module.device)
+        loss = module.options.loss
+        require(loss == "nll", f"logitadjustment is of cross-entropy, and model.loss is {loss}; type --model.loss nll")
+        labels = module.datamodule.pools.labeled.labels
+        module.labeled_offset = offset(labels, len(module.spec.class_names), self.tau).to(module.device)

@@ -103,8 +103,7 @@ class MetaPseudoLabels(LossStrategy):
         target = module.draw(unlabeled, batch, "pseudo-labels").categorical("class", probabilities(taught[2]))
         with torch.no_grad():
             before = consistency(module(views[0]), labeled.target)
-        features = module.features(views[2])
-        logits = module.head(features)
+        (logits,), (features,) = module.joint(views[2])
         computed = (logits, features, target, torch.ones_like(target), *taught, before)
         loss, outputs = consistency(logits, target), dict(zip((*self.gives, *_TAUGHT), computed, strict=True))
         return loss, {"loss_labeled": before}, outputs

@@ -20,8 +20,8 @@ import torch
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.losses import distribution, linear_ramp, squared_error
-from semisup.mixup import mixup_streams
+from semisup.losses import linear_ramp, squared_error
+from semisup.mixup import mixed_with_guesses
 from semisup.ranges import Decay, NonNegative, Range, Share, check_ranges
 from semisup.strategy import Loss, LossStrategy
 from semisup.targets import probabilities, sharpen
@@ -62,12 +62,8 @@ class MixMatch(LossStrategy):
         with module.frozen_batchnorm(), torch.no_grad():
             first, second = (probabilities(logits) for logits in module.joint(*views[1:])[0])
         guess = sharpen((first + second) / 2, self.temperature)
-        known = distribution(labeled.target, guess.shape[1]).to(guess.dtype)
-        draws = [module.draw(samples, batch, "mixmatch") for samples in (labeled, unlabeled, unlabeled)]
-        images, targets = mixup_streams(views, [known, guess, guess], draws, self.alpha)
-        logits, *unlabeled_logits = module.joint(*images)[0]
-        supervised = module.labeled_loss(logits, targets[0])
-        unsupervised = squared_error(torch.cat(unlabeled_logits), torch.cat(targets[1:]))
+        known, others = mixed_with_guesses(module, batch, views, guess, self.alpha, "mixmatch")
+        supervised, unsupervised = module.labeled_loss(*known), squared_error(*others)
         weight = self.weight * linear_ramp(batch.step, 0, math.ceil(self.ramp * module.total_steps))
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}
         return supervised + weight * unsupervised, metrics, {"target": guess, "mask": torch.ones_like(guess[:, 0])}

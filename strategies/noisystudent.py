@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -88,20 +87,11 @@ class NoisyStudent(Relabeling):
 
     def label(self, module: Classifier) -> None:
         """Gives the unlabeled images their targets."""
-        data, classes = module.datamodule, len(module.spec.class_names)
-        pool = data.pools.without_label
-        assert pool is not None
+        pool, classes = self.unlabeled(module), len(module.spec.class_names)
         k = self.per_class or len(pool)
         chosen, _ = select(module, pool, lambda c: selected(c, self.threshold, k, classes), self.soft, "noisystudent")
         say(f"noisystudent: the {module.phase.name} labels {len(chosen):,} of {len(pool):,} images")
-        chosen = chosen.at(balanced(chosen.predicted)) if self.balance else chosen
-        self.rows_, self.targets_ = chosen.rows, chosen.targets
-        data.relabeled.assign(self.rows_, self.targets_)
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Serves the labels that a resumed run had."""
-        assert isinstance(pl_module, Classifier)
-        pl_module.datamodule.relabeled.assign(self.rows_, self.targets_)
+        self.relabel(module, chosen.at(balanced(chosen.predicted)) if self.balance else chosen)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images and, but for the teacher's own training, of the others."""

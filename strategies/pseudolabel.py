@@ -178,11 +178,6 @@ class PseudoLabel(Relabeling):
                 f"--pseudolabel.warmup_epochs"
             )
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Serves the pseudo-labels that a resumed run had."""
-        assert isinstance(pl_module, Classifier)
-        pl_module.datamodule.relabeled.assign(self.rows_, self.targets_)
-
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the pseudo-labels of the images that are still there and have no label."""
         then = len(self.rows_)
@@ -208,14 +203,11 @@ class PseudoLabel(Relabeling):
 
     def _round(self, module: Classifier, number: int) -> None:
         """Predicts the unlabeled pool and gives new targets to the images that the rule selects."""
-        data, classes = module.datamodule, len(module.spec.class_names)
-        pool = data.pools.without_label
-        assert pool is not None
+        pool, classes = self.unlabeled(module), len(module.spec.class_names)
         rule, title = self._rule(number, len(pool), classes), f"pseudolabel: round {number + 1}"
         chosen, share = select(module, pool, rule, self.soft, title, _BINS)
         before = self._counts()
-        self.rows_, self.targets_ = chosen.rows, chosen.targets
-        data.relabeled.assign(self.rows_, self.targets_)
+        self.relabel(module, chosen)
         now = self._counts()
         self.most_ = torch.maximum(now, self.most_.cpu()) if len(self.most_) else now
         self._report(module, number, len(pool), share, before)

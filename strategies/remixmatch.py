@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -27,8 +26,8 @@ from torch import nn
 from semisup.augment.geometry import quarter_turns
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
-from semisup.losses import consistency, distribution, linear_ramp
-from semisup.mixup import mixup_streams
+from semisup.losses import consistency, linear_ramp
+from semisup.mixup import mixed_with_guesses
 from semisup.ranges import Decay, NonNegative, Range, Share, check_ranges
 from semisup.runtime.ranks import mean
 from semisup.strategy import Loss, LossStrategy
@@ -70,21 +69,15 @@ class ReMixMatch(LossStrategy):
         self.strong_weight, self.rotation_weight = strong_weight, rotation_weight
         self.ema_decay, self.targets_from = ema_decay, "training"
         self.strong = ["strong", *(f"strong_{number}" for number in range(2, copies + 1))]
-        self.needs = Needs(
-            labeled_views=("strong",),
-            unlabeled_views={"weak": "weak", **dict.fromkeys(self.strong, "strong")},
-            unlabeled_ratio=1,
-            modules={"rotation": rotation},
-        )
+        views = {"weak": "weak", **dict.fromkeys(self.strong, "strong")}
+        self.needs = Needs(("strong",), views, unlabeled_ratio=1, modules={"rotation": rotation})
         self.labeled_, self.means_ = torch.empty(0), torch.empty(0, 0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Counts the labeled classes; the mean predictions begin uniform."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            classes, labels = len(pl_module.spec.class_names), pl_module.datamodule.pools.labeled.labels
-            self.labeled_ = F.one_hot(labels, classes).float().mean(0)
-            self.means_ = torch.full((_MEANS, classes), 1 / classes)
+        classes, labels = len(module.spec.class_names), module.datamodule.pools.labeled.labels
+        self.labeled_ = F.one_hot(labels, classes).float().mean(0)
+        self.means_ = torch.full((_MEANS, classes), 1 / classes)
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of mixed images, of a strong view with the guess, and of the quarter turns."""
@@ -100,14 +93,9 @@ class ReMixMatch(LossStrategy):
         guess = sharpen(align(p, self.means_.mean(0), self.labeled_), self.temperature)
         self.means_ = push(self.means_, mean(p.mean(0))[None], _MEANS)
 
-        known = distribution(labeled.target, guess.shape[1]).to(guess.dtype)
         views = [labeled.views["strong"], *strong, unlabeled.views["weak"]]
-        draws = [module.draw(x, batch, "remixmatch") for x in (labeled, *[unlabeled] * (len(views) - 1))]
-        images, targets = mixup_streams(views, [known, *[guess] * (len(views) - 1)], draws, self.alpha)
-        logits, *others = module.joint(*images)[0]
-
-        supervised = module.labeled_loss(logits, targets[0])
-        unsupervised = consistency(torch.cat(others), torch.cat(targets[1:]))
+        known, others = mixed_with_guesses(module, batch, views, guess, self.alpha, "remixmatch")
+        supervised, unsupervised = module.labeled_loss(*known), consistency(*others)
         anchored, rotated = consistency(alone, guess), consistency(module.extra["rotation"](turned), turns)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}
         metrics |= {"loss_strong": anchored, "loss_rotation": rotated}

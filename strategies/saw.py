@@ -59,15 +59,13 @@ class SmoothedAdaptiveWeighting(TermStrategy):
         self.labeled_, self.unlabeled_ = torch.empty(0), torch.empty(0)
         self.status_ = torch.empty(0, dtype=torch.int64)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Counts the labels; of the unlabeled images nothing is predicted yet."""
-        assert isinstance(pl_module, Classifier)
-        if stage == "fit":
-            loss, pools, classes = pl_module.options.loss, pl_module.datamodule.pools, len(pl_module.spec.class_names)
-            require(loss == "nll", f"saw weighs cross-entropy, and model.loss is {loss}; type --model.loss nll")
-            self.labeled_ = effective_weights(pools.labeled.labels.bincount(minlength=classes), self.beta)
-            self.unlabeled_ = torch.ones(classes)
-            self.status_ = torch.full((len(pools.unlabeled or ()),), -1)
+        loss, pools, classes = module.options.loss, module.datamodule.pools, len(module.spec.class_names)
+        require(loss == "nll", f"saw weighs cross-entropy, and model.loss is {loss}; type --model.loss nll")
+        self.labeled_ = effective_weights(pools.labeled.labels.bincount(minlength=classes), self.beta)
+        self.unlabeled_ = torch.ones(classes)
+        self.status_ = torch.full((len(pools.unlabeled or ()),), -1)
 
     def remap(self, module: Classifier, places: Tensor) -> None:
         """Keeps the predictions of the images that are still there."""

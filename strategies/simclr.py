@@ -19,19 +19,17 @@ projection head of the authors' code is batch-normalised; here it is as the pape
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool
+from semisup.embeddings import nt_xent, two_layer_head
 from semisup.errors import require
-from semisup.losses import precise
 from semisup.models.optim import Cosine
 from semisup.ranges import Count, NonNegative, Range, check_ranges
 from semisup.runtime.console import say
@@ -42,22 +40,6 @@ from strategies.pretraining import Pretraining
 
 _WEIGHT_DECAY = 1e-6
 _SHOWN = 20  # times that k-NN accuracy is looked at
-
-
-def nt_xent(own: Tensor, everyone: Tensor, place: Tensor, temperature: float) -> Tensor:
-    """The normalised, temperature-scaled cross-entropy, a scalar: the mean of equation 1 over a rank's views.
-
-    Args:
-        own: (2, B, F) what two views of the rank's images are projected to.
-        everyone: (2, N, F) the same of all images in the global batch, in its order.
-        place: (B,) int64, where the rank's images are in it.
-        temperature: of the cosines, more than 0.
-    """
-    count = everyone.shape[1]
-    cosines = F.normalize(precise(own).flatten(0, 1), dim=1) @ F.normalize(precise(everyone).flatten(0, 1), dim=1).T
-    itself, other = torch.cat([place, place + count]), torch.cat([place + count, place])
-    logits = (cosines / temperature).scatter(1, itself[:, None], -math.inf)
-    return F.cross_entropy(logits, other)
 
 
 class SimCLR(Pretraining):
@@ -108,11 +90,12 @@ class SimCLR(Pretraining):
             f"simclr tells images apart, and there are {count:,} for {world} devices in batches of {self.batch_size}; "
             f"type --simclr.batch_size {2 * world} or more, add images, or leave simclr out of --strategy",
         )
+        head = two_layer_head(self.projection, nn.ReLU())
         return [
             Phase(
                 name="simclr",
                 epochs=self.epochs,
-                needs=Needs({"one": "contrastive", "other": "contrastive"}, modules={"contrast": self._head}),
+                needs=Needs({"one": "contrastive", "other": "contrastive"}, modules={"contrast": head}),
                 loss=self._loss,
                 labeled=_pool,
                 batch_size=size,
@@ -125,9 +108,6 @@ class SimCLR(Pretraining):
                 end=self._end,
             )
         ]
-
-    def _head(self, width: int, classes: int) -> nn.Module:
-        return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.projection))
 
     def _optimizer(self, module: Classifier) -> torch.optim.Optimizer:
         trained = [x for x in module.network.parameters() if x.requires_grad]

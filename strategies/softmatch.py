@@ -10,7 +10,6 @@ of its deviation, n_sigma = 2, and so do the benchmarks; that is the default her
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -62,10 +61,9 @@ class SoftMatch(LossStrategy):
         self.needs = Needs(unlabeled_views=("weak", "strong"), unlabeled_ratio=ratio)
         self.mean_, self.variance_, self.marginal_ = torch.empty(()), torch.tensor(1.0), torch.empty(0)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """The confidence begins at 1 / classes with a variance of 1, the marginal uniform."""
-        assert isinstance(pl_module, Classifier)
-        classes = len(pl_module.spec.class_names)
+        classes = len(module.spec.class_names)
         self.mean_, self.variance_ = torch.tensor(1 / classes), torch.tensor(1.0)
         self.marginal_ = torch.full((classes,), 1 / classes)
 

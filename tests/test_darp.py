@@ -14,7 +14,8 @@ from torch import Tensor
 
 from semisup.composition import Composition
 from semisup.errors import InputError
-from strategies.darp import DARP, aligned, without_noise
+from semisup.targets import aligned_to_counts, without_noise
+from strategies.darp import DARP
 from strategies.fixmatch import FixMatch
 
 
@@ -68,14 +69,16 @@ def test_noise_goes_and_the_rest_is_aligned(count: int, classes: int, delta: flo
     torch.testing.assert_close(y, torch.tensor(slow_without_noise(p.tolist(), counts.tolist(), delta)).double())
     for rounds in (1, 3):
         slow = torch.tensor(slow_aligned(y.tolist(), counts.tolist(), rounds), dtype=torch.float64)
-        torch.testing.assert_close(aligned(y, counts, rounds), slow, rtol=1e-8, atol=1e-10)
-        torch.testing.assert_close(aligned(y.float(), counts.float(), rounds), slow.float(), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(aligned_to_counts(y, counts, rounds), slow, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(
+            aligned_to_counts(y.float(), counts.float(), rounds), slow.float(), rtol=1e-3, atol=1e-5
+        )
 
 
 def test_in_the_limit_it_is_the_nearest_of_all_that_have_these_sums() -> None:
     """A step along any change that keeps all sums makes the weighted divergence greater."""
     p, counts = predictions(12, 3, 1.0), tail(12, 3)
-    x = aligned(p, counts, 300)
+    x = aligned_to_counts(p, counts, 300)
     torch.testing.assert_close(x.sum(0), counts, rtol=1e-6, atol=0)
     torch.testing.assert_close(x.sum(1), torch.ones(12, dtype=torch.float64))
     w = -1 / (p * p.log()).sum(1)
@@ -96,14 +99,14 @@ def test_in_the_limit_it_is_the_nearest_of_all_that_have_these_sums() -> None:
 def test_no_counted_image_and_no_doubt_are_no_trouble(counts: list[float], kind: str) -> None:
     p = {"random": predictions(90, 3, 9.0), "sure": torch.eye(3).repeat(30, 1), "uniform": torch.full((90, 3), 1 / 3)}
     wanted = torch.tensor(counts)
-    x = aligned(without_noise(p[kind].float(), wanted, 2.0), wanted, 10)
+    x = aligned_to_counts(without_noise(p[kind].float(), wanted, 2.0), wanted, 10)
     torch.testing.assert_close(x.sum(1), torch.ones(90))
     assert kind == "uniform" or (x.sum(0) - wanted).abs().max() < 0.5
 
 
 def test_of_one_class_everything_is() -> None:
     one = torch.tensor([5.0])
-    assert torch.equal(aligned(without_noise(torch.ones(5, 1), one, 2.0), one, 10), torch.ones(5, 1))
+    assert torch.equal(aligned_to_counts(without_noise(torch.ones(5, 1), one, 2.0), one, 10), torch.ones(5, 1))
 
 
 def composed(**options: Any) -> tuple[Identity, DARP]:
@@ -134,7 +137,7 @@ def test_loss_gradient_and_predictions_of_six_steps() -> None:
         assert torch.equal(darp.predicted_, known)
         if step >= 2:
             if step % 2 == 0:
-                refined = aligned(without_noise(known, counts, 2.0), counts, 3)
+                refined = aligned_to_counts(without_noise(known, counts, 2.0), counts, 3)
             p = refined[rows]
         terms = [-x.log_softmax(0)[q.argmax()] for q, x in zip(p, strong, strict=True) if q.max() >= 0.6]
         supervised = torch.stack(cross_entropies(labeled, target)).mean()

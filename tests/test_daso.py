@@ -10,8 +10,9 @@ from helpers import Blobs, trainer
 from semisup.batch import Batch
 from semisup.classifier import Classifier
 from semisup.composition import Composition
+from semisup.embeddings import prototypes, pushed_by_class
 from semisup.errors import InputError
-from strategies.daso import DASO, blended, prototypes, pushed, semantic
+from strategies.daso import DASO, blended, semantic
 from strategies.fixmatch import FixMatch
 
 
@@ -24,7 +25,7 @@ def test_the_queue_keeps_the_latest_of_each_class(count: int) -> None:
     for _ in range(4):
         features = torch.randn(count, 2, generator=generator)
         labels = torch.randint(0, 2, (count,), generator=generator)
-        queue, filled = pushed(queue, filled, features, labels)
+        queue, filled = pushed_by_class(queue, filled, features, labels)
         for row, label in zip(features.tolist(), labels.tolist(), strict=True):
             lists[label] = [*lists[label], row][-5:]
         for k, rows in enumerate(lists):
@@ -61,10 +62,10 @@ def test_shares_that_are_alike_blend_alike_however_cold(temperature: float) -> N
 def test_features_of_less_precision_are_queued_and_averaged_in_float32() -> None:
     features = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
     queue, filled = torch.zeros(1, 50, 2), torch.zeros(1, dtype=torch.int64)
-    queue, filled = pushed(queue, filled, features, torch.zeros(40, dtype=torch.int64))
+    queue, filled = pushed_by_class(queue, filled, features, torch.zeros(40, dtype=torch.int64))
     assert queue.dtype == torch.float32
     torch.testing.assert_close(prototypes(queue, filled)[0], features.float().mean(0))
-    again, same = pushed(queue, filled, features[:0], torch.zeros(0, dtype=torch.int64))
+    again, same = pushed_by_class(queue, filled, features[:0], torch.zeros(0, dtype=torch.int64))
     assert torch.equal(again, queue) and torch.equal(same, filled)
 
 

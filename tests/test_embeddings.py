@@ -7,11 +7,11 @@ import pickle
 import torch
 from torch import nn
 
-from semisup.embeddings import embedded, projection_head
+from semisup.embeddings import embedded, two_layer_head
 
 
 def test_a_head_of_two_layers_embeds_every_view_at_length_one() -> None:
-    head = projection_head(3, nn.LeakyReLU(0.1))(5, 10)
+    head = two_layer_head(3, nn.LeakyReLU(0.1))(5, 10)
     assert isinstance(head, nn.Sequential)
     first, _, last = head
     views = [torch.randn(rows, 5, generator=torch.Generator().manual_seed(rows)) for rows in (4, 2)]
@@ -25,7 +25,7 @@ def test_a_head_of_two_layers_embeds_every_view_at_length_one() -> None:
 
 def test_a_head_is_made_anew_wherever_it_is_needed() -> None:
     """Also in another process, which is sent how to make it."""
-    make = projection_head(3, nn.ReLU())
+    make = two_layer_head(3, nn.ReLU())
     sent = pickle.loads(pickle.dumps(make))
     one, other = make(5, 10), sent(5, 10)
     assert not torch.equal(one[0].weight, make(5, 10)[0].weight) and str(one) == str(other)

@@ -19,13 +19,14 @@ from semisup.augment.jitter import color_jitter
 from semisup.classifier import Classifier, ModelOptions
 from semisup.composition import Composition
 from semisup.data.pools import Pools
+from semisup.embeddings import nt_xent
 from semisup.errors import InputError
 from semisup.randomness import Draw
 from semisup.training.probe import nearest_votes, pool_features
 from strategies.curriculum import CurriculumLabeling
 from strategies.exemplar import Exemplar
 from strategies.fixmatch import FixMatch
-from strategies.simclr import SimCLR, nt_xent
+from strategies.simclr import SimCLR
 
 
 def slow(z: Tensor, temperature: float) -> Tensor:

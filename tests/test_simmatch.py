@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from one_step import assert_same, batch, cross_entropies, identity, logits
 from torch import Tensor, nn
 
-from strategies.simmatch import SimMatch, aggregated, remembered, similarities, unfolded
+from semisup.embeddings import aggregated, remembered, similarities, unfolded
+from strategies.simmatch import SimMatch
 
 Bank = dict[int, Tensor]  # of the rows that are filled
 
