@@ -34,6 +34,7 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+ABOVE_ZERO = math.nextafter(0, 1)  # the lower bound of a length, which must be more than 0
 BELOW_ONE = math.nextafter(1, 0)  # the upper bound of a decay, which must be less than 1
 
 
@@ -52,8 +53,10 @@ def check(group: str, **values: tuple[float, float, float]) -> None:
             expected = f"at least {least} and less than 1"
         elif (least, most) == (0, 1):
             expected = "from 0 to 1"
+        elif value > most:
+            expected = f"at most {most:,}"
         else:
-            expected = f"at most {most}" if value > most else f"at least {least}"
+            expected = "more than 0" if least == ABOVE_ZERO else f"at least {least}"
         require(least <= value <= most, f"{group}.{name} is {value}, but must be {expected}")
 
 

@@ -28,7 +28,7 @@ from semisup.classifier import Classifier
 from semisup.losses import consistency, cross_entropy
 from semisup.ranges import Decay, NonNegative, Range, Ratio, Share, Temperature, check_ranges
 from semisup.runtime.ranks import mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import probabilities
 
 _C = 1.0001
@@ -75,23 +75,21 @@ class Dash(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of labeled images, and of strong views whose weak ones have a loss below the threshold."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
+        outputs, _ = weak_and_strong(module, batch)
+        logits, weak, strong = (outputs[view] for view in ("labeled", "weak", "strong"))
         p = probabilities(weak)
         warm, interval = (max(1, math.ceil(share * module.total_steps)) for share in (self.warmup, self.interval))
         if batch.step < warm:
             last = min(warm, -(-len(module.datamodule.pools.labeled) // module.datamodule.batch_size))
             if batch.step >= warm - last:
-                self.rho_hat_ = self.rho_hat_ + mean(cross_entropy(logits, labeled.target)) / last
+                self.rho_hat_ = self.rho_hat_ + mean(cross_entropy(logits, batch.labeled.target)) / last
             rho, target, mask = torch.zeros_like(self.rho_hat_), p, torch.zeros_like(p[:, 0], dtype=torch.bool)
         else:
             rho = threshold(self.rho_hat_, 1 + (batch.step - warm) // interval, self.gamma, self.rho_min)
             hard = F.one_hot(p.argmax(1), p.shape[1]).to(p.dtype)
             target = torch.where(rho > self.rho_min, probabilities(weak, self.temperature), hard)
             mask = -p.max(1).values.log() <= rho
-        supervised, unsupervised = module.labeled_loss(logits, labeled.target), consistency(strong, target, mask)
+        supervised, unsupervised = module.labeled_loss(logits, batch.labeled.target), consistency(strong, target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "threshold": rho}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, mask), strict=True))
+        outputs |= {"target": target, "mask": mask}
         return supervised + self.weight * unsupervised, metrics, outputs

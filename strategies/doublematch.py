@@ -17,7 +17,7 @@ from semisup.batch import Batch, Needs
 from semisup.classifier import Classifier
 from semisup.losses import confident_consistency, precise
 from semisup.ranges import Decay, NonNegative, Ratio, Share, check_ranges
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 
 
 def feature_distance(projected: Tensor, features: Tensor) -> Tensor:
@@ -63,13 +63,11 @@ class DoubleMatch(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """FixMatch's loss, and the distance of the features of all unlabeled images."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
-        supervised = module.labeled_loss(logits, labeled.target)
+        outputs, _ = weak_and_strong(module, batch)
+        logits, weak, strong = (outputs[view] for view in ("labeled", "weak", "strong"))
+        supervised = module.labeled_loss(logits, batch.labeled.target)
         unsupervised, mask = confident_consistency(weak, strong, self.threshold)
-        distance = feature_distance(module.extra["projection"](features[2]), features[1])
+        distance = feature_distance(module.extra["projection"](outputs["strong_features"]), outputs["weak_features"])
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised, "loss_features": distance}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, weak.detach().argmax(1), mask), strict=True))
+        outputs |= {"target": weak.detach().argmax(1), "mask": mask}
         return supervised + self.weight * unsupervised + self.feature_weight * distance, metrics, outputs

@@ -15,7 +15,7 @@ classes. What it learned is scored as in the paper, by a linear SVM on pooled fe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +26,7 @@ from semisup.batch import Batch, Needs, Samples
 from semisup.classifier import Classifier
 from semisup.data.pool import Pool, Repeated
 from semisup.errors import require
+from semisup.ranges import Count, Positive, Range, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather
 from semisup.strategy import Loss, Phase
@@ -66,24 +67,17 @@ class Exemplar(Pretraining):
 
     def __init__(
         self,
-        images: int = 4000,
-        samples_per_class: int = 100,
-        epochs: int = 1,
-        batch_size: int = 128,
-        lr: float = 0.01,
+        images: Annotated[int, Range(2)] = 4000,  # one class is told from none
+        samples_per_class: Annotated[int, Range(1, 1_000_000)] = 100,
+        epochs: Count = 1,
+        batch_size: Annotated[int, Range(2, 1_000_000)] = 128,  # one crop has no batch statistics
+        lr: Positive = 0.01,
         recipe: Recipe = "course",
-        crop: int | None = None,
+        crop: Annotated[int | None, Range(1)] = None,
         freeze: bool = False,
         svm: bool = True,
     ) -> None:
-        counts = {"images": images, "samples_per_class": samples_per_class, "epochs": epochs, "batch_size": batch_size}
-        least = {"images": 2, "batch_size": 2}  # one class is told from none, and one crop has no batch statistics
-        for name, value in {**counts, "crop": crop}.items():
-            low = least.get(name, 1)
-            require(value is None or value >= low, f"exemplar.{name} is {value}, but must be at least {low}")
-        for name, value in {"batch_size": batch_size, "samples_per_class": samples_per_class}.items():
-            require(value <= 1_000_000, f"exemplar.{name} is {value}, but must be at most 1,000,000")
-        require(lr > 0, f"exemplar.lr is {lr}, but must be more than 0")
+        check_ranges("exemplar", Exemplar, locals())
         super().__init__()
         self.images, self.samples_per_class, self.epochs = images, samples_per_class, epochs
         self.batch_size, self.lr, self.recipe, self.crop = batch_size, lr, recipe, crop

@@ -18,7 +18,7 @@ as random ones do, and is what a convolution without a batch normalisation behin
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from semisup.classifier import Classifier
 from semisup.errors import InputError, require
 from semisup.features.dictionary import Dictionary, learn
+from semisup.ranges import Count, Positive, Range, check_ranges
 from semisup.runtime.console import say
 from semisup.strategy import Strategy
 
@@ -55,19 +56,16 @@ class KMeans(Strategy):
 
     def __init__(
         self,
-        images: int = 10_000,
-        patches_per_image: int = 5,
+        images: Count = 10_000,
+        patches_per_image: Annotated[int, Range(1, 1_000_000)] = 5,
         whitening: bool = True,
-        eps: float = 0.1,
+        eps: Positive = 0.1,
         method: Literal["auto", "minibatch", "lloyd"] = "lloyd",
-        iterations: int = 3000,
+        iterations: Annotated[int, Range(1, 1_000_000)] = 3000,
         scale: Literal["own", "initial"] = "own",
         mapped_back: bool = False,
     ) -> None:
-        for name, value in {"images": images, "patches_per_image": patches_per_image, "iterations": iterations}.items():
-            require(value >= 1, f"kmeans.{name} is {value}, but must be at least 1")
-            require(value <= 1_000_000 or name == "images", f"kmeans.{name} is {value}, but must be at most 1,000,000")
-        require(eps > 0, f"kmeans.eps is {eps}, but must be more than 0")
+        check_ranges("kmeans", KMeans, locals())
         self.images, self.patches_per_image, self.method = images, patches_per_image, method
         self.iterations, self.scale, self.mapped_back = iterations, scale, mapped_back
         self.eps = eps if whitening else None

@@ -31,7 +31,7 @@ from semisup.data.pool import Pool
 from semisup.embeddings import nt_xent, two_layer_head
 from semisup.errors import require
 from semisup.models.optim import Cosine
-from semisup.ranges import Count, NonNegative, Range, check_ranges
+from semisup.ranges import Count, Positive, Range, check_ranges
 from semisup.runtime.console import say
 from semisup.runtime.ranks import gather_with_gradient
 from semisup.strategy import Loss, Phase
@@ -63,14 +63,11 @@ class SimCLR(Pretraining):
         self,
         epochs: Count = 100,
         batch_size: Annotated[int, Range(2, 1_000_000)] = 512,
-        lr: NonNegative = 0.001,
-        temperature: float = 0.5,
+        lr: Positive = 0.001,
+        temperature: Positive = 0.5,
         projection: Annotated[int, Range(1, 1_000_000)] = 128,
     ) -> None:
         check_ranges("simclr", SimCLR, locals())
-        require(
-            lr > 0 and temperature > 0, f"simclr.lr is {lr} and simclr.temperature {temperature}; both must be over 0"
-        )
         super().__init__()
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.temperature, self.projection = temperature, projection

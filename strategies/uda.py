@@ -22,7 +22,7 @@ from semisup.classifier import Classifier
 from semisup.losses import divergence, precise
 from semisup.ranges import Decay, NonNegative, Ratio, Share, Temperature, check_ranges
 from semisup.runtime.ranks import mean
-from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy
+from semisup.strategy import WEAK_AND_STRONG, Loss, LossStrategy, weak_and_strong
 from semisup.targets import probabilities
 
 Annealing = Literal["none", "linear", "log", "exp"]
@@ -83,19 +83,17 @@ class UDA(LossStrategy):
 
     def loss(self, module: Classifier, batch: Batch) -> Loss:
         """Cross-entropy of the labeled images, and divergence of strong views from sharpened confident weak ones."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        assert unlabeled is not None
-        views = (labeled.views["weak"], unlabeled.views["weak"], unlabeled.views["strong"])
-        (logits, weak, strong), features = module.joint(*views)
+        outputs, _ = weak_and_strong(module, batch)
+        logits, weak, strong = (outputs[view] for view in ("labeled", "weak", "strong"))
         mask = probabilities(weak).max(1).values >= self.threshold
         target = probabilities(weak, self.temperature)
         if self.annealing == "none":
-            supervised = module.labeled_loss(logits, labeled.target)
+            supervised = module.labeled_loss(logits, batch.labeled.target)
         else:
             limit = annealed(self.annealing, batch.step / module.total_steps, logits.shape[1])
-            each, counts = annealed_cross_entropy(logits, labeled.target, limit)
+            each, counts = annealed_cross_entropy(logits, batch.labeled.target, limit)
             supervised = each.mean() / mean(counts.float().mean()).clamp_min(1e-6)
         unsupervised = divergence(strong, target, mask)
         metrics = {"loss_labeled": supervised, "loss_unlabeled": unsupervised}
-        outputs = dict(zip(self.gives, (logits, weak, strong, *features, target, mask), strict=True))
+        outputs |= {"target": target, "mask": mask}
         return supervised + self.weight * unsupervised, metrics, outputs
