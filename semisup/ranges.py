@@ -37,13 +37,13 @@ def check_ranges(group: str, cls: type, values: Mapping[str, Any]) -> None:
 
     Args:
         group: the strategy's name.
-        cls: whose `__init__` has the options.
+        cls: whose own `__init__` has the options.
         values: option -> its value, among others; None is in every range.
 
     Raises:
         InputError: one does not; the message names it.
     """
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    hints = get_type_hints(vars(cls)["__init__"], include_extras=True)
     ranges = {name: part for name, hint in hints.items() for part in getattr(hint, "__metadata__", ())}
     given = {name: values[name] for name, part in ranges.items() if isinstance(part, Range)}
     check(group, **{name: (value, *ranges[name]) for name, value in given.items() if value is not None})
