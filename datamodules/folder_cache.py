@@ -110,11 +110,12 @@ class _Pictures:
         place = {name: position for position, name in enumerate(names)}
         for block in self.blocks:
             for number, value in enumerate(block.records):
-                if (position := place.get(value[0])) is not None:
-                    record = Record.load(value)
-                    if record.holds(states[position], how):
-                        self.records[position] = record
-                        self.rows[position] = block.start + number if number < block.count else -1
+                known = isinstance(value, list) and value and isinstance(value[0], str)
+                position = place.get(value[0]) if known else None
+                record = None if position is None else Record.load(value)
+                if position is not None and record and record.holds(states[position], how):
+                    self.records[position] = record
+                    self.rows[position] = block.start + number if number < block.count else -1
         for position, state in enumerate(states):
             if state is None:
                 reason = "not open to this user" if os.path.exists(root / names[position]) else "broken links"

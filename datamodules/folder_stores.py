@@ -11,6 +11,7 @@ import os
 from dataclasses import astuple, dataclass
 from operator import le
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from semisup.data.store import Store, about
 
 State = tuple[int, int]  # of a file: its size in bytes, and when it was changed, in nanoseconds
 _FOLDER = ".semisup-cache"  # in the root, or in the user's cache folder under a hash of the root
+_NUMBERS = (int, float)
+_KINDS = {  # of what a record holds, in JSON
+    (str, state, list, str, str, str, list, made, bool, bool) for state in (list, NoneType) for made in (list, NoneType)
+}
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,14 @@ class Record:
     flat: bool = False
 
     @classmethod
-    def load(cls, value: list[Any]) -> Record:
-        """From JSON, which knows no tuples."""
-        fields: list[Any] = [tuple(field) if isinstance(field, list) else field for field in value]
-        return cls(*fields)
+    def load(cls, value: Any) -> Record | None:
+        """From JSON, which knows no tuples; None of what `json` doesn't write."""
+        if not isinstance(value, list) or tuple(map(type, value)) not in _KINDS:
+            return None
+        its: list[Any] = [tuple(field) if isinstance(field, list) else field for field in value]
+        pairs = [field for field in its if isinstance(field, tuple)]
+        right = all(len(pair) == 2 and type(pair[0]) in _NUMBERS and type(pair[1]) in _NUMBERS for pair in pairs)
+        return cls(*its) if right else None
 
     def holds(self, state: State | None, how: How) -> bool:
         """Whether reading the file now would come to the same."""

@@ -17,7 +17,6 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from semisup.data.given import Data
 from semisup.data.memory import Memory
 from semisup.errors import InputError
 from semisup.model import Model, load
+from semisup.runs.paths import local
 from semisup.runtime.caller import kept
 from semisup.runtime.launch import end_started_ranks
 from semisup.runtime.signals import Stopped
@@ -117,7 +117,7 @@ def _data(data: Any) -> Any:
     """`data` as options of the group: a path is a folder, and text one where no dataset is called so."""
     if not isinstance(data, str | os.PathLike):
         return data
-    name, path = os.fspath(data), Path(data).expanduser()
+    name, path = os.fspath(data), local(data)
     a_folder = isinstance(data, os.PathLike) or path.is_dir() or len(path.parts) > 1
     if a_folder and (isinstance(data, os.PathLike) or name not in plugins.installed(plugins.DATAMODULES)):
         return {"name": "folder", "root": name}

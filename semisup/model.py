@@ -19,6 +19,7 @@ from semisup.data.preprocessing import Picture, find
 from semisup.errors import InputError, require
 from semisup.models.modes import evaluation_mode
 from semisup.runs.directory import find_checkpoint, run_of
+from semisup.runs.paths import local
 from semisup.runs.run import Run
 from semisup.runtime.console import say, watched
 
@@ -150,7 +151,7 @@ def load(run: str | os.PathLike[str], device: str | None = None) -> Model:
     Raises:
         InputError: there is no such checkpoint, it is damaged, or nothing can be computed on that device.
     """
-    path = find_checkpoint(Path(run))
+    path = find_checkpoint(local(os.fspath(run)))
     there = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Model(Classifier.from_checkpoint(path), there, run_of(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from picture_folders import ROW, all_images, assert_whole, by_name, folder, images, kept, picture, tiff
 
 from datamodules import folder_cache
+from semisup.data import store
 from semisup.errors import InputError
 
 
@@ -102,17 +104,42 @@ def test_views_of_the_pictures_are_checked_as_well(root: Path) -> None:
     assert type(found.images[:2]) is np.ndarray
 
 
+@pytest.mark.parametrize("instead", ["a link", "a folder", "a pipe"])
 @pytest.mark.parametrize("kind", ["rows", "index", "lock"])
-def test_nothing_is_written_through_a_link_that_somebody_else_has_made(
-    kind: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_nothing_is_written_to_what_is_no_plain_file(
+    kind: str, instead: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_whole(root)
-    store = next((root / ".semisup-cache").glob(f"*.{kind}"))
-    for path in kept(root):
-        path.unlink()
+    (path,) = (root / ".semisup-cache").glob(f"*.{kind}")
+    for file in kept(root):
+        file.unlink()
+    path.unlink(missing_ok=True)
     (tmp_path / "precious").write_text("not to be written to")
-    store.unlink(missing_ok=True)
-    store.symlink_to(tmp_path / "precious")
+    make = {"a link": lambda: path.symlink_to(tmp_path / "precious"), "a folder": path.mkdir}
+    make.get(instead, lambda: os.mkfifo(path))()
     assert_whole(root)
     assert (tmp_path / "precious").read_text() == "not to be written to"
     assert str(tmp_path / "xdg") in capsys.readouterr().out
+
+
+FORGED = {
+    "of another length": [0, 1, "x", [], 5],
+    "a place that is none": [-5, 3, "x", []],
+    "text for a place": ["a", 3, "x", []],
+    "a broken place": [0.5, 1, "x", []],
+    "more than a disk holds": [0, 10**12, "x", []],
+    "no records": [0, 1, "x", None],
+    "a record that is none": [0, 1, "x", [5]],
+    "no name": [0, 1, "x", [[["train/cat/cat0.png"]], []]],
+    "a short record": [0, 1, "x", [["train/cat/cat0.png"]]],
+    "a record of other things": [0, 1, "x", [["train/cat/cat0.png", "a", [1, "b"], "", "", "", [0, 0], None, 0, 0]]],
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_lines_that_no_store_writes_are_passed_over(what: str, root: Path) -> None:
+    assert_whole(root)
+    (index,) = (root / ".semisup-cache").glob("*.index")
+    with index.open("ab") as file:
+        file.write(store._sealed(FORGED[what]))
+    assert_whole(root)

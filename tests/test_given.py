@@ -176,6 +176,8 @@ def test_labels_that_are_left_over_are_hidden() -> None:
         ({"labeled": hugging_face(0, 4).remove_columns("image")}, "columns note, label, and none could be the pic"),
         ({"labeled": iter(PIXELS)}, "labeled is iterator; give pictures"),
         ({"labeled": (["missing.png"], [0])}, "labeled has no pictures"),
+        ({"labeled": None}, "labeled has no pictures"),
+        ({"labeled": (PIXELS[:4], [0, 1, 0, 1]), "val": PIXELS[:2]}, "2 pictures of val have no label"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_error(arguments: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,14 @@ def test_what_is_no_such_file_is_refused(content: bytes, message: str, tmp_path:
         read_labels(path)
     with pytest.raises(InputError, match="can't be read"):
         read_labels(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize(("name", "what"), [("/dev/zero", "a device"), ("pipe", "a pipe"), ("folder", "a folder")])
+def test_what_has_no_end_is_not_waited_for(
+    name: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    with pytest.raises(InputError, match=f"is not a regular file but {what}; .* expected a CSV file"):
+        read_labels(Path(name))

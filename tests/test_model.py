@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +171,16 @@ def test_files_that_are_no_pictures_are_named(
     with pytest.raises(InputError, match=r"can't be read: .*notes.txt \(not readable pictures\)"):
         model.features(tmp_path)
     assert model.predict([]).probabilities.shape == (0, 2)
+
+
+def test_paths_are_those_of_the_command_line(run: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root))
+    home = Path("~") / os.path.relpath(run, root)
+    assert semisup.load(home, "cpu").predict("~/test/new0.png").names == [str(root / "test/new0.png")]
+    calls: list[Callable[[], Any]] = [lambda: semisup.load("x" * 300), lambda: semisup.fit("x" * 300)]
+    for call in [*calls, lambda: semisup.load(run, "cpu").predict("x" * 300)]:
+        with pytest.raises(InputError, match="is no path: a name in one has at most 255 bytes"):
+            call()
 
 
 def test_a_file_that_pillow_has_opened_and_can_not_read_is_named(root: Path, run: Path) -> None:

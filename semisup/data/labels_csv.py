@@ -17,6 +17,7 @@ from pathlib import Path
 from semisup.data.files import named
 from semisup.errors import InputError, require
 from semisup.escape import csv_cell, csv_text
+from semisup.runs import run_files
 
 HEAD = ["path", "class"]
 
@@ -30,10 +31,11 @@ def read_labels(path: Path) -> dict[str, str]:
     """
     expected = "expected a CSV file with the columns path,class and a row for each picture"
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write the mark of UTF-8 before the first cell
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise InputError(f"{path} can't be read ({reason}); {expected}") from error
+        text = run_files.content(path).decode("utf-8-sig")  # spreadsheets write the mark of UTF-8 before the first cell
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} can't be read (it is not UTF-8); {expected}") from error
+    except InputError as error:
+        raise InputError(f"{error}; {expected}") from error
     content = io.StringIO(text, newline="")
     try:
         rows = [row for row in csv.reader(content, strict=True, skipinitialspace=True) if any(map(str.strip, row))]

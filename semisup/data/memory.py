@@ -101,6 +101,11 @@ class Memory(DataModule):
             require(
                 label in labeled.labels, f"class {name!r} has no labeled picture; give some, or class_names without it"
             )
+        if (its := parts.get("val")) is not None:
+            count = int((its.labels == UNLABELED).sum())
+            require(
+                not count, f"{count:,} pictures of val have no label to be scored by; give each one, or leave val out"
+            )
         images, labels, names = labeled.images, labeled.labels, labeled.names
         stacked: np.ndarray | Stack = images
         if loose is not None:
@@ -127,6 +132,7 @@ class Memory(DataModule):
         given = self.given
         named = {"labeled": given.labeled, "unlabeled": given.unlabeled, "val": given.val, "test": given.test}
         sources = {name: source(name, pictures) for name, pictures in named.items() if pictures is not None}
+        require("labeled" in sources, "labeled has no pictures; give some with labels")
         its = how([sources["labeled"]], self.image_size, self.channels, self.background)
         opened = {name: its_own for name, pool in sources.items() if (its_own := read(pool, its)).names}
         require("labeled" in opened, "labeled has no pictures; give some with labels")

@@ -22,6 +22,7 @@ from semisup.data.deep import FLOATS, INTEGERS, Range, seen_range
 from semisup.data.files import files
 from semisup.data.picture import REASONS, UNREADABLE, How, Reading, read, reading, square
 from semisup.errors import InputError, require
+from semisup.runs.paths import local
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 _THREADS = 4  # Pillow lets go of the interpreter while it works
@@ -144,7 +145,7 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         InputError: a path is not there, or a folder can't be listed or holds no file.
     """
     listed: list[Path] = []
-    for path in map(Path, paths):
+    for path in (local(os.fspath(path)) for path in paths):
         if not path.is_dir():
             require(path.exists(), f"{path} is not there; give pictures, or folders that hold some")
             listed.append(path)

@@ -78,8 +78,8 @@ class Store:
         ]
 
     def _described(self) -> list[Block]:
-        lines = (_unsealed(line) for line in _lines(self.index))
-        return [Block(*line) for line in lines if isinstance(line, list)]
+        blocks = (_block(_unsealed(line)) for line in _lines(self.index))
+        return [block for block in blocks if block]
 
     def _size(self) -> int:
         return self.rows.stat().st_size if self.rows.is_file() else 0
@@ -92,13 +92,13 @@ class Store:
 
         Raises:
             TimeoutError: another process is still writing.
-            OSError: the folder can't be written, or one of the files is a link: whoever brought the folder may have
-                made it, to a file that is not to be written to.
+            OSError: the folder can't be written, or one of the files is no plain file: whoever brought the folder may
+                have made a link, to what is not to be written to.
         """
         self.index.parent.mkdir(parents=True, exist_ok=True)
         for path in (self.rows, self.index, self._lock):
-            if path.is_symlink():
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         return FileLock(self._lock).acquire(timeout)
 
     @contextmanager
@@ -165,6 +165,13 @@ def _lines(index: Path) -> Iterator[bytes]:
     if index.is_file():
         with index.open("rb") as file:
             yield from file
+
+
+def _block(line: Any) -> Block | None:
+    """The block that a line describes; None of one that no store writes."""
+    if not isinstance(line, list) or [*map(type, line)] != [int, int, str, list] or min(line[:2]) < 0:
+        return None
+    return Block(*line)
 
 
 def _sealed(line: Any) -> bytes:
