@@ -117,7 +117,7 @@ def _data(data: Any) -> Any:
     """`data` as options of the group: a path is a folder, and text one where no dataset is called so."""
     if not isinstance(data, str | os.PathLike):
         return data
-    name, path = os.fspath(data), local(data)
+    name, path = os.fspath(data), local(os.fspath(data))
     a_folder = isinstance(data, os.PathLike) or path.is_dir() or len(path.parts) > 1
     if a_folder and (isinstance(data, os.PathLike) or name not in plugins.installed(plugins.DATAMODULES)):
         return {"name": "folder", "root": name}

@@ -202,6 +202,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["nowhere"], "nowhere does not exist"),
         (["digits", "--trainer.max_epochs", "3"], "--trainer.max_epochs is an option of runs to be trained"),
         (["digits", "--labels", "40"], "--labels is an option of runs to be trained"),
+        (["digits", "--seeds", "3"], "--seeds is an option of runs to be trained"),
+        (["digits", "--jobs", "2"], "--jobs is an option of runs to be trained"),
+        (["--strategies", "supervised", "--data", "digits", "--labels", ""], "--labels is '', but must be whole"),
         (["digits/fixmatch"], "these runs can't be compared"),
     ],
 )

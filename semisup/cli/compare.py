@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _OUT = Path("runs/compare")
 _TABLES = ("accuracy", "differences", "label_efficiency", "cost", "runs")
-_GRID_ONLY = ("labels", "oracle", "dry_run")
+_GRID_ONLY = ("seeds", "labels", "oracle", "jobs", "dry_run")
+_SEEDS = 5
 _EPILOG = """\
 examples:
   semisup compare --strategies supervised,fixmatch --seeds 5 --labels 40,250,1000 --data digits
@@ -47,7 +48,7 @@ def add_options(parser: Parser) -> None:
         parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories, or folders that hold some")
     add = parser.add_argument
     add("--strategies", metavar="NAME,NAME", help="train these first, each with every seed and number of labels")
-    add("--seeds", type=int, default=5, metavar="N", help="0 to N - 1 (default: %(default)s)")
+    add("--seeds", type=int, metavar="N", help=f"0 to N - 1 (default: {_SEEDS})")
     add("--labels", metavar="N,N", help="numbers of labels in all (default: what the data gives)")
     add("--oracle", action="store_true", help="train the supervised arm with all labels as well")
     add("--jobs", type=int, metavar="N", help="runs at once (default: 1; without a GPU, 1 for each core and free 4 GB)")
@@ -76,7 +77,7 @@ def run(request: Namespace, rest: list[str]) -> None:
 
 def _collect(request: Namespace, rest: list[str]) -> None:
     """Compares the runs that are there."""
-    given = [*rest, *(f"--{name}" for name in _GRID_ONLY if getattr(request, name))]
+    given = [*rest, *(f"--{name}" for name in _GRID_ONLY if getattr(request, name) not in (None, False))]
     require(not given, f"{' '.join(given[:1])} is an option of runs to be trained; type --strategies NAME,NAME with it")
     require(bool(request.runs), "type the RUNs to compare, or --strategies NAME,NAME to train some first")
 
@@ -89,6 +90,7 @@ def _collect(request: Namespace, rest: list[str]) -> None:
 
 def _grid(request: Namespace, rest: list[str]) -> None:
     """Trains what is missing, and compares."""
+    request.seeds = _SEEDS if request.seeds is None else request.seeds
     require(request.seeds >= 1, f"--seeds is {request.seeds}, but must be at least 1")
     require(request.jobs is None or request.jobs >= 1, f"--jobs is {request.jobs}, but must be at least 1")
 
@@ -129,7 +131,7 @@ def _jobs(request: Namespace, rest: list[str]) -> tuple[str, list[Job]]:
     from semisup.composition import Composition
 
     names = grid.strategies(request.strategies)
-    counts = grid.numbers(request.labels, "--labels") if request.labels else []
+    counts = grid.numbers(request.labels, "--labels") if request.labels is not None else []
     options = expand(rest)
     both = any(argument.partition("=")[0] == "--data.labels_per_class" for argument in options)
     require(not (both and counts), "--labels and --data.labels_per_class both say how many labels; type one of them")
