@@ -13,7 +13,7 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from semisup import plugins
+from semisup import __version__, plugins
 from semisup.plugins import source
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +45,34 @@ def test_every_method_has_a_page_of_its_options_and_figures(site: Path) -> None:
     for page, group in {"datasets": plugins.DATAMODULES, "backbones": plugins.BACKBONES}.items():
         written = (site / f"{page}.html").read_text(encoding="utf-8")
         assert all(f">{name}<" in written for name in plugins.installed(group))
+
+
+@pytest.mark.slow
+def test_on_a_narrow_screen_no_figure_is_parted_and_options_stand_above_their_meanings(site: Path) -> None:
+    choose, fixmatch = ((site / f"{page}.html").read_text(encoding="utf-8") for page in ("choose", "methods/fixmatch"))
+    assert "92.11\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}4.27" in choose
+    assert "+13.17 [+4.72,\N{NO-BREAK SPACE}+21.61]" in choose
+    assert re.search(r'<div class="options">\s*<table>', fixmatch) and "| option |" not in fixmatch
+    assert '<div class="language-bash highlight">' in fixmatch  # whose lines are broken (docs/site.css)
+
+
+def test_readme_says_as_many_lines_as_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tables = import_module("results").read(ROOT / "experiments" / "RESULTS.md")
+    (rows,) = (table.rows for table in tables if table.head == ("method", "semisup", "USB"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for column in (1, 2):
+        lines = [int(row[column]) for row in rows if row[column] != "-"]
+        assert f"{min(lines)} to {max(lines)} lines" in readme
+
+
+def test_links_of_what_lies_beside_the_site_lead_somewhere_and_versions_agree() -> None:
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    told = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+    links = [link for text in told.values() for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert len(links) > 12 and [link for link in links if not (ROOT / link).exists()] == []
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(__version__)}\b", told["CHANGELOG.md"], flags=re.MULTILINE)
 
 
 @pytest.mark.slow
