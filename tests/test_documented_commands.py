@@ -45,7 +45,7 @@ SMALL = {  # how a command begins -> what makes it small
     r"fit .*--pseudolabel\.top_k": "--pseudolabel.top_k 2",
     r"(fit|test|compare)(?! --resume)(?!.*(--help|--print_config|--tracking))": "--tracking.mode disabled",
     r"compare": f"--seeds 1 --labels 40 --jobs 2 {_SHORT}",
-    r"figures": "--only confusion --force",
+    r"figures": "--only filters --force",
     r"predict": "--force",
     r"kmeans-features": "--centroids 8",
 }
