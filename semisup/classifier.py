@@ -16,38 +16,32 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from semisup import saved_classifier
-from semisup.batch import Batch, Samples
+from semisup.batch import Batch
 from semisup.compiled import compile_step
 from semisup.composition import Composition
-from semisup.data.datamodule import DataModule
-from semisup.data.fingerprint import Fingerprint
-from semisup.data.picture import How
 from semisup.data.pools import DataSpec
-from semisup.data.preprocessing import Preprocessing
-from semisup.errors import InputError
 from semisup.features.cached import CachedFeatures
 from semisup.frozen import cached_features
+from semisup.learner import Learner
 from semisup.logged import log_step
-from semisup.losses import LABELED, class_weights, weighted
+from semisup.losses import class_weights
 from semisup.models import adapt, optim
 from semisup.models.modes import enough_images
 from semisup.models.options import SGD, ModelOptions, OptimizerOptions
 from semisup.phases import Phases
-from semisup.predictor import Predictor
-from semisup.randomness import Draw, seed_layers
+from semisup.randomness import seed_layers
 from semisup.runs import checkpoint_file
 from semisup.runtime.console import say
-from semisup.runtime.finite import StopOnNonFinite
 from semisup.runtime.memory import keep_freed_memory
 from semisup.runtime.seeding import Seeding
 from semisup.said import say_model
 from semisup.second_step import SecondStep
-from semisup.strategy import Outputs, Phase, Strategy
+from semisup.strategy import Phase, Strategy
 
 __all__ = ["SGD", "Classifier", "ModelOptions", "OptimizerOptions"]
 
 
-class Classifier(Predictor):
+class Classifier(Learner):
     """Backbone and linear head, trained by a strategy.
 
     Args:
@@ -76,25 +70,11 @@ class Classifier(Predictor):
     ) -> None:
         if not isinstance(strategy, Composition):
             strategy = Composition({type(strategy).__name__.lower(): strategy} if strategy else {})
-        super().__init__(spec, strategy, model or ModelOptions(), seed, restored)
-        self.optimizer, self.schedule = optimizer, lr_scheduler or optim.Cosine()
-        self.beside = dict(self.network.extra.items())  # every module that a phase has trained beside the network
-        self.phases = Phases()
-        self.labeled_offset: Tensor | None
-        self.register_buffer("labeled_offset", None, persistent=False)  # (classes,), where a strategy sets one
-        self.class_weights: Tensor | None
-        self.register_buffer("class_weights", None, persistent=False)  # (classes,), where `--model.class_weights` asks
-        self.finite = StopOnNonFinite()
-        self.second_step = SecondStep()
-        # Of a model that was restored:
-        self.trained_on: Fingerprint | None = None
-        self.preprocessing = Preprocessing(How(spec.image_size, spec.channels))
+        schedule = lr_scheduler or optim.Cosine()
+        super().__init__(spec, strategy, model or ModelOptions(), optimizer, schedule, seed, restored)
+        self.phases, self.second_step = Phases(), SecondStep()
 
     # ---- the step
-
-    def draw(self, samples: Samples, batch: Batch, name: str) -> Draw:
-        """Where a strategy draws random numbers for a stream's samples, a function of seed, step, name and position."""
-        return Draw(self.seed, batch.step, name, samples.position, len(samples) * self.trainer.world_size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The strategy's loss of one batch."""
@@ -104,8 +84,8 @@ class Classifier(Predictor):
         with enough_images():
             loss, metrics, *rest = (self.phase.loss or self.strategy.loss)(self, batch)
         outputs = rest[0] if rest else {}
-        self.second_step.follow(self, batch, outputs)
-        log_step(self, batch, loss, metrics, outputs)
+        self.second_step.follow(self, self.phase, batch, outputs)
+        log_step(self, self.phase, batch, loss, metrics, outputs)
         return loss
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -114,23 +94,6 @@ class Classifier(Predictor):
         self.second_step.take(self, optimizer)
         if self.ema is not None:
             self.ema.update(self.network)
-
-    def refined(self, batch: Batch, outputs: Outputs) -> Outputs:
-        """What an owner of the loss has computed, as other strategies refine it (`Strategy.refine`)."""
-        return self.strategy.refine(self, batch, outputs)
-
-    def labeled_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss that `--model.loss` names, a scalar, of labeled images.
-
-        Args:
-            logits: (B, classes) float.
-            target: (B,) int64 classes, or (B, classes) float probabilities, such as mixed ones.
-        """
-        if self.labeled_offset is not None:
-            logits = logits + self.labeled_offset
-        if self.class_weights is not None:
-            return weighted(self.options.loss, logits, target, self.class_weights)
-        return LABELED[self.options.loss](logits, target)
 
     # ---- set-up
 
@@ -165,21 +128,6 @@ class Classifier(Predictor):
             data.features = cached_features(self, data)
             say_model(self, data)
 
-    @property
-    def datamodule(self) -> DataModule:
-        """The datamodule that the trainer was given.
-
-        Raises:
-            InputError: it was given something else.
-        """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, DataModule):
-            raise InputError(
-                f"the trainer was given {type(data).__name__}, and a Classifier is served by a semisup DataModule; "
-                f"type trainer.fit(classifier, datamodule=...)"
-            )
-        return data
-
     def configure_optimizers(self) -> Any:
         """The optimiser, and its learning rate as a function of the step."""
         name, parameters = self.optimizer.name, self.optimizer.parameters
@@ -210,13 +158,6 @@ class Classifier(Predictor):
         """
         return self.phases.length(self)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch, by how many of its batches are to be trained on and how many make a step."""
-        batches, limit = self.datamodule.steps, self.trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return -(-batches // self.trainer.accumulate_grad_batches)
-
     # ---- checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -234,7 +175,7 @@ class Classifier(Predictor):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what `from_checkpoint` needs, in plain types that `weights_only` loading accepts."""
-        checkpoint["semisup"] = saved_classifier.description(self)
+        checkpoint["semisup"] = saved_classifier.description(self, self.phases.saved())
         if self._start is not None and self.phases.will_restart:
             checkpoint["start"] = self._start
         checkpoint_file.seal(checkpoint)  # Lightning calls this hook last

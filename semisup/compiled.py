@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from semisup.augment.compiled import compiled_views
 from semisup.data.cache import user_cache
+from semisup.data.datamodule import DataModule
+from semisup.learner import Learner
 from semisup.runtime.compiling import keep_compiled
 
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
-    from semisup.data.datamodule import DataModule
 
-
-def compile_step(module: Classifier, data: DataModule) -> None:
+def compile_step(module: Learner, data: DataModule) -> None:
     """Compiles when a part runs first; what the compiler makes is kept for the next run."""
     keep_compiled(user_cache() / "compiled")
     mode = "reduce-overhead" if module.captures else None

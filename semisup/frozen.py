@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from semisup.data.datamodule import DataModule
 from semisup.errors import require
 from semisup.features.cached import CachedFeatures
+from semisup.learner import Learner
 from semisup.models.modes import evaluation_mode
 from semisup.runs import checkpoint_file
 
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
-    from semisup.data.datamodule import DataModule
 
-
-def cached_features(module: Classifier, data: DataModule) -> CachedFeatures | None:
+def cached_features(module: Learner, data: DataModule) -> CachedFeatures | None:
     """Features in place of images, where nothing before the head is trained and they are asked for.
 
     Raises:

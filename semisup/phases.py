@@ -10,7 +10,7 @@ with the next phase. The trainer counts epochs and steps through all of them; a 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,13 +19,11 @@ from torch import nn
 
 from semisup.batch import Needs
 from semisup.errors import InputError, require
+from semisup.learner import Learner
 from semisup.randomness import key
 from semisup.runtime.ranks import synchronize_buffers
 from semisup.second_step import check_steps
 from semisup.strategy import LossStrategy, Phase, Strategy, TermStrategy
-
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
 
 _OF_THE_LOSS = (LossStrategy, TermStrategy)
 
@@ -70,7 +68,7 @@ class Phases(pl.Callback):
         """Optimiser steps of this phase that are over."""
         return trainer.global_step - self.first_step
 
-    def length(self, module: Classifier) -> int:
+    def length(self, module: Learner) -> int:
         """Optimiser steps of this phase.
 
         Raises:
@@ -89,7 +87,7 @@ class Phases(pl.Callback):
 
     # ---- beginning and going on
 
-    def begin(self, module: Classifier) -> None:
+    def begin(self, module: Learner) -> None:
         """Begins with the first phase, when a fit is set up.
 
         Raises:
@@ -113,7 +111,7 @@ class Phases(pl.Callback):
         """What a checkpoint says of the phase that it was written in."""
         return {"index": self.index, "first_epoch": self.first_epoch, "first_step": self.first_step}
 
-    def resume(self, module: Classifier, saved: dict[str, int] | None) -> None:
+    def resume(self, module: Learner, saved: dict[str, int] | None) -> None:
         """Goes on in the phase of a checkpoint; one of an earlier version knows the training alone."""
         if saved is None:
             saved = {"index": next(i for i, (_, part) in enumerate(self._all) if part is module.strategy.owner)}
@@ -127,7 +125,7 @@ class Phases(pl.Callback):
             self._enter(module, saved["index"], saved["first_epoch"], saved["first_step"])
             module.trainer.callbacks = self._active()  # type: ignore[attr-defined]
 
-    def _enter(self, module: Classifier, index: int, first_epoch: int, first_step: int, restart: bool = False) -> None:
+    def _enter(self, module: Learner, index: int, first_epoch: int, first_step: int, restart: bool = False) -> None:
         """Makes network, data and trainer what a phase asks for."""
         self.index, self.first_epoch, self.first_step = index, first_epoch, first_step
         phase, data, owner = self.current, module.datamodule, module.strategy.owner
@@ -149,10 +147,10 @@ class Phases(pl.Callback):
         if len(self._all) > 1:
             self._limit(module.trainer)
 
-    def _needs(self, module: Classifier, phase: Phase) -> Needs:
+    def _needs(self, module: Learner, phase: Phase) -> Needs:
         return module.strategy.needs if phase.needs is None else phase.needs
 
-    def _modules(self, module: Classifier, needs: Needs) -> nn.ModuleDict:
+    def _modules(self, module: Learner, needs: Needs) -> nn.ModuleDict:
         """The modules beside the network that a phase needs; those that it shares with another one are the same."""
         network, extra = module.network, dict[str, nn.Module]()
         for name in needs.networks:

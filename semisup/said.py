@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from semisup.data.datamodule import DataModule
+from semisup.learner import Learner
 from semisup.models import adapt
 from semisup.runtime.console import say
 from semisup.runtime.scale import scale
 
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
-    from semisup.data.datamodule import DataModule
 
-
-def say_model(module: Classifier, data: DataModule) -> None:
+def say_model(module: Learner, data: DataModule) -> None:
     """Says which network is trained, what evaluates and makes targets, and how many images are in a step."""
     million = sum(p.numel() for p in module.network.parameters()) / 1e6
     trained = adapt.trained_parameters(module.network)

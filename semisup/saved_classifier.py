@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,18 +15,17 @@ from semisup.data.pools import DataSpec
 from semisup.data.preprocessing import Preprocessing
 from semisup.errors import InputError, require
 from semisup.features.cached import CachedFeatures
+from semisup.learner import Learner
 from semisup.models.options import ModelOptions
 from semisup.runs import checkpoint_file
 from semisup.runtime.allocation import Bounded
 
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
-
 _EVALUATED = tuple(f"{network}.{part}." for network in ("network", "ema.average") for part in ("backbone", "head"))
+_Kind = TypeVar("_Kind", bound=Learner)
 _ROOM = 256 << 20  # bytes, for what is small beside any network
 
 
-def description(module: Classifier) -> dict[str, Any]:
+def description(module: Learner, phase: dict[str, int]) -> dict[str, Any]:
     """What `restore` needs of a classifier beside its weights, in plain types that `weights_only` loading accepts."""
     # What was chosen, which another version of a library could choose otherwise.
     size = module.takes.size if module.takes.size != module.spec.image_size else module.options.input_size
@@ -43,7 +43,7 @@ def description(module: Classifier) -> dict[str, Any]:
         "ema_decay": module.ema.decay if module.ema else 0.0,
         "targets_from": module.strategy.targets_from,
         "evaluating_head": module.evaluating_head,
-        "phase": module.phases.saved(),
+        "phase": phase,
         "data": module.datamodule.fingerprint.saved(),
         "pictures": module.datamodule.preprocessing.saved(),
     }
@@ -56,14 +56,14 @@ def described(path: Path, sealed: bool = False) -> dict[str, Any]:
     return {**known, "epochs": int(checkpoint["epoch"]) + 1 - known.get("phase", {}).get("first_epoch", 0)}
 
 
-def restore(cls: type[Classifier], path: Path) -> Classifier:
-    """As `Classifier.from_checkpoint`, of that class."""
+def restore(make: Callable[..., _Kind], path: Path) -> _Kind:
+    """As `Classifier.from_checkpoint`, of what `make` makes."""
     checkpoint = checkpoint_file.read(path)
     known = checkpoint["semisup"]
     try:
         spec = DataSpec(**{**known["spec"], "class_names": tuple(known["spec"]["class_names"])})
         with Bounded(_room(checkpoint["state_dict"], len(spec.class_names))):
-            module = cls(spec, model=ModelOptions(**known["model"]), restored=True)
+            module = make(spec, model=ModelOptions(**known["model"]), restored=True)
             module.start_ema(known["ema_decay"])
             module.on_load_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]  # and which version of each layer they are of, which goes with them

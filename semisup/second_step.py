@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from semisup.batch import Batch
 from semisup.errors import require
+from semisup.learner import Learner
 from semisup.logged import log_second_step
 from semisup.models.modes import enough_images
+from semisup.phase import Outputs, Phase
 from semisup.runtime.ranks import average_gradients
-from semisup.strategy import Outputs
-
-if TYPE_CHECKING:
-    from semisup.classifier import Classifier
 
 
 class SecondStep:
     """Remembers a first step that a second one follows, and takes that: `LossStrategy.second_loss` is its loss."""
 
     def __init__(self) -> None:
-        self._first: tuple[Batch, Outputs] | None = None
+        self._first: tuple[Phase, Batch, Outputs] | None = None
 
-    def follow(self, module: Classifier, batch: Batch, outputs: Outputs) -> None:
+    def follow(self, module: Learner, phase: Phase, batch: Batch, outputs: Outputs) -> None:
         """Keeps what a first step worked with and has computed, where the owner of the loss takes two."""
         owner = module.strategy.owner
-        twice = module.phase.loss is None and owner is not None and owner.steps_twice
-        self._first = (batch, outputs) if twice else None
+        twice = phase.loss is None and owner is not None and owner.steps_twice
+        self._first = (phase, batch, outputs) if twice else None
 
-    def take(self, module: Classifier, optimizer: Any) -> None:
+    def take(self, module: Learner, optimizer: Any) -> None:
         """Takes the second step, where one is to follow."""
         if self._first is not None:
             optimizer.step(closure=partial(_loss, module, *self._first, optimizer))
             self._first = None
 
 
-def _loss(module: Classifier, batch: Batch, outputs: Outputs, optimizer: Any) -> Tensor:
+def _loss(module: Learner, phase: Phase, batch: Batch, outputs: Outputs, optimizer: Any) -> Tensor:
     """The loss of the second step on a batch, after its gradients are made."""
     assert module.strategy.owner is not None
     with module.trainer.precision_plugin.train_step_context(), enough_images():
         loss, metrics, *_ = module.strategy.owner.second_loss(module, batch, outputs)
-    log_second_step(module, batch, loss, metrics)
+    log_second_step(module, phase, batch, loss, metrics)
     optimizer.zero_grad()
     module.trainer.strategy.backward(loss, optimizer)
     average_gradients(module.parameters())
     return loss
 
 
-def check_steps(module: Classifier) -> None:
+def check_steps(module: Learner) -> None:
     """Sees to it that a batch can have two steps, the second of which trains the networks beside the first's.
 
     Raises:

@@ -11,7 +11,8 @@ from helpers import Blobs
 from semisup.cli.config import parse
 from semisup.cli.yaml_files import with_places
 from semisup.data.changes import Changes
-from semisup.data.fingerprint import Fingerprint, Pictures
+from semisup.data.fingerprint import Fingerprint
+from semisup.data.pictures import Pictures
 from semisup.errors import InputError
 
 

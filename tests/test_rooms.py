@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -34,6 +35,7 @@ FLOORS = [
         "compiled",
         "export",
         "frozen",
+        "learner",
         "logged",
         "model",
         "phases",
@@ -57,11 +59,14 @@ MODULES = {
 }
 
 
-def imported(path: Path, at_once: bool = False) -> Iterator[str]:
-    """The modules of ours that a file imports, or those that it imports when it is imported itself."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if at_once else ast.walk(tree)
-    for node in nodes:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """The modules of ours that a file imports: at once, in a function, or for a type checker alone."""
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom) and node.module and node.module in MODULES:
@@ -97,8 +102,7 @@ def test_the_framework_imports_no_strategy_and_no_datamodule() -> None:
 
 
 def test_no_import_runs_in_a_circle() -> None:
-    """Among what is imported at once; what a function imports later, or a type checker alone, is left out."""
-    graph = {module: set(imported(path, at_once=True)) - {module} for module, path in MODULES.items()}
+    graph = {module: set(imported(path)) - {module} for module, path in MODULES.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from semisup.cli.front import main
-from semisup.data.fingerprint import Pictures
+from semisup.data.pictures import Pictures
 from semisup.data.pool import Pool
 from semisup.data.pools import Pools
 from semisup.runs.reading import read_metrics

@@ -13,13 +13,12 @@ import torch
 
 from semisup.augment.views import View, find_view, meant
 from semisup.batch import Batch, Needs, Samples, by_label
-from semisup.data.augmented import augment
+from semisup.data.augmented import Augmenter
 from semisup.data.contract import Contract
 from semisup.data.fingerprint import Fingerprint
 from semisup.data.hidden_labels import HiddenLabels
-from semisup.data.imbalance import Unlabeled, check_tails
+from semisup.data.imbalance import Unlabeled, check_tails, imbalanced
 from semisup.data.loader import EvaluationLoader, Relabeled, TrainLoader
-from semisup.data.opened import open_pools
 from semisup.data.picture import How
 from semisup.data.pool import Pool
 from semisup.data.pools import DataSpec, Pools
@@ -148,8 +147,12 @@ class DataModule(pl.LightningDataModule, ABC):
             InputError: they can't be opened, or are not what they must be (semisup/data/contract.py).
         """
         if self._pools is None:
-            self._pools = open_pools(self)
-            hidden = self._pools.hidden_labels
+            pools = Contract(type(self)).read(self)
+            if self.imbalance > 1:
+                tails = (self.imbalance, self.unlabeled_imbalance, self.unlabeled_per_class)
+                pools = imbalanced(pools, self.spec.class_names, *tails, self.labeling_seed)
+            self._pools = pools.with_labeled_unlabeled() if self.labeled_in_unlabeled else pools
+            hidden = pools.hidden_labels
             self.hidden_labels = None if hidden is None else HiddenLabels(hidden, len(self.spec.class_names))
         return self._pools
 
@@ -203,7 +206,7 @@ class DataModule(pl.LightningDataModule, ABC):
         """Opens the files and says what was found."""
         pools = self.pools
         if stage == "fit":
-            say_pools(self, pools)
+            say_pools(self.spec, pools, self.imbalance, lambda: self.fingerprint)
             world = self.trainer.world_size if self.trainer else 1
             require(
                 self.batch_size % world == 0,
@@ -284,5 +287,14 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch | Samples, dataloader_idx: int) -> Any:
         """Augments on the device: the views that the strategy needs, or the plain images for evaluation."""
-        augment(self, batch, self._size)
+        augmenter = Augmenter(self.augmentation, self.seed, self.find_view, self.features)
+        if isinstance(batch, Samples):
+            pool = self.pools.test if self.trainer and self.trainer.testing else self.pools.val
+            augmenter.add(batch, pool, "evaluation", ("none",), 0, len(batch))
+            return batch
+        needs, step = self.needs, batch.step
+        augmenter.add(batch.labeled, self.training_pool, "labeled", needs.labeled_views, step, self._size)
+        if batch.unlabeled is not None:
+            size = self._size * needs.unlabeled_ratio
+            augmenter.add(batch.unlabeled, self.pools.unlabeled, "unlabeled", needs.unlabeled_views, step, size)
         return batch

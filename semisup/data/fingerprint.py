@@ -7,46 +7,20 @@ other data can say which image it is that changed, and find the images that it k
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from semisup.batch import UNLABELED
+from semisup.data.pictures import Pictures, encoded, short_digest
+from semisup.data.pools import Pools
 from semisup.errors import InputError
 
-if TYPE_CHECKING:
-    from semisup.data.pools import Pools
-
 POOLS = ("labeled", "unlabeled", "val", "test")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The images of a pool, in its order.
-
-    Attributes:
-        names: (n,) what they are called.
-        labels: (n,) int64, `UNLABELED` where there is none.
-        keys: (n,) uint64, of what they show.
-    """
-
-    names: tuple[str, ...]
-    labels: np.ndarray
-    keys: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Of the names, of the labels and of the content, 16 hexadecimal digits each; they depend on the order."""
-        parts = {"names": _encoded(self.names), "labels": self.labels.astype("<i8"), "content": self.keys.astype("<u8")}
-        return {name: _short(np.asarray(part).tobytes()) for name, part in parts.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +57,13 @@ class Fingerprint:
         held = {name: pool for name, pool in self.pools.items() if name in ("val", "test")}
         scored = [(name, pool.digests["labels"], pool.digests["content"]) for name, pool in sorted(held.items())]
         train = np.sort(np.concatenate([pool.keys for name, pool in self.pools.items() if name not in held]))
-        return f"{_short(repr(scored).encode())} {_short(train.astype('<u8').tobytes())}"
+        return f"{short_digest(repr(scored).encode())} {short_digest(train.astype('<u8').tobytes())}"
 
     def saved(self) -> dict[str, dict[str, torch.Tensor]]:
         """As it is in a checkpoint, in types that `weights_only` loading accepts."""
         return {
             name: {
-                "names": torch.from_numpy(_encoded(pool.names).copy()),
+                "names": torch.from_numpy(encoded(pool.names).copy()),
                 "labels": torch.from_numpy(pool.labels),
                 "keys": torch.from_numpy(pool.keys.view(np.int64)),
             }
@@ -120,12 +94,3 @@ def _restored(saved: Mapping[str, torch.Tensor], classes: int) -> Pictures:
     if labels.min() < UNLABELED or labels.max() >= classes:
         raise ValueError("a label is of no class")
     return Pictures(names, labels, keys.view(np.uint64))
-
-
-def _encoded(names: tuple[str, ...]) -> np.ndarray:
-    """(bytes,) uint8: the names in UTF-8 with a zero between two."""
-    return np.frombuffer("\0".join(names).encode("utf-8", "surrogatepass"), np.uint8)
-
-
-def _short(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from semisup.batch import UNLABELED, move
-from semisup.data.fingerprint import Pictures
 from semisup.data.keys import image_keys
+from semisup.data.pictures import Pictures
 from semisup.errors import InputError
 
 __all__ = ["Pool"]

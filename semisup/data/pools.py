@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,6 +66,13 @@ class Pools:
         if not self.unlabeled or not self.labeled_in_unlabeled:
             return self.unlabeled
         return self.unlabeled.first(len(self.unlabeled) - self.labeled_in_unlabeled)
+
+    def with_labeled_unlabeled(self) -> Pools:
+        """The same pools with the labeled images among the unlabeled ones too, where there are such."""
+        if not self.unlabeled:
+            return self
+        together = self.unlabeled.followed_by(self.labeled)
+        return replace(self, unlabeled=together, labeled_in_unlabeled=len(self.labeled))
 
     def with_pseudo_labels(self, rows: Tensor, targets: Tensor) -> Pool:
         """The labeled images, and behind them some unlabeled ones with the labels that they were given.
