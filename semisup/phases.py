@@ -14,6 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
@@ -26,6 +27,7 @@ from semisup.second_step import check_steps
 from semisup.strategy import LossStrategy, Phase, Strategy, TermStrategy
 
 _OF_THE_LOSS = (LossStrategy, TermStrategy)
+_AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
 
 class Phases(pl.Callback):
@@ -101,6 +103,12 @@ class Phases(pl.Callback):
             len(self._all) == 1 or isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy),
             f"{module.strategy.name} trains in phases, and {type(trainer.strategy).__name__} can't change between them "
             f"what it trains; type --trainer.strategy ddp, or --trainer.devices 1",
+        )
+        averaging = [type(x).__name__ for x in trainer.callbacks if isinstance(x, _AVERAGING)]  # type: ignore[attr-defined]
+        require(
+            len(self._all) == 1 or not averaging,
+            f"{module.strategy.name} trains in phases, and {''.join(averaging[:1])} would average the weights of all "
+            f"of them together; leave the callback out",
         )
         for phase, _ in self._all:
             module.datamodule.needs = self._needs(module, phase)

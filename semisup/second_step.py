@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
@@ -59,6 +60,11 @@ def check_steps(module: Learner) -> None:
         trainer.accumulate_grad_batches == 1,
         f"{name} takes two steps of the optimizer on a batch, and trainer.accumulate_grad_batches is "
         f"{trainer.accumulate_grad_batches}; type 1, and a larger --data.batch_size",
+    )
+    require(
+        not any(isinstance(x, GradientAccumulationScheduler) for x in trainer.callbacks),  # type: ignore[attr-defined]
+        f"{name} takes two steps of the optimizer on a batch, and GradientAccumulationScheduler makes one of several "
+        f"batches; leave it out, and type a larger --data.batch_size",
     )
     require(
         optimizer.lower() != "lbfgs",

@@ -48,7 +48,8 @@ FLAGS = {
     "--trainer.callbacks.filename {epoch}-{val/accuracy:.2f} --trainer.callbacks.save_last true",
     "own checkpoints by step": CALLBACK + "ModelCheckpoint --trainer.callbacks.every_n_train_steps 2 "
     "--trainer.callbacks.save_top_k -1",
-    "early stopping": CALLBACK + "EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.min_delta 9",
+    "early stopping": CALLBACK + "EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.min_delta 9 "
+    "--trainer.callbacks.patience 1",
     "early stopping with patience": CALLBACK + "EarlyStopping --trainer.callbacks.monitor val/loss",
     "early stopping, validation by fraction": "--trainer.val_check_interval .5 "
     + CALLBACK

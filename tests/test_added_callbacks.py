@@ -100,6 +100,13 @@ def test_each_of_lightnings_callbacks_trains_or_is_one_line(name: str, capsys: p
         (f"{CALLBACK}ModelCheckpoint --trainer.callbacks.dirpath memory://x", "a folder of this machine"),
         (f"{CALLBACK}EMAWeightAveraging --strategy fixmatch", "averages the weights"),
         (f"{CALLBACK}StochasticWeightAveraging --trainer.callbacks.swa_lrs .1 --strategy fixmatch", "averages"),
+        (f"{CALLBACK}StochasticWeightAveraging --trainer.callbacks.swa_lrs .1 --strategy curriculum", "of all of them"),
+        (f"{CALLBACK}EMAWeightAveraging --strategy exemplar", "trains in phases"),
+        (
+            f"{CALLBACK}GradientAccumulationScheduler --trainer.callbacks.scheduling '{{1: 2}}' "
+            "--strategy metapseudolabels --metapseudolabels.ratio 1",
+            "of several batches",
+        ),
         ("--optimizer muon", "only supports 2D parameters"),
         (f"{CALLBACK}EarlyStopping --trainer.callbacks.monitor train/los", "train/loss"),
     ],

@@ -27,7 +27,8 @@ BASE = (
     "--trainer.log_every_n_steps 1 --trainer.num_sanity_val_steps 0 --yes"  # however little memory others leave
 )
 KILLED = (6, 8)  # batches of the whole run before which it is: within the second epoch, and between two
-MORE = (7,)  # where it is validated within epochs: after such a validation
+MORE = (7,)  # where it is validated within epochs, or accumulates in the second one: after such a validation or step
+END = "the end"  # where it is stopped early: when the training is over and not scored
 EXEMPLAR = "--strategy exemplar --exemplar.images 20 --exemplar.samples_per_class 4"  # 80 samples
 AFTER = "--strategy pseudolabel --pseudolabel.after training --pseudolabel.rule top_k_overall --pseudolabel.top_k 30"
 WITH_STRATEGIES = {
@@ -68,15 +69,21 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    started, batches = Checkpoints.on_train_batch_start, iter(range(99))
+    started, ended, batches = Checkpoints.on_train_batch_start, Checkpoints.on_fit_end, iter(range(99))
 
-    def copying(self: Checkpoints, *arguments: Any) -> None:
-        if (batch := next(batches)) in (*KILLED, *(MORE if "validation" in name else ())):
+    def starting(self: Checkpoints, *arguments: Any) -> None:
+        if (batch := next(batches)) in (*KILLED, *(MORE if "validation" in name or "by epoch" in name else ())):
             shutil.copytree(self.folder.parent, tmp_path / "killed" / str(batch))
         started(self, *arguments)
 
+    def ending(self: Checkpoints, *arguments: Any) -> None:
+        if "stopping" in name:
+            shutil.copytree(self.folder.parent, tmp_path / "killed" / END)
+        ended(self, *arguments)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "on_train_batch_start", copying)
+        patch.setattr(Checkpoints, "on_train_batch_start", starting)
+        patch.setattr(Checkpoints, "on_fit_end", ending)
         assert main(["fit", *BASE.split(), *shlex.split(WITH_STRATEGIES[name])]) == 0
     (run,) = Path("runs").glob("*/*/*")
     expected = ends(run)
@@ -86,4 +93,4 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
         shutil.rmtree(run)
         left.rename(run)
         assert main(["fit", "--resume", str(run), "--trust", "--yes"]) == 0
-        assert list(differences(expected, ends(run), f"killed before batch {left.name}")) == []
+        assert list(differences(expected, ends(run), f"killed before {left.name}")) == []
