@@ -145,6 +145,10 @@ class Folder(DataModule):
         if self.labels_csv is not None:
             labels = self._labels_of(names, labels, parts, classes)
         tell(names, [str(part) for part in parts], labels, classes, cache, self.how)
+        for part, path in self._parts.items():
+            if part != "train" and not (readable & (parts == part)).any():
+                instead = ", so a fifth of what is labeled validates" if part == "val" else ""
+                say(f"data: there is no readable picture in {path}{instead}")
         to_train = np.isin(parts, ("train", "unlabeled")) & readable
         train, loose = (np.flatnonzero(to_train & known) for known in (labels != UNLABELED, labels == UNLABELED))
         val, test = (np.flatnonzero((parts == part) & readable) for part in ("val", "test"))

@@ -258,6 +258,22 @@ def test_files_and_broken_links_in_the_place_of_folders_are_named(
     assert f"data: left out of {root / 'train'}, as in no class's folder: yak (a link that leads nowhere)\n" in out
 
 
+def test_a_part_without_a_picture_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "val/cat").mkdir(parents=True)
+    (root / "unlabeled").mkdir()
+    (root / "test").mkdir()
+    (root / "test/x.png").write_bytes(b"")
+    pools = folder(root).pools
+    out = capsys.readouterr().out
+    assert pools.val is not None and len(pools.val) == 4 and pools.test is None
+    assert f"data: there is no readable picture in {root / 'val'}, so a fifth of what is labeled validates\n" in out
+    for part in ("unlabeled", "test"):
+        assert f"data: there is no readable picture in {root / part}\n" in out
+    picture(root / "val/cat/v.png")
+    _ = folder(root).pools
+    assert f"picture in {root / 'val'}" not in capsys.readouterr().out
+
+
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from semisup.errors import InputError
+from semisup.errors import InputError, require
 from semisup.escape import nearby, shell
 from semisup.runs.directory import write_atomically, writing
 
@@ -147,8 +147,10 @@ class Lock:
 
         Raises:
             Held: another process has locked it.
-            WriteError: there can be no such file.
+            InputError: there can be no such file, or something else is in its place.
         """
+        plain = self.path.is_file() and not self.path.is_symlink()
+        require(plain or not os.path.lexists(self.path), f"{self.path} is no plain file, as a lock must be; remove it")
         try:
             self._file.acquire(timeout=wait)
         except Timeout as error:
