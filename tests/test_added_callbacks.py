@@ -190,21 +190,6 @@ def test_own_checkpoints_of_a_run_that_was_killed_are_those_of_one_that_was_not(
     assert sorted(path.name for path in (run / "model_checkpoints").iterdir()) == [*expected, "mine.ckpt"]
 
 
-def test_what_a_link_leads_to_is_not_removed_with_what_a_killed_process_left(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fit(f"{CALLBACK}ModelCheckpoint --trainer.callbacks.save_top_k -1", capsys)[0] == 0
-    run, elsewhere = run_dir(), tmp_path / "elsewhere"
-    (run / "model_checkpoints").rename(elsewhere)
-    (elsewhere / ".half.tmp").touch()
-    names = sorted(path.name for path in elsewhere.iterdir())
-    (run / "model_checkpoints").symlink_to(elsewhere)
-    (run / "checkpoints" / "last.ckpt").unlink()
-    (run / "checkpoints" / "best.ckpt").unlink()
-    assert main(["fit", "--resume", str(run), "--trust"]) == 0  # from its beginning: all of them are later
-    assert {*names} <= {path.name for path in elsewhere.iterdir()}
-
-
 @pytest.mark.parametrize("where", ["", "there", "checkpoints"])
 def test_an_own_checkpoint_never_takes_the_place_of_the_runs(where: str, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -154,3 +154,17 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"/file/\.lock can't be written"), Lock(tmp_path / "file" / LOCK):
         pass
+
+
+def test_what_is_no_plain_file_is_no_lock(tmp_path: Path) -> None:
+    """Some versions of filelock empty what a link leads to."""
+    (tmp_path / "precious").write_text("mine")
+    makers = [lambda: path.symlink_to("../precious"), lambda: os.mkfifo(path), lambda: path.mkdir()]
+    for number, make in enumerate(makers):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = folder / LOCK
+        make()
+        with pytest.raises(InputError, match=r"\.lock is no plain file, as a lock must be; remove it"), Lock(path):
+            pass
+        assert [one.name for one in folder.iterdir()] == [LOCK] and (tmp_path / "precious").read_text() == "mine"

@@ -118,14 +118,34 @@ def test_a_folder_of_checkpoints_that_leads_out_of_the_run_is_refused(run: Path,
         pass
 
 
-def test_no_checkpoint_is_written_out_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(run / "checkpoints")
+@pytest.mark.parametrize("name", ["checkpoints", "model_checkpoints", "wandb", "tensorboard"])
+def test_a_run_that_goes_on_writes_and_removes_nothing_out_of_it(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/mine.temporary").touch()  # as the name of a half-written one ends
-    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
-    assert main(["fit", "--resume", str(run)]) == 2
-    assert "checkpoints is a link, and checkpoints are written into the run itself" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["mine.temporary"]
+    shutil.copy(run / "checkpoints" / "last.ckpt", tmp_path / "elsewhere/mine.ckpt")
+    for left in ("mine.temporary", ".mine.tmp"):  # as the names of half-written ones end
+        (tmp_path / "elsewhere" / left).touch()
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    if name == "checkpoints":
+        shutil.rmtree(run / "checkpoints")
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    for resume in (str(run), str(tmp_path / "again")):
+        (tmp_path / "again").exists() or (tmp_path / "again").symlink_to(run)
+        assert main(["fit", "--resume", resume]) == 2
+        assert f"{name} is a link that leads out of its run, to {tmp_path / 'elsewhere'}" in capsys.readouterr().err
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
+
+
+def test_a_run_that_has_lost_its_options_does_not_go_on_with_others(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "config.yaml").unlink()
+    options = ["--data", "digits", "--tracking.mode", "disabled", "--trainer.max_epochs", "1", "--model", "small"]
+    before = (run / "metrics.csv").read_bytes()
+    assert main(["fit", "--resume", str(run), *options]) == 2
+    assert "has a checkpoint and no config.yaml, so nobody knows how it was trained" in capsys.readouterr().err
+    assert (run / "metrics.csv").read_bytes() == before
 
 
 def test_a_checkpoint_that_lies_in_no_run_may_be_a_link(run: Path, tmp_path: Path) -> None:

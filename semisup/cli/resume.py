@@ -21,6 +21,7 @@ from semisup.classifier import Classifier
 from semisup.cli.same_data import check_resumed, listed
 from semisup.data.datamodule import DataModule
 from semisup.errors import InputError, require
+from semisup.runs import run_files
 from semisup.runs.directory import run_of
 from semisup.runs.lock import LOCK, Held, Lock
 from semisup.runs.options import IMAGES, ROOT, changed
@@ -90,7 +91,7 @@ def run_to_resume(resume: str | None, folder: Path, options: Mapping[str, Any], 
         )
 
     def lock() -> str:
-        held.enter_context(Lock(run / LOCK))
+        _take(run, held)
         return str(run)
 
     return Resumed(Path(from_rank_zero(lock)), path if path.suffix == ".ckpt" else None, str(moved))
@@ -116,6 +117,11 @@ def checkpoint(
     path = resumed.named or newest(resumed.run)
     if path is None:
         return None, None
+    require(
+        resumed.config is not None,
+        f"{resumed.run} has a checkpoint and no {CONFIG_FILE}, so nobody knows how it was trained; put that back, "
+        f"or leave --resume out to begin another run",
+    )
     saved = Classifier.saved(path, sealed=bool(resumed.named))  # `newest` has looked at the seal of its own
     for what, then, now in (
         ("the strategy", saved["strategy"], module.strategy.name),
@@ -157,7 +163,7 @@ def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> P
         try:
             if not _changed(run, options):
                 with ExitStack() as ours:
-                    ours.enter_context(Lock(run / LOCK))
+                    _take(run, ours)
                     newest(run)
                     held.enter_context(ours.pop_all())
                 return run.absolute()
@@ -167,6 +173,12 @@ def _newest_like(options: Mapping[str, Any], folder: Path, held: ExitStack) -> P
         except InputError as error:  # it is damaged, which is no reason not to go on with another one
             say(f"--resume auto: skips {os.path.relpath(run)}: {error}")
     return None
+
+
+def _take(run: Path, held: ExitStack) -> None:
+    """Makes sure that all that is written lies in the run, and locks it."""
+    run_files.check_folders(run)
+    held.enter_context(Lock(run / LOCK))
 
 
 def _changed(run: Path, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -70,14 +70,32 @@ def _check(path: Path, status: os.stat_result, max_bytes: int) -> None:
         raise InputError(f"{path} is not a regular file but {kind}; remove it, or restore what was there")
     run = path.absolute().parent
     run = run.parent if run.name in ("checkpoints", "figures") else run
-    if _is_run(run) and run.resolve() not in path.resolve().parents:
-        raise InputError(
-            f"{path} is a link that leads out of its run, to {path.resolve()}; put the file itself in its place"
-        )
+    if _is_run(run):
+        _check_inside(path, run)
     require(
         status.st_size <= max_bytes,
         f"{path} has {status.st_size:,} bytes, and no such file of a run has over {max_bytes:,}",
     )
+
+
+def check_folders(run: Path) -> None:
+    """Looks at what lies in a run that goes on: what writes into its folders would follow a link.
+
+    Raises:
+        InputError: one of them is a link that leads out of it, or the run can't be listed.
+    """
+    try:
+        folders = sorted(path for path in run.iterdir() if path.is_dir())
+    except OSError as error:
+        raise InputError(f"{run} can't be listed ({error.strerror or error})") from error
+    for path in folders:
+        _check_inside(path, run)
+
+
+def _check_inside(path: Path, run: Path) -> None:
+    real = path.resolve()
+    advice = "put what is there in its place"
+    require(run.resolve() in real.parents, f"{path} is a link that leads out of its run, to {real}; {advice}")
 
 
 def _is_run(folder: Path) -> bool:

@@ -27,7 +27,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 
 from semisup.classifier import Classifier
-from semisup.errors import InputError, require
+from semisup.errors import InputError
 from semisup.runs import run_files
 from semisup.runs.directory import replacing, writing
 from semisup.runtime.console import say
@@ -61,8 +61,6 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
         """Makes the folder, and removes what a killed process left half written."""
         if stage != "fit":
             return
-        inside = "and checkpoints are written into the run itself; put a folder in its place"
-        require(not self.folder.is_symlink(), f"{self.folder} is a link, {inside}")
         if trainer.is_global_zero:
             with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
