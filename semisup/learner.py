@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 
 from semisup.batch import Batch, Samples
@@ -92,9 +93,17 @@ class Learner(Predictor):
             )
         return data
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch, by how many of its batches are to be trained on and how many make a step."""
-        batches, limit = self.datamodule.steps, self.trainer.limit_train_batches
+    def optimizer_steps(self, first: int, epochs: int) -> int:
+        """Optimiser steps of some epochs, by how many of their batches are trained on and how many make a step.
+
+        Args:
+            first: epoch of the trainer.
+            epochs: number of epochs from there.
+        """
+        trainer, batches, limit = self.trainer, self.datamodule.steps, self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return -(-batches // self.trainer.accumulate_grad_batches)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradientAccumulationScheduler):  # the trainer's own number is that of this epoch
+                parts = map(callback.get_accumulate_grad_batches, range(first, first + epochs))
+                return sum(-(-batches // part) for part in parts)
+        return epochs * -(-batches // trainer.accumulate_grad_batches)

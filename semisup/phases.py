@@ -81,7 +81,7 @@ class Phases(pl.Callback):
         epochs, steps = phase.epochs or asked["max_epochs"], asked["max_steps"]
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             epochs = 1
-        ends = [epochs * module.steps_per_epoch] if epochs and epochs > 0 else []
+        ends = [module.optimizer_steps(self.first_epoch, epochs)] if epochs and epochs > 0 else []
         ends += [steps] if steps > 0 and phase.epochs is None else []
         if not ends:
             raise InputError("the learning rate's schedule needs an end; type --trainer.max_epochs N")
@@ -200,8 +200,8 @@ class Phases(pl.Callback):
         """Begins the next phase where this one has ended, before the checkpoint of this epoch is written."""
         if self.index + 1 == len(self._all):
             return
-        epochs = -(-self.length(pl_module) // pl_module.steps_per_epoch)
-        if trainer.current_epoch + 1 - self.first_epoch < epochs:
+        over = trainer.current_epoch + 1 - self.first_epoch
+        if pl_module.optimizer_steps(self.first_epoch, over) < self.length(pl_module):
             return
         synchronize_buffers(pl_module)  # batch normalisation's differ from rank to rank
         if (end := self.current.end) is not None:

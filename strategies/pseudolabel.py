@@ -167,11 +167,8 @@ class PseudoLabel(Relabeling):
             say(
                 f"pseudolabel: top_k is {fifth:,}, a fifth of the {len(pool):,} unlabeled images in all, not {_TOP_K:,}"
             )
-        if (
-            stage == "fit"
-            and self.after == "warmup"
-            and pl_module.total_steps <= self.warmup_epochs * pl_module.steps_per_epoch
-        ):
+        warmup = pl_module.optimizer_steps(0, self.warmup_epochs) if stage == "fit" else 0
+        if stage == "fit" and self.after == "warmup" and pl_module.total_steps <= warmup:
             say(
                 f"pseudolabel: the training ends with its warm-up of {self.warmup_epochs} epochs, so that no "
                 f"pseudo-label will ever be trained on; type --trainer.max_epochs N with N over that, or a smaller "

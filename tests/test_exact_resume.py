@@ -42,6 +42,8 @@ WITH_STRATEGIES = {
     "--trainer.callbacks.monitor val/loss --trainer.callbacks.min_delta 9",
     "exemplar, learning rates, validation by number": f"{EXEMPLAR} --exemplar.batch_size 10 "
     f"--trainer.val_check_interval 3 {CALLBACK}LearningRateMonitor",
+    "pseudolabel after two epochs, accumulation by epoch": f"{AFTER} --trainer.max_epochs 2 {CALLBACK}"
+    "GradientAccumulationScheduler --trainer.callbacks.scheduling '{1: 2}'",
     "pseudolabel after two epochs": f"{AFTER} --trainer.max_epochs 2",
     "fine-tuning after an epoch": f"{AFTER} --pseudolabel.restart false --trainer.max_epochs 1",
     "pseudolabel": "--strategy pseudolabel --pseudolabel.warmup_epochs 1 --pseudolabel.every_n_epochs 1 "
@@ -94,3 +96,15 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
         left.rename(run)
         assert main(["fit", "--resume", str(run), "--trust", "--yes"]) == 0
         assert list(differences(expected, ends(run), f"killed before {left.name}")) == []
+
+
+def test_steps_are_counted_as_every_epoch_accumulates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of one batch, and then two and two of two batches; the schedule and the ramps go by their sum."""
+    monkeypatch.chdir(tmp_path)
+    totals: set[int] = set()
+    monkeypatch.setattr(
+        Checkpoints, "on_train_batch_start", lambda self, _, module, *more: totals.add(module.total_steps)
+    )
+    assert main(["fit", *BASE.split(), *shlex.split(FLAGS["accumulation by epoch"])]) == 0
+    (run,) = Path("runs").glob("*/*/*")
+    assert totals == {8} and ends(run)["global_step"] == 8

@@ -127,7 +127,8 @@ class Forecast(pl.Callback):
         if self._steps == 2 and steps > 0:
             pool = pl_module.datamodule.pools.val if trainer.limit_val_batches else None
             scored = (len(pool) if pool else 0) / trainer.world_size
-            times = steps / (pl_module.steps_per_epoch * (trainer.check_val_every_n_epoch or 1))
+            an_epoch = pl_module.optimizer_steps(trainer.current_epoch, 1)
+            times = steps / (an_epoch * (trainer.check_val_every_n_epoch or 1))
             seconds = steps * (self._since - before) + times * scored * self._scoring
             say(time_line(phases.title, seconds, steps))
 
