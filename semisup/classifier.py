@@ -191,13 +191,17 @@ class Classifier(Learner):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @classmethod
-    def from_checkpoint(cls, path: Path) -> Classifier:
+    def from_checkpoint(cls, path: Path, finite: bool = True) -> Classifier:
         """The classifier that a checkpoint of a run holds, ready to predict.
+
+        Args:
+            path: the file.
+            finite: its weights must be; a network that has diverged can be looked at, and not predict.
 
         Raises:
             InputError: the file is not a checkpoint that semisup wrote, or is cut short.
         """
-        return saved_classifier.restore(cls, path)
+        return saved_classifier.restore(cls, path, finite)
 
     @staticmethod
     def saved(path: Path, sealed: bool = False) -> dict[str, Any]:

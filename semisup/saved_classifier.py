@@ -56,7 +56,7 @@ def described(path: Path, sealed: bool = False) -> dict[str, Any]:
     return {**known, "epochs": int(checkpoint["epoch"]) + 1 - known.get("phase", {}).get("first_epoch", 0)}
 
 
-def restore(make: Callable[..., _Kind], path: Path) -> _Kind:
+def restore(make: Callable[..., _Kind], path: Path, finite: bool = True) -> _Kind:
     """As `Classifier.from_checkpoint`, of what `make` makes."""
     checkpoint = checkpoint_file.read(path)
     known = checkpoint["semisup"]
@@ -71,7 +71,7 @@ def restore(make: Callable[..., _Kind], path: Path) -> _Kind:
             _put_in_place(weights, str(head))
         for name in weights.keys() - module.state_dict().keys():
             del weights[name]
-        _check_kinds(weights, module.state_dict())
+        _check_kinds(weights, module.state_dict(), finite)
         module.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path} asks for a network that can't be built: {error}") from error
@@ -88,7 +88,7 @@ def restore(make: Callable[..., _Kind], path: Path) -> _Kind:
     return module.eval()
 
 
-def _check_kinds(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+def _check_kinds(weights: dict[str, Tensor], own: dict[str, Tensor], finite: bool) -> None:
     """Refuses weights that can only be damaged: of another kind of numbers, which copying would convert, or not finite.
 
     Raises:
@@ -98,7 +98,7 @@ def _check_kinds(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
         kind = own[name].dtype
         if value.dtype != kind and not (value.is_floating_point() and kind.is_floating_point):
             raise ValueError(f"{name} holds {value.dtype}, and not {kind}")
-        if kind.is_floating_point and name.startswith(_EVALUATED) and not bool(value.isfinite().all()):
+        if finite and kind.is_floating_point and name.startswith(_EVALUATED) and not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds numbers that are not finite")
 
 

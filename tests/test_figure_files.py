@@ -175,7 +175,8 @@ def test_a_network_that_has_diverged_is_named_as_the_reason(
     broken = tmp_path / "broken"
     shutil.copytree(run, broken, ignore=shutil.ignore_patterns("figures", "best.ckpt"))
     saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)
-    saved["state_dict"] = {name: x * float("nan") for name, x in saved["state_dict"].items()}
+    weights = saved["state_dict"].items()
+    saved["state_dict"] = {name: x * float("nan") if x.is_floating_point() else x for name, x in weights}
     torch.save(saved, broken / "checkpoints" / "last.ckpt")
     draw(str(broken))
     said = capsys.readouterr().out

@@ -106,7 +106,7 @@ def test_a_resumed_run_stays_where_it_began(run_dir: Path, monkeypatch: pytest.M
 
 
 def test_a_tag_that_wandb_refuses_is_told_and_none_of_ours_is_one(run_dir: Path) -> None:
-    with pytest.raises(InputError, match=r"tracking\.tags: W&B takes tags of at most 64 characters, not 'xxx"):
+    with pytest.raises(InputError, match="WANDB_TAGS: W&B takes tags of at most 64 characters, not 'xxx"):
         TrackingOptions(tags="a," + "x" * 65)
     logger = make_loggers(TrackingOptions("offline"), run_dir, "d", "1", "s", 0, {}, ["x" * 65, "", "y" * 64])[1]
     assert logger._wandb_init["tags"] == ["y" * 64]  # type: ignore[attr-defined]

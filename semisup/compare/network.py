@@ -14,7 +14,7 @@ from semisup.runs.directory import find_checkpoint
 def look_at(directory: Path) -> Network | None:
     """The network of a run, by its checkpoint; None where there is none that can be read."""
     try:
-        module = Classifier.from_checkpoint(find_checkpoint(directory)).eval()
+        module = Classifier.from_checkpoint(find_checkpoint(directory), finite=False).eval()
     except InputError:
         return None
     spec, network = module.spec, module.network.to("meta")  # images of the size that a file claims are not made

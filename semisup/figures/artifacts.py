@@ -69,7 +69,7 @@ class RunArtifacts:
     @cached_property
     def module(self) -> Classifier:
         """The classifier of the checkpoint, on the device."""
-        return Classifier.from_checkpoint(self.checkpoint).to(self._device)
+        return Classifier.from_checkpoint(self.checkpoint, finite=False).to(self._device)
 
     @property
     def config(self) -> dict[str, Any]:
