@@ -90,18 +90,15 @@ class Exemplar(Pretraining):
         self._side = 0  # height and width that the backbone sees the samples in
         self._classes: SurrogateClasses | None = None
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Refuses what can't be pretrained."""
-        if stage != "fit":
-            return
-        assert isinstance(pl_module, Classifier)
-        self.require_trained(pl_module)
-        side, world = pl_module.spec.image_size, trainer.world_size
+        self.require_trained(module)
+        side, world = module.spec.image_size, module.trainer.world_size
         require(
             self.crop is None or self.crop <= side,
             f"exemplar.crop is {self.crop}, but the images have {side} pixels a side; type --exemplar.crop {side}",
         )
-        pool, name = _pool(pl_module)
+        pool, name = _pool(module)
         require(
             len(pool) > 1,
             f"exemplar tells surrogate classes apart, and of a single {name} image there is one; add unlabeled images, "

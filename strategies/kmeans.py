@@ -20,7 +20,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -72,29 +71,27 @@ class KMeans(Strategy):
         self.centroids_ = torch.empty(0)  # (n, C, h, w), as k-means found them, in the space of whitened patches
         self.filters_ = torch.empty(0)  # (n, C, h, w), as training began with them
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Learns the filters on rank 0 and gives them to every rank; a resumed run restores its weights over them."""
-        if stage != "fit":
-            return
-        assert isinstance(pl_module, Classifier)
-        kind = pl_module.network.normalization.kind
+        trainer = module.trainer
+        kind = module.network.normalization.kind
         require(
             kind in ("none", "channel", "bytes"),
             f"kmeans learns filters of pixels, and with the normalization {kind} the network sees something else; type "
             f"--model.normalization channel",
         )
-        convolution = first_convolution(pl_module)
+        convolution = first_convolution(module)
         learned: Any = None
         if trainer.is_global_zero:
             try:
-                learned = self._learn(pl_module, convolution)
+                learned = self._learn(module, convolution)
             except InputError as error:  # raised on every rank below: the others wait for an answer
                 learned = error
         learned = trainer.strategy.broadcast(learned)
         if isinstance(learned, InputError):
             raise learned
         self.centroids_, self.filters_ = learned
-        self.initialize(pl_module)
+        self.initialize(module)
 
     def initialize(self, module: Classifier) -> None:
         """Puts the filters in place."""

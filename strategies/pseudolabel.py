@@ -143,19 +143,18 @@ class PseudoLabel(Relabeling):
         alpha = self.weight * linear_ramp(since, self.ramp_start, self.ramp_end)
         return supervised + alpha * pseudo, {"loss_labeled": supervised, "loss_pseudo": pseudo}
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def begin_fit(self, module: Classifier) -> None:
         """Refuses a top_k that the pool can't fill, but for the default, which then follows the pool.
 
         Says where the training ends before its first pseudo-label.
         """
-        assert isinstance(pl_module, Classifier)
-        pool, self._names = pl_module.datamodule.pools.without_label, pl_module.spec.class_names
+        pool, self._names = module.datamodule.pools.without_label, module.spec.class_names
         require(
-            stage != "fit" or pool is not None or self.after == "warmup",  # of which the data itself says so
-            f"pseudolabel needs unlabeled images and {pl_module.spec.name} has none here; add some, give fewer labels "
+            pool is not None or self.after == "warmup",  # of which the data itself says so
+            f"pseudolabel needs unlabeled images and {module.spec.name} has none here; add some, give fewer labels "
             f"(--data.labels_per_class N), or type --strategy supervised",
         )
-        if stage == "fit" and pool and self.rule.startswith("top_k") and self.top_k > len(pool):
+        if pool and self.rule.startswith("top_k") and self.top_k > len(pool):
             classes = len(self._names) if self.rule == "top_k_per_class" else 1
             fifth = max(1, len(pool) // 5 // classes)
             require(
@@ -167,8 +166,7 @@ class PseudoLabel(Relabeling):
             say(
                 f"pseudolabel: top_k is {fifth:,}, a fifth of the {len(pool):,} unlabeled images in all, not {_TOP_K:,}"
             )
-        warmup = pl_module.optimizer_steps(0, self.warmup_epochs) if stage == "fit" else 0
-        if stage == "fit" and self.after == "warmup" and pl_module.total_steps <= warmup:
+        if self.after == "warmup" and module.total_steps <= module.optimizer_steps(0, self.warmup_epochs):
             say(
                 f"pseudolabel: the training ends with its warm-up of {self.warmup_epochs} epochs, so that no "
                 f"pseudo-label will ever be trained on; type --trainer.max_epochs N with N over that, or a smaller "
