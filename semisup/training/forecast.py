@@ -90,7 +90,7 @@ class Forecast(pl.Callback):
             kept = 0 if any(optimizer.state for optimizer in trainer.optimizers) else 2 * weights
             of_evaluation = scoring.bytes_of(module.datamodule.eval_batch_size * whole / len(batch.labeled))
             takes, there = max(training.bytes_of(whole) + kept, of_evaluation), base + left if base and left else 0
-            if takes <= there:
+            if not there or takes <= there:
                 break
         fits = module.datamodule.batch_size * training.images_in(_SPARE * there - kept) / whole
         return takes, there, fits
