@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from helpers import install_blobs
 from killed_runs import CALLBACK, FLAGS, differences
@@ -24,11 +25,11 @@ from semisup.training.checkpoints import Checkpoints
 
 BASE = (
     "--data blobs --tracking.mode disabled --trainer.accelerator cpu --trainer.devices 1 --trainer.max_epochs 3 "
-    "--trainer.log_every_n_steps 1 --trainer.num_sanity_val_steps 0 --yes"  # however little memory others leave
+    "--trainer.log_every_n_steps 1 --yes"  # however little memory others leave
 )
 KILLED = (6, 8)  # batches of the whole run before which it is: within the second epoch, and between two
 MORE = (7,)  # where it is validated within epochs, or accumulates in the second one: after such a validation or step
-END = "the end"  # where it is stopped early: when the training is over and not scored
+END = "the end"  # where it is stopped early: when the training is over and not scored; SWA: as its average is saved
 EXEMPLAR = "--strategy exemplar --exemplar.images 20 --exemplar.samples_per_class 4"  # 80 samples
 AFTER = "--strategy pseudolabel --pseudolabel.after training --pseudolabel.rule top_k_overall --pseudolabel.top_k 30"
 WITH_STRATEGIES = {
@@ -71,7 +72,8 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    started, ended, batches = Checkpoints.on_train_batch_start, Checkpoints.on_fit_end, iter(range(99))
+    started, ended, wrote = Checkpoints.on_train_batch_start, Checkpoints.on_fit_end, Checkpoints._write
+    batches = iter(range(99))
 
     def starting(self: Checkpoints, *arguments: Any) -> None:
         if (batch := next(batches)) in (*KILLED, *(MORE if "validation" in name or "by epoch" in name else ())):
@@ -83,9 +85,15 @@ def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
             shutil.copytree(self.folder.parent, tmp_path / "killed" / END)
         ended(self, *arguments)
 
+    def writing(self: Checkpoints, trainer: pl.Trainer, *names: str) -> None:
+        if "SWA" in name and trainer.fit_loop.epoch_progress.total.completed >= (trainer.max_epochs or 0):
+            shutil.copytree(self.folder.parent, tmp_path / "killed" / END)
+        wrote(self, trainer, *names)
+
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_batch_start", starting)
         patch.setattr(Checkpoints, "on_fit_end", ending)
+        patch.setattr(Checkpoints, "_write", writing)
         assert main(["fit", *BASE.split(), *shlex.split(WITH_STRATEGIES[name])]) == 0
     (run,) = Path("runs").glob("*/*/*")
     expected = ends(run)

@@ -128,8 +128,9 @@ class Checkpoints(pl.callbacks.Checkpoint):  # Lightning runs these after all ot
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The same after the last one; Lightning's weight averaging may have just put its average in place."""
         if any(isinstance(each, StochasticWeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
-            self._settle(trainer)
-            self._write(trainer, "last")
+            of_the_epoch = self._temporary
+            self._write(trainer, "last")  # over the one without the average, which must not be resumed from any more
+            self._temporary = of_the_epoch or self._temporary
         self._settle(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

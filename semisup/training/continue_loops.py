@@ -21,12 +21,19 @@ class ContinueLoops(pl.Callback):
     """Lets a resumed training go on where it was; it stands first among the callbacks.
 
     With `max_steps`, Lightning takes an epoch whose last step was taken for one that goes on: it would end it a second
-    time, and train one epoch less. Within an epoch it does not call what sets the epoch up. And of a training that a
-    callback had stopped it does not know that, and would go on until that callback is asked again.
+    time, and train one epoch less. Within an epoch it does not call what sets the epoch up. Of a training that a
+    callback had stopped it does not know that, and would go on until that callback is asked again. Between two epochs it
+    checks the validation once more, which forgets how much of it was done. And its weight averaging has an epoch more
+    than was asked for, in which it doesn't restore its learning rates.
     """
 
     def __init__(self) -> None:
         self._within_epoch = False  # one that goes on, and was not set up yet
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves the check of the validation to trainings that begin."""
+        if trainer.ckpt_path is not None:
+            trainer.num_sanity_val_steps = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begins the next epoch, or ends a training that was stopped."""
@@ -38,6 +45,16 @@ class ContinueLoops(pl.Callback):
         self._within_epoch = loop.restarted_mid_epoch
         if trainer.ckpt_path is not None:
             trainer.should_stop = any(map(_has_stopped, trainer.callbacks))  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restores a weight averaging that goes on with its additional epoch, as if that were the one before."""
+        epochs = trainer.fit_loop.epoch_progress.current
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StochasticWeightAveraging) and not callback._initialized:
+                if trainer.current_epoch == callback.swa_end + 1:
+                    epochs.completed -= 1
+                    callback.on_train_epoch_start(trainer, pl_module)
+                    epochs.completed += 1
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
