@@ -29,6 +29,7 @@ from semisup.errors import InputError, require
 from semisup.models.optim import SCHEDULES, Schedule
 from semisup.models.options import ModelOptions, OptimizerOptions
 from semisup.randomness import seed_libraries
+from semisup.runs import safe_yaml
 from semisup.runs.directory import run_of
 from semisup.runs.paths import local
 from semisup.strategy import Strategy
@@ -71,7 +72,7 @@ class Config:
     @property
     def options(self) -> dict[str, Any]:
         """The options that `yaml` writes down."""
-        options: dict[str, Any] = yaml.safe_load(self.yaml)
+        options: dict[str, Any] = safe_yaml.loads(self.yaml)
         return options
 
     def in_precision(self, precision: str) -> Config:
@@ -123,7 +124,7 @@ def parse(verb: str, argv: list[str]) -> Config:
         parsed[name] = value
     # Read back once, so that torch's `dampening: float = 0` is what it is for whoever reads the file: 0.0.
     text = config_text(parser, parsed)
-    stay_inside(merged, yaml.safe_load(text)["trainer"], typed, run)
+    stay_inside(merged, safe_yaml.loads(text)["trainer"], typed, run)
     parsed = parser.parse_args([f"--config={text}"])
 
     seed = int(parsed.seed)

@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper
 
 from semisup.cli.yaml_files import Dumper
+from semisup.runs import safe_yaml
 from semisup.runs.redaction import without_secrets
 
 _FAILED = "Unable to serialize instance "  # what jsonargparse writes in place of such an object
@@ -45,7 +46,7 @@ def config_text(parser: ArgumentParser, parsed: Namespace, hide: bool = False) -
         warnings.filterwarnings("ignore", rf"\s*{_FAILED}")
         dumped = parser.dump(parsed, format="plain", skip_unset=False, skip_validation=True)
     left_out: list[str] = []
-    tree = _writable(yaml.safe_load(dumped), parsed.as_dict(), "", left_out)
+    tree = _writable(safe_yaml.loads(dumped), parsed.as_dict(), "", left_out)
     tree = without_secrets(tree) if hide else tree
     return "".join(left_out) + yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 

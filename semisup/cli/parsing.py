@@ -7,7 +7,8 @@ import json
 import math
 from argparse import Action, ArgumentError
 from collections.abc import Iterable, Mapping
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from typing import Any, get_args
 
 import torch
@@ -49,6 +50,21 @@ def option_parser(chosen: dict[str, str], by_backbone: bool = False) -> Argument
     Raises:
         InputError: one of them doesn't exist.
     """
+    strategies = {name: plugins.load(plugins.STRATEGIES, name) for name in plugins.split_names(chosen["strategy"])}
+    for name, cls in strategies.items():
+        require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
+    data = plugins.load(plugins.DATAMODULES, chosen["data.name"])
+    require(issubclass(data, DataModule), f"the dataset {chosen['data.name']!r} is {data!r}, no subclass of DataModule")
+    optimizer = _lookup(OPTIMIZERS, chosen["optimizer.name"], "optimizer")
+    schedule = _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler")
+    made = _option_parser(tuple(strategies.items()), data, optimizer, schedule, by_backbone)
+    return deepcopy(made)  # whoever parses changes its types
+
+
+@lru_cache(32)  # reading the parameters of all these classes takes a tenth of a second
+def _option_parser(
+    strategies: tuple[tuple[str, type], ...], data: type, optimizer: type, schedule: type, by_backbone: bool
+) -> ArgumentParser:
     parser = ArgumentParser(prog="semisup", exit_on_error=False, allow_abbrev=False, add_help=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--strategy", type=str)
@@ -58,25 +74,21 @@ def option_parser(chosen: dict[str, str], by_backbone: bool = False) -> Argument
         left_out = () if cls is Trainer else _without_plain_values(cls, frozenset(skip))
         parser.add_class_arguments(cls, group, skip={*skip, *left_out}, instantiate=False, fail_untyped=False)
 
-    for name in plugins.split_names(chosen["strategy"]):
-        cls = plugins.load(plugins.STRATEGIES, name)
-        require(issubclass(cls, Strategy), f"the strategy {name!r} is {cls!r}, not a subclass of semisup's Strategy")
+    for name, cls in strategies:
         add(name, cls)
     parser.add_argument("--data.name", type=str)
-    data = plugins.load(plugins.DATAMODULES, chosen["data.name"])
-    require(issubclass(data, DataModule), f"the dataset {chosen['data.name']!r} is {data!r}, no subclass of DataModule")
     add("data", data, ("seed",))
     add("model", ModelOptions)
     parser.add_argument("--optimizer.name", type=str)
-    add("optimizer", _lookup(OPTIMIZERS, chosen["optimizer.name"], "optimizer"), ("params",))
+    add("optimizer", optimizer, ("params",))
     parser.add_argument("--lr_scheduler.name", type=str)
-    add("lr_scheduler", _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler"))
+    add("lr_scheduler", schedule)
     add("tracking", TrackingOptions)
     add("trainer", Trainer)
-    own = {"sgd": SGD_OPTIONS, "adamw": ADAMW_OPTIONS if by_backbone else {}}.get(chosen["optimizer.name"], {})
-    warmup = (
-        {"lr_scheduler.warmup_share": ADAMW_WARMUP} if by_backbone and chosen["lr_scheduler.name"] == "cosine" else {}
-    )
+    own = SGD_OPTIONS if optimizer is torch.optim.SGD else {}
+    if optimizer is torch.optim.AdamW and by_backbone:
+        own = ADAMW_OPTIONS
+    warmup = {"lr_scheduler.warmup_share": ADAMW_WARMUP} if by_backbone and schedule is SCHEDULES["cosine"] else {}
     parser.set_defaults(DEFAULTS | {f"optimizer.{name}": value for name, value in own.items()} | warmup)
     return parser
 

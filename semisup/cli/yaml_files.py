@@ -71,7 +71,7 @@ def with_places(text: str) -> str:
 
     So a run goes on, is scored and compared from any working directory.
     """
-    tree = yaml.safe_load(text)
+    tree = safe_yaml.loads(text)
     data, typed = tree.get("data", {}), {}
     for option in (ROOT, LABELS_CSV):
         name = option.removeprefix("data.")
@@ -89,7 +89,7 @@ def with_places(text: str) -> str:
 
 def with_precision(text: str, precision: str) -> str:
     """A run's options with the precision that none asked for and the machine has decided."""
-    tree = yaml.safe_load(text)
+    tree = safe_yaml.loads(text)
     tree["trainer"]["precision"] = precision
     return _written(tree, text)
 

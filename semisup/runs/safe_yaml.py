@@ -41,6 +41,11 @@ class _Open:
     at_key: bool = True
 
 
+def loads(text: str) -> Any:
+    """What YAML that semisup has written itself holds."""
+    return yaml.load(text, _LOADER)
+
+
 def read(path: Path, load: Callable[[str], Any] | None = None, of_run: bool = False) -> Any:
     """What a YAML file holds: mappings, lists, text, numbers, truth values and null.
 
