@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from helpers import HANG
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
@@ -21,9 +23,17 @@ SAYS = {  # what each prints when all went well
 RUNS = {"first-run": 2, "own-pictures": 1, "own-strategy": 0, "python-api": 1, "reading-a-comparison": 6}  # it leaves
 
 
+@pytest.fixture
+def kernel() -> Iterator[KernelManager]:
+    """A Jupyter kernel, which imports torch once for all notebooks."""
+    manager = KernelManager(kernel_name="python3")
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.slow
-def test_the_notebooks_run(tmp_path: Path) -> None:
-    """Each in a Jupyter kernel of its own, in an empty folder; an error in a cell, or an assertion of it, is raised."""
+def test_the_notebooks_run(kernel: KernelManager, tmp_path: Path) -> None:
+    """Each without the names of another, in an empty folder; an error in a cell, or an assertion of it, is raised."""
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     assert {path.stem: path.stat().st_size < 1_000_000 for path in paths} == dict.fromkeys(SAYS, True)
     for path in paths:
@@ -32,9 +42,8 @@ def test_the_notebooks_run(tmp_path: Path) -> None:
         assert not any(cell.outputs or cell.execution_count for cell in cells)
         folder = tmp_path / path.stem
         folder.mkdir()
-        done = NotebookClient(
-            notebook, timeout=int(HANG), kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        ).execute()
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {folder}"))
+        done = NotebookClient(notebook, km=kernel, timeout=int(HANG)).execute()
         printed = [output.get("text", "") for cell in done.cells for output in cell.get("outputs", [])]
         assert any(SAYS[path.stem] in text for text in printed), path.stem
         assert len([*folder.glob("runs/*/*/*/checkpoints/best.ckpt")]) == RUNS[path.stem]
