@@ -18,13 +18,14 @@ _SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
 
 
 class ContinueLoops(pl.Callback):
-    """Lets a resumed training go on where it was; it stands first among the callbacks.
+    """Lets a resumed training go on where it was; it stands first among the callbacks. Lightning by itself
 
-    With `max_steps`, Lightning takes an epoch whose last step was taken for one that goes on: it would end it a second
-    time, and train one epoch less. Within an epoch it does not call what sets the epoch up. Of a training that a
-    callback had stopped it does not know that, and would go on until that callback is asked again. Between two epochs it
-    checks the validation once more, which forgets how much of it was done. And its weight averaging has an epoch more
-    than was asked for, in which it doesn't restore its learning rates.
+    - takes an epoch whose last step was taken for one that goes on, where there is a `max_steps`: it would end it a
+      second time, and train one epoch less;
+    - does not call what sets an epoch up that goes on;
+    - does not know of a training that a callback had stopped, and would go on until that callback is asked again;
+    - checks the validation once more between two epochs, and forgets how much of it was done;
+    - does not restore the learning rates of its weight averaging in the epoch that this adds.
     """
 
     def __init__(self) -> None:
@@ -50,11 +51,11 @@ class ContinueLoops(pl.Callback):
         """Restores a weight averaging that goes on with its additional epoch, as if that were the one before."""
         epochs = trainer.fit_loop.epoch_progress.current
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, StochasticWeightAveraging) and not callback._initialized:
-                if trainer.current_epoch == callback.swa_end + 1:
-                    epochs.completed -= 1
-                    callback.on_train_epoch_start(trainer, pl_module)
-                    epochs.completed += 1
+            averages = isinstance(callback, StochasticWeightAveraging) and not callback._initialized
+            if averages and trainer.current_epoch == callback.swa_end + 1:
+                epochs.completed -= 1
+                callback.on_train_epoch_start(trainer, pl_module)
+                epochs.completed += 1
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
