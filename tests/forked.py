@@ -61,6 +61,9 @@ class Forked:
                 code = run()
             except SystemExit as leaving:
                 code = leaving.code
+                if isinstance(code, str):
+                    print(code, file=sys.stderr)
+                    code = 1
             except BaseException:
                 traceback.print_exc()
                 code = 1

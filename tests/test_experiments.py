@@ -169,6 +169,25 @@ def test_the_ladder_is_climbed_and_what_is_finished_is_kept(tmp_path: Path, monk
 
 
 @pytest.mark.slow
+def test_a_change_of_a_rung_is_told_with_how_far_the_filters_travelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate of next to nothing leaves centroids, and filters that began by the seed, where they were."""
+    monkeypatch.setattr(processes, "_start", forked.task)
+    write_stl10(tmp_path / "data", side=16)
+    changes = ("kmeans,lr-0.1", "raw-pixels,lr-0.1")
+    short = ["--data.batch_size", "4", "--data.steps_per_epoch", "1", "--kmeans.images", "9", "--optimizer.lr", "1e-12"]
+    local = ["--trainer.accelerator", "cpu", "--trainer.devices", "1", "--tracking.mode", "disabled"]
+    behind = ["--", *short, *local, "--model.backbone", "small", "--trainer.max_epochs", "1"]
+    done = forked.script(FOLDER / "ladder" / "change.py", "--jobs", "1", "--changes", *changes, *behind, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout.splitlines()[-1])["scores"]
+    for name, each in scores.items():
+        assert 0 <= each["0"]["best/test_accuracy"] <= 1 and each["0"]["travelled"] < 1e-9, name
+    assert "| kmeans, lr 0.1 |" in done.stdout
+
+
+@pytest.mark.slow
 def test_surrogate_classes_are_compared_with_random_weights(tmp_path: Path) -> None:
     small = ["--exemplar.images", "20", "--exemplar.samples_per_class", "10", "--exemplar.epochs", "1"]
     local = ["--data", "digits", "--trainer.accelerator", "cpu", "--tracking.mode", "disabled"]
