@@ -170,3 +170,9 @@ def test_a_run_needs_no_option_to_be_named(capsys: pytest.CaptureFixture[str]) -
     assert [row["class"] for row in rows("again.csv")] == [row["class"] for row in rows("run/predictions.csv")]
     assert main(["validate"]) == 2
     assert "type semisup validate RUN" in capsys.readouterr().err
+
+
+def test_where_no_picture_can_be_read_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", RUN, "new/a/notes.txt", "--device", "cpu"]) == 2
+    assert "no picture could be read" in capsys.readouterr().err
+    assert not Path("predictions.csv").exists()

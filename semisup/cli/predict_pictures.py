@@ -59,6 +59,7 @@ def run(request: Namespace) -> None:
     from semisup.runtime.console import say
 
     told = load(local(request.run), request.device).predict(paths, request.batch_size)
+    require(len(told) > 0, "no picture could be read, and nothing is written; the lines above say why")
     order = told.confidence.argsort(stable=True).tolist() if request.least_sure_first else [*range(len(told))]
     if out.suffix == _PARQUET:
         _write_parquet(out, told, order)
