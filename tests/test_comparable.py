@@ -77,6 +77,12 @@ def test_what_must_not_differ(options: tuple[str, ...], said: str, grid: Path) -
     assert allowed.left_out == [] and len([run for run in allowed.runs if run.strategy == "fixmatch"]) == 2
 
 
+def test_an_option_that_may_differ_must_be_one(grid: Path) -> None:
+    with pytest.raises(InputError, match=re.escape("no option trainer.max_epoch; did you mean trainer.max_epochs?")):
+        compared(grid, may_differ=["trainer.max_epoch"])
+    assert compared(grid, may_differ=["pseudolabel.threshold", "steps trained", "data.labels_per_class"]).left_out == []
+
+
 def test_what_may_differ(grid: Path) -> None:
     places = (
         "--trainer.default_root_dir",

@@ -11,7 +11,7 @@ from typing import Any
 from semisup.compare.collect import Candidate, candidate
 from semisup.compare.comparable import conditions, differences, most_common
 from semisup.compare.record import Failure, LeftOut, OptionDifference
-from semisup.errors import InputError, require
+from semisup.errors import InputError, require, unknown_option
 from semisup.runs.options import flat, settle_places
 from semisup.runs.run import Run
 
@@ -48,7 +48,8 @@ def choose(
         may_differ: as in `CompareRequest`.
 
     Raises:
-        InputError: a run that the user named can't be compared, or there is nothing to compare.
+        InputError: a run that the user named can't be compared, there is nothing to compare, or no run has an option
+            that may differ.
     """
     candidates, left_out = _read(directories, out)
     kept, more = _comparable(candidates, out, may_differ)
@@ -89,6 +90,9 @@ def _comparable(
         conditions(one.run, may_differ) | {name: value for name, value in one.splits.items() if name not in may_differ}
         for one in candidates
     ]
+    there = {name for one in candidates for name in {**flat(one.run.config), **one.run.options, **one.splits}}
+    for name in may_differ:
+        require(name in there, f"--may_differ: {unknown_option(name, there)}")
     settle_places(those, [one.run.data_digest for one in candidates])
     usual = most_common(those, [float(one.record.strategy == REFERENCE) for one in candidates])
     kept, left_out = [], []
