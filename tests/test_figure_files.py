@@ -158,6 +158,12 @@ def test_of_several_runs_each_has_its_folder_and_all_share_the_curves(run: Path,
     assert legend == [f"{path.parent.name}/{path.name}" for path in (run, other)]
 
 
+def test_several_figures_are_named_at_once_or_one_by_one(run: Path, tmp_path: Path) -> None:
+    for number, only in enumerate((["--only", "curves,filters"], ["--only", "curves", "--only", "filters"])):
+        draw(str(run), *only, "--out", str(tmp_path / str(number)))
+        assert names(tmp_path / str(number)) == {"curves", "filters"}
+
+
 def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no figure 'filter'; did you mean 'filters'"):
         draw(str(run), "--only", "filter")

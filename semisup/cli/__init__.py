@@ -40,10 +40,15 @@ def add_output(parser: ArgumentParser, metavar: str, help: str) -> None:
 def add_may_differ(parser: ArgumentParser) -> None:
     """The option that names what may differ between runs that are shown side by side."""
     help = "options in which the arms may differ besides"
-    parser.add_argument("--may_differ", type=_options, default=[], metavar="OPTION,OPTION", help=help)
+    add_names(parser, "--may_differ", "OPTION,OPTION", help)
 
 
-def _options(text: str) -> list[str]:
+def add_names(parser: ArgumentParser, option: str, metavar: str, help: str) -> None:
+    """An option that takes names, as one word with commas or each behind the option anew; an empty list by default."""
+    parser.add_argument(option, type=_names, action="extend", default=[], metavar=metavar, help=help)
+
+
+def _names(text: str) -> list[str]:
     return [name.strip().removeprefix("--") for name in text.split(",") if name.strip()]
 
 

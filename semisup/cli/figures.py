@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semisup import figures, plugins
-from semisup.cli import add_output
+from semisup.cli import add_names, add_output
 from semisup.errors import InputError, did_you_mean, require
 from semisup.figures import CURVES
 from semisup.runs.paths import local, output_folder
@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, or a checkpoint in one")
     parser.add_argument("--ckpt_path", metavar="FILE", help="of a single RUN, another checkpoint than the best")
     add_output(parser, "DIR", "where to write (default: RUN/figures)")
-    parser.add_argument("--only", metavar="NAME", help="one figure (default: all that there is data for)")
+    add_names(parser, "--only", "NAME,NAME", "these figures alone (default: all that there is data for)")
     parser.add_argument(
         "--data.root", dest="root", type=local, metavar="DIR", help="where the data is, if it has moved"
     )
@@ -54,9 +54,10 @@ def run(request: Namespace) -> None:
     Raises:
         InputError: an option is wrong, or there was nothing to draw.
     """
-    only, several = request.only, len(request.runs) > 1
-    known = captions()
-    require(only is None or only in known, f"there is no figure {only!r}{did_you_mean(str(only), known)}")
+    known, several = captions(), len(request.runs) > 1
+    for name in request.only:
+        require(name in known, f"there is no figure {name!r}{did_you_mean(name, known)}")
+    only = request.only or [*known]
     require(not (request.ckpt_path and several), "--ckpt_path names a checkpoint of one run; type one RUN with it")
 
     import torch
@@ -66,19 +67,17 @@ def run(request: Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paths = [local(path) for path in ([request.ckpt_path] if request.ckpt_path else request.runs)]
     runs = [RunArtifacts(path, lambda path: open_data(path, request.root), device) for path in paths]
-    drawn, names = (
-        0,
-        [name for depth in ("", "*/*/")[: 1 + several] for name in patterns(depth, known if only is None else [only])],
-    )
+    names = [name for depth in ("", "*/*/")[: 1 + several] for name in patterns(depth, only)]
+    drawn = 0
     with ExitStack() as stack:
         for folder in [request.out] if request.out else dict.fromkeys(one.run.directory / "figures" for one in runs):
             stack.enter_context(output_folder(folder, names, request.force, asked=bool(request.out)))
         out = local(request.out) if request.out else None
         for one in runs:
             folder = out / one.name if out and several else out or one.run.directory / "figures"
-            mine = {name: figure for name, figure in figures.of_run(one).items() if only in (None, name)}
+            mine = {name: figure for name, figure in figures.of_run(one).items() if name in only}
             drawn += len(draw(folder, mine, one, f"{one.name}: " if several else "")[0])
-        if only in (None, CURVES.name):
+        if CURVES.name in only:
             drawn += len(draw(out or runs[0].run.directory / "figures", {CURVES.name: CURVES}, runs)[0])
     require(drawn > 0, "there was nothing to draw; the lines above say why")
 
