@@ -43,7 +43,10 @@ def test_the_notebooks_run(kernel: KernelManager, tmp_path: Path) -> None:
         folder = tmp_path / path.stem
         folder.mkdir()
         notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {folder}"))
-        done = NotebookClient(notebook, km=kernel, timeout=int(HANG)).execute()
+        client = NotebookClient(notebook, km=kernel, timeout=int(HANG))
+        done = client.execute()
+        assert client.kc is not None
+        client.kc.stop_channels()
         printed = [output.get("text", "") for cell in done.cells for output in cell.get("outputs", [])]
         assert any(SAYS[path.stem] in text for text in printed), path.stem
         assert len([*folder.glob("runs/*/*/*/checkpoints/best.ckpt")]) == RUNS[path.stem]

@@ -6,8 +6,9 @@ import inspect
 import json
 import math
 from argparse import Action, ArgumentError
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, lru_cache
 from typing import Any, get_args
 
@@ -58,7 +59,19 @@ def option_parser(chosen: dict[str, str], by_backbone: bool = False) -> Argument
     optimizer = _lookup(OPTIMIZERS, chosen["optimizer.name"], "optimizer")
     schedule = _lookup(SCHEDULES, chosen["lr_scheduler.name"], "lr_scheduler")
     made = _option_parser(tuple(strategies.items()), data, optimizer, schedule, by_backbone)
-    return deepcopy(made)  # whoever parses changes its types
+    parser = deepcopy(made)  # whoever parses changes its types
+    groups = {**strategies, "data": data, "model": ModelOptions, "lr_scheduler": schedule, "tracking": TrackingOptions}
+    options = types(parser)
+    parser.set_defaults({name: value for name, value in _made_anew(groups) if name in options})
+    return parser
+
+
+def _made_anew(groups: Mapping[str, type]) -> Iterator[tuple[str, Any]]:
+    """Options whose defaults are made of what may have changed, such as the environment, and those defaults."""
+    for group, cls in groups.items():
+        for field in fields(cls) if is_dataclass(cls) else ():
+            if field.default_factory is not MISSING:
+                yield f"{group}.{field.name}", field.default_factory()
 
 
 @lru_cache(32)  # reading the parameters of all these classes takes a tenth of a second
