@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from reports import found_tables, make_run, of_escaped, report
 
 from semisup import figures
 from semisup.cli.front import main
+from semisup.figures import gallery
 from semisup.report.content import NONE
 
 # ---- the numbers
@@ -42,6 +44,32 @@ def test_arms_are_named_by_what_sets_them_apart(quick: None, tmp_path: Path) -> 
     assert {row[1] for row in rows} == {against} and {row[5] for row in rows} == {NONE}
     text = (tmp_path / "out" / "report.md").read_text()
     assert f"pseudolabel (threshold 0.9) differs from {of_escaped(against)} also in `trainer.max_epochs`." in text
+
+
+def test_curves_are_named_by_arm(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by seed where the arm has several; long names have the legend's whole width."""
+    drawn: list[Figure] = []
+    draw = gallery.curves
+    monkeypatch.setattr(gallery, "curves", lambda runs: drawn.append(draw(runs)) or drawn[-1])
+    runs = [make_run(tmp_path, "pseudolabel", seed, pseudolabel__threshold=0.9) for seed in (0, 1)]
+    few = make_run(tmp_path, "supervised", 0, data__augmentation="flip_half", model__backbone="solution")
+    report(
+        *runs,
+        few,
+        make_run(tmp_path, "supervised", 1),
+        "--may_differ",
+        "data.augmentation,model.backbone",
+        "--out",
+        tmp_path / "out",
+    )
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "supervised (data.augmentation flip_half, model.backbone solution)",
+        "supervised (data.augmentation auto, model.backbone small)",
+        "pseudolabel, seed 0",
+        "pseudolabel, seed 1",
+    ]
+    assert legend._ncols == 1
 
 
 def test_runs_over_data_that_has_moved_are_one_arm(quick: None, tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ def _draw(arms: Sequence[Arm], out: Path) -> Pictures:
     from semisup.report.sections import Pictures
 
     out.mkdir(parents=True, exist_ok=True)
+    for arm in arms:
+        for one in arm.artifacts:
+            one.title = arm.name if len(arm.artifacts) == 1 else f"{arm.name}, seed {one.run.seed}"
     curves = figures.CURVES
     drawn, left_out = draw(out / "figures", {curves.name: curves}, [one for arm in arms for one in arm.artifacts])
     reasons = {"all runs": {name: why for why, names in left_out.items() for name in names}} if left_out else {}

@@ -35,6 +35,9 @@ class RunArtifacts:
         open_data: opens the dataset that the run of a path was trained on.
         device: where to compute.
 
+    Attributes:
+        title: what it is called among other runs, by default its name.
+
     Raises:
         InputError: the path is not of a run; and by the attributes where the run has no such thing.
     """
@@ -44,6 +47,7 @@ class RunArtifacts:
 
     def __init__(self, path: Path, open_data: Callable[[Path], DataModule], device: torch.device) -> None:
         self.path, self.run, self._open_data, self._device = path, Run.of(path), open_data, device
+        self.title = self.run.name
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from semisup.figures.style import PALETTE, PERCENT, figure, styled
 _SMOOTH = 0.02  # of the points, and at least one, that the drawn loss averages over on either side
 _LOGGED_RUNS = 4  # runs; of more, the losses as they were logged would hide each other
 _COLORS = [color for color in PALETTE if color not in ("#F0E442", "#BBBBBB")]  # yellow and grey are pale on white
+_COLUMN = 44  # letters of a name that two columns of the legend have room for
 _DECADE = 10  # from the least loss to the largest, at least, where the scale is logarithmic
 _LINES = ("-", "--", ":", "-.")
 
@@ -26,7 +27,8 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     Args:
         runs: name -> rows of `metrics.csv`, as `Run.metrics` of semisup/runs/run.py gives them.
     """
-    names, rows = labels(runs, 44), -(-len(runs) // 2)
+    columns = 1 if len(runs) == 1 or max(map(len, runs)) > _COLUMN else 2
+    names, rows = labels(runs, 2 * _COLUMN // columns), -(-len(runs) // columns)
     drawn = figure(2.8 + 0.17 * rows)
     left, right = drawn.subplots(1, 2)
     losses: list[float] = []
@@ -54,7 +56,7 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     for axes in (left, right):
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    drawn.legend(lines, names, loc="outside lower center", ncols=min(2, len(runs)))
+    drawn.legend(lines, names, loc="outside lower center", ncols=columns)
     return drawn
 
 

@@ -84,4 +84,4 @@ def draw_curves(runs: Sequence[RunArtifacts]) -> Parts:
     Raises:
         InputError: a run has no metrics.
     """
-    yield "", curves({run.name: run.metrics for run in runs})
+    yield "", curves({run.title: run.metrics for run in runs})
