@@ -22,6 +22,11 @@ import rooms
 from semisup import plugins
 
 _ROOT = Path(__file__).parents[1]
+_PICTURES = {  # name on the site -> file of experiments/
+    "compare-page.png": "compare-page.png",
+    "ladder-curves.png": "ladder/curves.png",
+    "ladder-filters.png": "ladder/filters.png",
+}
 
 
 def on_config(config: Any) -> Any:
@@ -39,7 +44,8 @@ def on_files(files: Files, config: Any) -> Files:
     measured = results.read(_ROOT / "experiments" / "RESULTS.md")
     for path, text in generated.pages(measured).items():
         files.append(File.generated(config, path, content=text))
-    files.append(File.generated(config, "compare-page.png", abs_src_path=str(_ROOT / "experiments/compare-page.png")))
+    for name, path in _PICTURES.items():
+        files.append(File.generated(config, name, abs_src_path=str(_ROOT / "experiments" / path)))
     return files
 
 
