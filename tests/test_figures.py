@@ -246,3 +246,15 @@ def test_no_text_is_smaller_than_eight_points() -> None:
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
         assert texts and min(text.get_fontsize() for text in texts) >= 8
         assert figure.get_size_inches()[0] <= 6.5
+
+
+def test_the_running_mean_of_the_loss_ends_where_a_phase_begins() -> None:
+    """Steps before the last phase are counted down to zero, and the training may begin anew in it."""
+    before, last = np.full(100, 0.05), np.linspace(2, 1, 200)
+    losses = zip(range(-100, 200), [*before, *last], strict=True)
+    drawn = curves({"run": [{"epoch": 0, "step": step, "train/loss": loss} for step, loss in losses]})
+    line = next(line for line in drawn.axes[0].lines if line.get_label() == "run")
+    smooth = np.asarray(line.get_ydata(), dtype=float)
+    assert len(smooth) == 300
+    np.testing.assert_allclose(smooth[:100], 0.05)
+    np.testing.assert_allclose(smooth[100:], [last[max(0, k - 4) : k + 5].mean() for k in range(200)])

@@ -38,8 +38,9 @@ def curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         step, loss = series(metrics, "train/loss")
         if len(runs) <= _LOGGED_RUNS:
             left.plot(step, loss, color=color, alpha=0.25, linewidth=0.6)
-        lines += left.plot(step, smoothed(loss), color=color, linestyle=dashes, label=name)
-        losses += [value for value in smoothed(loss) if math.isfinite(value)]
+        smooth = np.concatenate([smoothed(loss[step <= 0]), smoothed(loss[step > 0])])  # the last phase by itself
+        lines += left.plot(step, smooth, color=color, linestyle=dashes, label=name)
+        losses += [value for value in smooth if math.isfinite(value)]
         step, accuracy = series(metrics, "val/accuracy")
         right.plot(step, accuracy, color=color, linestyle=dashes)
         last = accuracy[step > 0]  # of the last phase, whose best checkpoint is the run's
