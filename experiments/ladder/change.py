@@ -17,15 +17,13 @@ import time
 from pathlib import Path
 
 import torch
-import yaml
-from climb import options
+from climb import job, options, script
 
 from semisup.classifier import Classifier
 from semisup.cli.build import build_data
 from semisup.cli.config import parse
-from semisup.compare.grid import Job, arguments_of, find, wanted
+from semisup.compare.grid import find
 from semisup.compare.train import train
-from semisup.errors import InputError
 from semisup.runs import checkpoint_file
 from semisup.runs.run import Run
 from semisup.runs.statistics import over_seeds
@@ -65,7 +63,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as `semisup compare`)")
     parser.add_argument("--out", type=Path, default=Path("runs/changes"))
     arguments, extra = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
-    jobs = [job(name, seed, extra) for seed in range(arguments.seeds) for name in arguments.changes]
+    own = {name: [*options(CHANGES[name][0]), *QUARTER, *CHANGES[name][1].split()] for name in arguments.changes}
+    jobs = [job(name, own[name], seed, extra) for seed in range(arguments.seeds) for name in own]
     failures = train(jobs, arguments.out, arguments.jobs)
     print("| rung and change | best, val | best, test | last, test | filters travelled |")
     print("|---" * 5 + "|")
@@ -84,15 +83,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def job(name: str, seed: int, extra: list[str]) -> Job:
-    """A run of the grid, under the name of its change."""
-    rung, change = CHANGES[name]
-    begun = [*options(rung), *QUARTER, *change.split()]
-    concern = arguments_of(parse("fit", begun).strategy, extra, ["supervised", "kmeans"])
-    arguments = [*begun, *concern, "--seed", str(seed)]
-    return Job(name, None, seed, arguments, wanted(yaml.safe_load(parse("fit", arguments).yaml), seed))
-
-
 def travelled(run: Run) -> float:
     """How far the first convolution's filters are from where the training began with them, relative to their length."""
     last = run.directory / "checkpoints" / "last.ckpt"
@@ -108,9 +98,4 @@ def travelled(run: Run) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:  # `train` has said what is left
-        sys.exit(130)
+    script(main)

@@ -18,9 +18,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import yaml
 
 from semisup.cli.config import parse
 from semisup.compare.grid import Job, arguments_of, find, wanted
@@ -44,9 +43,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
     arguments = parser.parse_args(sys.argv[1:split])
     extra, out = sys.argv[split + 1 :], arguments.out
-    jobs = [job(rung, seed, extra) for seed in range(arguments.seeds) for rung in sorted({*arguments.rungs})]
+    rungs = sorted({*arguments.rungs})
+    jobs = [job(RUNGS[rung - 1].stem, options(rung), seed, extra) for seed in range(arguments.seeds) for rung in rungs]
     failures = train(jobs, out, arguments.jobs)
-    runs: dict[str, dict[int, Run]] = {RUNGS[rung - 1].stem: {} for rung in sorted({*arguments.rungs})}
+    runs: dict[str, dict[int, Run]] = {RUNGS[rung - 1].stem: {} for rung in rungs}
     for each in jobs:
         directory, finished = find(each, out / "runs")
         if directory and finished:
@@ -63,13 +63,12 @@ def options(rung: int) -> list[str]:
     return [argument for path in RUNGS[:rung] for argument in ("--config", str(path))]
 
 
-def job(rung: int, seed: int, extra: list[str]) -> Job:
-    """A run of the grid, under the name of its rung, with those extra options that concern its strategy."""
-    strategy = parse("fit", options(rung)).strategy
+def job(name: str, own: list[str], seed: int, extra: list[str]) -> Job:
+    """A run of the grid, under a name, with its own options and those extra ones that concern its strategy."""
+    strategy = parse("fit", own).strategy
     concern = arguments_of(strategy, extra, [parse("fit", options(len(RUNGS))).strategy])
-    arguments = [*options(rung), *concern, "--seed", str(seed)]
-    config = yaml.safe_load(parse("fit", arguments).yaml)
-    return Job(RUNGS[rung - 1].stem, None, seed, arguments, wanted(config, seed))
+    arguments = [*own, *concern, "--seed", str(seed)]
+    return Job(name, None, seed, arguments, wanted(parse("fit", arguments).options, seed))
 
 
 def table(runs: dict[str, dict[int, Run]]) -> list[str]:
@@ -100,10 +99,15 @@ def table(runs: dict[str, dict[int, Run]]) -> list[str]:
     return lines
 
 
-if __name__ == "__main__":
+def script(main: Callable[[], None]) -> None:
+    """Runs a script of the ladder: a mistake is one line, and what Ctrl-C leaves `train` has said."""
     try:
         main()
     except InputError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:  # `train` has said what is left
+    except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    script(main)
